@@ -1,0 +1,279 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The events that probes send: the only definition of their layout. User space
+ * derives its NumPy dtypes and enumerations from the BTF of the compiled object.
+ *
+ * Times are nanoseconds of CLOCK_BOOTTIME everywhere, so that they compare with
+ * task->start_boottime and with field 22 of /proc/PID/stat.
+ *
+ * Rules of the house: fixed-width fields, widest first, padding written out, no
+ * `packed` (it makes clang emit byte stores). Strings follow the struct, back to
+ * back, in the order of their *_len fields; a length counts bytes and there is
+ * no terminator unless stated. Numbers of a kind are never used again.
+ */
+#ifndef VIGILES_EVENTS_H
+#define VIGILES_EVENTS_H
+
+#define VIGILES_EVENTS_VERSION 1
+
+enum event_kind {
+	EVENT_NONE = 0,
+	/* on the critical ring: what must never be lost */
+	EVENT_FORK = 1,
+	EVENT_EXEC = 2,
+	EVENT_EXIT = 3,
+	/* on the bulk ring */
+	EVENT_CONNECT = 4,
+	EVENT_LISTEN = 5,
+	EVENT_FLOW_OPEN = 6,
+	EVENT_FLOW_CLOSE = 7,
+	EVENT_GPU_OPEN = 8,
+	EVENT_GPU_IOCTL = 9,
+	EVENT_GPU_COUNTS = 10,
+	/* never on a ring: written by the task iterator for attach and repair */
+	EVENT_TASK = 11,
+	EVENT_KINDS = 12,
+};
+
+enum event_ring {
+	RING_CRITICAL = 0,
+	RING_BULK = 1,
+	RINGS = 2,
+};
+
+/* Every record begins with this. */
+struct event_head {
+	__u64 ts;    /* when the hook ran */
+	__u64 start; /* start of the process: with tgid, its identity */
+	__u64 seq;   /* per CPU and ring, from 0: a gap is a lost record */
+	__u32 tgid;
+	__u32 tid;
+	__u16 cpu;
+	__u16 size; /* of the whole record, strings included */
+	__u8 kind;  /* enum event_kind */
+	__u8 ring;  /* enum event_ring */
+	__u16 tree; /* which traced tree; 0 when there is one only */
+};
+
+struct event_fork {
+	struct event_head head; /* of the child, which has not run yet */
+	__u64 parent_start;
+	__u32 parent_tgid; /* who forked, whatever getppid() says later */
+	__u32 _pad;
+};
+
+enum exec_flag {
+	EXEC_MEMFD = 1 << 0,   /* the file lives in memory only */
+	EXEC_DELETED = 1 << 1, /* the file has no name any more */
+	EXEC_SCRIPT = 1 << 2,  /* the kernel ran the interpreter of a #! line */
+	EXEC_SETID = 1 << 3,   /* the file is set-uid or set-gid */
+	EXEC_SECURE = 1 << 4,  /* the exec gained privileges (AT_SECURE) */
+	EXEC_ARGS_CUT = 1 << 5,
+	EXEC_PATH_CUT = 1 << 6, /* the front of the path is missing */
+	EXEC_CWD_CUT = 1 << 7,
+	EXEC_ARGS_UNREADABLE = 1 << 8, /* a page of the arguments was not resident */
+	EXEC_THREAD = 1 << 9,	       /* called by a thread that was not the leader */
+	EXEC_PATH_UNREACHABLE = 1 << 10, /* the walk to the root gave up */
+	EXEC_ADOPTED = 1 << 11, /* joined by cgroup, not by lineage */
+};
+
+enum fd_kind {
+	FD_CLOSED = 0,
+	FD_TTY = 1,
+	FD_PIPE = 2,
+	FD_FILE = 3,
+	FD_SOCKET = 4,
+	FD_NULL = 5,
+	FD_OTHER = 6,
+};
+
+struct event_exec {
+	struct event_head head;
+	__u64 parent_start;
+	__u64 cgroup; /* id in the default hierarchy (its inode number) */
+	__u64 ino;
+	__u32 parent_tgid; /* real parent at this moment */
+	__u32 dev;	   /* kernel encoding: major << 20 | minor */
+	__u32 uid;
+	__u32 gid;
+	__u32 euid;
+	__u32 egid;
+	__u32 argc;
+	__u32 args_total; /* bytes of the whole vector, terminators included */
+	__u16 flags;	  /* enum exec_flag */
+	__u16 path_len;	  /* resolved path of the file that runs */
+	__u16 name_len;	  /* the name it was called by */
+	__u16 cwd_len;
+	__u16 args_len; /* arguments, each ended by NUL */
+	__u8 stdio[3];	/* enum fd_kind of descriptors 0, 1, 2 */
+	__u8 _pad[3];
+};
+
+struct event_exit {
+	struct event_head head;
+	__s32 status; /* as wait(2) gives it */
+	__u32 _pad;
+};
+
+enum flow_flag {
+	FLOW_ACCEPTED = 1 << 0, /* the other end opened it */
+	FLOW_OUTSIDE = 1 << 1,	/* the task had left the tree's cgroup */
+	FLOW_UNCONNECTED = 1 << 2, /* a datagram sent without connect() */
+};
+
+/* The same addresses wherever a flow is described; ports in host order. */
+struct flow_addr {
+	__u8 local[16]; /* IPv4 in the first four bytes */
+	__u8 remote[16];
+	__u16 local_port;
+	__u16 remote_port;
+	__u16 family;  /* AF_INET, AF_INET6 */
+	__u8 protocol; /* IPPROTO_TCP, IPPROTO_UDP */
+	__u8 flags;    /* enum flow_flag */
+};
+
+struct event_connect {
+	struct event_head head;
+	__u64 cookie; /* of the socket: names the flow */
+	struct flow_addr addr;
+};
+
+struct event_listen {
+	struct event_head head;
+	__u64 cookie;
+	struct flow_addr addr;
+};
+
+struct event_flow_open {
+	struct event_head head;
+	__u64 cookie;
+	__u64 handshake_ns; /* first SYN to established; 0 when accepted */
+	struct flow_addr addr;
+};
+
+struct event_flow_close {
+	struct event_head head;
+	__u64 cookie;
+	__u64 duration_ns; /* since the connect, or since accepted */
+	__u64 sent;	   /* payload bytes, without what was sent again */
+	__u64 received;
+	struct flow_addr addr;
+	__s32 error;	   /* errno; 0 for an orderly end */
+	__u8 established;  /* 0: the handshake never ended */
+	__u8 _pad[3];
+};
+
+enum gpu_family {
+	GPU_NONE = 0,
+	GPU_NVIDIA = 1, /* nvidiactl and nvidiaN */
+	GPU_NVIDIA_UVM = 2,
+	GPU_NVIDIA_CAPS = 3,
+	GPU_KFD = 4,
+	GPU_DRM = 5, /* a driver whose numbers we do not know */
+	GPU_ACCEL = 6,
+	GPU_NVIDIA_ANY = 7, /* a stand-in: driver or UVM, told by the command */
+	GPU_DRM_AMDGPU = 8,
+	GPU_DRM_I915 = 9,
+	GPU_DRM_XE = 10,
+};
+
+struct event_gpu_open {
+	struct event_head head;
+	__u32 major;
+	__u32 minor;
+	__u32 access; /* BPF_DEVCG_ACC_*: 1 mknod, 2 read, 4 write */
+	__u8 family;  /* enum gpu_family */
+	__u8 _pad[3];
+};
+
+enum gpu_flag {
+	GPU_FIRST = 1 << 0,	 /* first of its kind in this process */
+	GPU_COMPUTE = 1 << 1,	 /* makes or feeds a compute context */
+	GPU_WRAPPED = 1 << 2,	 /* came inside NVIDIA's XFER_CMD */
+	GPU_UNCOUNTED = 1 << 3,	 /* the table of kinds is full: sent singly */
+	GPU_ARG_UNREADABLE = 1 << 4, /* the argument's page was not resident */
+	GPU_COMPAT = 1 << 5,	 /* a 32-bit system call */
+};
+
+struct event_gpu_ioctl {
+	struct event_head head;
+	__u32 major;
+	__u32 minor;
+	__u32 cmd; /* as given, or as unwrapped */
+	__u32 nr;  /* the driver's number for it */
+	__u32 code; /* class (RM_ALLOC), control (RM_CONTROL), queue type, or 0 */
+	__u8 family;
+	__u8 flags; /* enum gpu_flag */
+	__u8 _pad[2];
+};
+
+/* How often each kind of ioctl came, since the process first did one. */
+struct gpu_kind {
+	__u64 count;
+	__u32 nr;
+	__u32 code;
+	__u8 family;
+	__u8 _pad[7];
+};
+
+#define GPU_KINDS_MAX 128
+
+struct event_gpu_counts {
+	struct event_head head;
+	__u64 uncounted; /* sent singly, see GPU_UNCOUNTED */
+	__u32 kinds;	 /* so many struct gpu_kind follow */
+	__u32 final;	 /* the process has ended */
+};
+
+/* A task of the tree that was there before the watch, or is still there. */
+struct event_task {
+	struct event_head head;
+	__u64 parent_start;
+	__u64 cgroup;
+	__u64 ino;
+	__u32 parent_tgid;
+	__u32 dev;
+	__u32 uid;
+	__u32 gid;
+	__u32 threads;
+	__u32 fresh; /* this pass of the iterator has put it into the tree */
+	__u8 comm[16];
+};
+
+/* Why a record or a fact was lost; counted per CPU, shown in every summary. */
+enum loss_reason {
+	LOSS_NONE = 0,
+	LOSS_RING_FULL = 1,    /* by kind, see struct counters */
+	LOSS_TASK_STORAGE = 2, /* a task could not be put into the tree */
+	LOSS_SOCK_STORAGE = 3, /* a socket could not be followed */
+	LOSS_GPU_STATE = 4,    /* a GPU client could not be followed */
+	LOSS_SCRATCH = 5,      /* no scratch memory: can't happen, so counted */
+	LOSS_REASONS = 6,
+};
+
+struct counters {
+	__u64 sent[EVENT_KINDS]; /* tried; received + lost = sent */
+	__u64 lost[EVENT_KINDS]; /* the ring was full */
+	__u64 seq[RINGS];
+	__u64 reasons[LOSS_REASONS];
+	__u64 threads; /* threads born in the tree: tracked, not sent */
+};
+
+#ifdef __cplusplus
+#define VIGILES_ASSERT static_assert
+#else
+#define VIGILES_ASSERT _Static_assert
+#endif
+VIGILES_ASSERT(sizeof(struct event_head) == 40, "event_head");
+VIGILES_ASSERT(sizeof(struct event_fork) == 56, "event_fork");
+VIGILES_ASSERT(sizeof(struct event_exec) == 112, "event_exec");
+VIGILES_ASSERT(sizeof(struct event_exit) == 48, "event_exit");
+VIGILES_ASSERT(sizeof(struct flow_addr) == 40, "flow_addr");
+VIGILES_ASSERT(sizeof(struct event_connect) == 88, "event_connect");
+VIGILES_ASSERT(sizeof(struct event_flow_close) == 120, "event_flow_close");
+VIGILES_ASSERT(sizeof(struct event_gpu_open) == 56, "event_gpu_open");
+VIGILES_ASSERT(sizeof(struct event_gpu_ioctl) == 64, "event_gpu_ioctl");
+VIGILES_ASSERT(sizeof(struct gpu_kind) == 24, "gpu_kind");
+VIGILES_ASSERT(sizeof(struct event_task) == 104, "event_task");
+
+#endif

@@ -1,0 +1,317 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * GPU devices: opened, and driven. A device is known by its number, never by its
+ * path: user space (NVML, for one) makes nodes of its own for the same number.
+ */
+#include "gpu_state.bpf.h"
+
+struct gpu_device {
+	__u32 major;
+	__u32 minor; /* or ANY_MINOR */
+};
+
+#define ANY_MINOR 0xffffffff
+
+/* Which numbers are GPUs on this host, and what drives them: filled by user
+ * space from /proc/devices and --gpu-device. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 256);
+	__type(key, struct gpu_device);
+	__type(value, __u32); /* enum gpu_family */
+} gpu_devices SEC(".maps");
+
+INLINE __u32 family_of_device(__u32 major, __u32 minor)
+{
+	struct gpu_device key = { major, minor };
+	__u32 *family = bpf_map_lookup_elem(&gpu_devices, &key);
+
+	if (!family) {
+		key.minor = ANY_MINOR;
+		family = bpf_map_lookup_elem(&gpu_devices, &key);
+	}
+	return family ? *family : GPU_NONE;
+}
+
+/*
+ * Why this hook: it runs for every open of a device node below the tree's cgroup,
+ * io_uring's included, whatever the path, and costs nobody else anything. It sees
+ * neither an open by a task that left the cgroup nor a descriptor passed over a
+ * socket; the ioctl hook does.
+ */
+SEC("cgroup/dev")
+int on_device(struct bpf_cgroup_dev_ctx *ctx)
+{
+	struct task_struct *task;
+	struct event_gpu_open *e;
+	__u32 family;
+
+	if ((ctx->access_type & 0xffff) != BPF_DEVCG_DEV_CHAR)
+		return 1;
+	family = family_of_device(ctx->major, ctx->minor);
+	if (family == GPU_NONE || !concerns_tree())
+		return 1;
+	task = (void *)bpf_get_current_task();
+	e = reserve_event(ring_bulk, struct event_gpu_open, task, EVENT_GPU_OPEN, RING_BULK);
+	if (!e)
+		return 1;
+	e->major = ctx->major;
+	e->minor = ctx->minor;
+	e->access = ctx->access_type >> 16;
+	e->family = family;
+	submit_event(e, 1);
+	return 1;
+}
+
+struct gpu_command {
+	__u32 cmd;
+	__u32 nr;
+	__u32 code;
+	__u8 family;
+	__u8 flags;
+};
+
+#define UVM_INITIALIZE 0x30000001
+#define UVM_DEINITIALIZE 0x30000002
+#define UVM_REGISTER_CHANNEL 27
+
+#define NV_ESC_RM_ALLOC_MEMORY 0x27
+#define NV_ESC_RM_CONTROL 0x2a
+#define NV_ESC_RM_ALLOC 0x2b
+#define NV_ESC_IOCTL_XFER_CMD 211
+
+#define KFD_IOC_CREATE_QUEUE 0x02
+
+#define DRM_AMDGPU_CS 0x44
+#define DRM_I915_GEM_EXECBUFFER2 0x69
+#define DRM_XE_EXEC_QUEUE_CREATE 0x46
+#define DRM_XE_EXEC 0x49
+#define HABANALABS_CS 0x43
+
+/* struct nv_ioctl_xfer, open-gpu-kernel-modules kernel-open/common/inc/nv-ioctl.h */
+struct nv_xfer {
+	__u32 cmd;
+	__u32 size;
+	__u64 ptr;
+};
+
+INLINE void read_code(struct gpu_command *c, __u64 arg, __u32 offset)
+{
+	if (bpf_probe_read_user(&c->code, sizeof(c->code), (void *)(arg + offset)))
+		c->flags |= GPU_ARG_UNREADABLE;
+}
+
+/*
+ * The driver looks at _IOC_NR only (nvidia_ioctl in kernel-open/nvidia/nv.c), so
+ * do we: a filter on magic or direction could be walked around. Class and control
+ * code lie at the same offsets in every release: NVOS21/NVOS64 hClass at 12,
+ * NVOS54 cmd at 8, NVOS02 hClass at 12 (src/common/sdk/nvidia/inc/nvos.h).
+ * They are read at entry: another thread may change them before the driver does.
+ */
+INLINE void decode_nvidia(struct gpu_command *c, __u64 arg)
+{
+	struct nv_xfer xfer = {};
+
+	c->nr = c->cmd & 0xff;
+	if (c->nr == NV_ESC_IOCTL_XFER_CMD) {
+		c->flags |= GPU_WRAPPED;
+		if (bpf_probe_read_user(&xfer, sizeof(xfer), (void *)arg)) {
+			c->flags |= GPU_ARG_UNREADABLE;
+			return;
+		}
+		c->cmd = xfer.cmd;
+		c->nr = xfer.cmd & 0xff;
+		arg = xfer.ptr;
+	}
+	switch (c->nr) {
+	case NV_ESC_RM_ALLOC:
+		read_code(c, arg, 12);
+		/* From Fermi (0x9000) on, the low byte of a class tells its
+		 * kind: 6f a channel, c0 compute (inc/class/cl*.h). */
+		if (c->code >= 0x9000 && ((c->code & 0xff) == 0x6f || (c->code & 0xff) == 0xc0))
+			c->flags |= GPU_COMPUTE;
+		break;
+	case NV_ESC_RM_ALLOC_MEMORY:
+		read_code(c, arg, 12);
+		break;
+	case NV_ESC_RM_CONTROL:
+		read_code(c, arg, 8);
+		break;
+	}
+}
+
+INLINE void decode(struct gpu_command *c, __u64 arg)
+{
+	c->nr = c->cmd & 0xff;
+	switch (c->family) {
+	case GPU_NVIDIA_ANY:
+		/* UVM's numbers are plain integers, the driver's have a size. */
+		if (c->cmd < 0x1000 || c->cmd == UVM_INITIALIZE || c->cmd == UVM_DEINITIALIZE) {
+			c->family = GPU_NVIDIA_UVM;
+			break;
+		}
+		c->family = GPU_NVIDIA;
+		break;
+	}
+	switch (c->family) {
+	case GPU_NVIDIA:
+		decode_nvidia(c, arg);
+		break;
+	case GPU_NVIDIA_UVM:
+		c->nr = c->cmd;
+		if (c->nr == UVM_REGISTER_CHANNEL)
+			c->flags |= GPU_COMPUTE;
+		break;
+	case GPU_KFD:
+		if (c->nr == KFD_IOC_CREATE_QUEUE) {
+			read_code(c, arg, 40); /* queue_type */
+			c->flags |= GPU_COMPUTE;
+		}
+		break;
+	case GPU_DRM_AMDGPU:
+		if (c->nr == DRM_AMDGPU_CS)
+			c->flags |= GPU_COMPUTE;
+		break;
+	case GPU_DRM_I915:
+		if (c->nr == DRM_I915_GEM_EXECBUFFER2)
+			c->flags |= GPU_COMPUTE;
+		break;
+	case GPU_DRM_XE:
+		if (c->nr == DRM_XE_EXEC_QUEUE_CREATE || c->nr == DRM_XE_EXEC)
+			c->flags |= GPU_COMPUTE;
+		break;
+	case GPU_ACCEL:
+		if (c->nr == HABANALABS_CS)
+			c->flags |= GPU_COMPUTE;
+		break;
+	}
+}
+
+/* Count the command; true when it is the first of its kind, or has no slot. */
+INLINE int is_news(struct gpu_state *state, struct gpu_command *c)
+{
+	__u32 hash = (c->nr * 0x9e3779b1u) ^ (c->code * 0x85ebca6bu) ^ (c->family << 7);
+
+	hash ^= hash >> 15;
+	for (__u32 i = 0; i < GPU_PROBES; i++) {
+		struct gpu_kind *kind = &state->kinds[(hash + i) % GPU_KINDS_MAX];
+
+		if (kind->count && kind->nr == c->nr && kind->code == c->code &&
+		    kind->family == c->family) {
+			__sync_fetch_and_add(&kind->count, 1);
+			return 0;
+		}
+		/* Two threads may claim one slot at the same time: the exchange
+		 * lets one have it, the other goes on to the next. */
+		if (!kind->count && !__sync_val_compare_and_swap(&kind->count, 0, 1)) {
+			kind->nr = c->nr;
+			kind->code = c->code;
+			kind->family = c->family;
+			c->flags |= GPU_FIRST;
+			return 1;
+		}
+	}
+	__sync_fetch_and_add(&state->uncounted, 1);
+	c->flags |= GPU_UNCOUNTED;
+	return 1;
+}
+
+INLINE void gpu_ioctl(struct task_struct *task, __u32 fd, __u32 cmd, __u64 arg, __u8 flags)
+{
+	struct fdtable *table = BPF_CORE_READ(task, files, fdt);
+	struct task_struct *leader = task->group_leader;
+	struct member *m;
+	struct gpu_command c = { .cmd = cmd, .flags = flags };
+	struct event_gpu_ioctl *e;
+	struct gpu_state *state;
+	struct file **slots, *file = NULL;
+	__u32 rdev;
+
+	if (fd >= BPF_CORE_READ(table, max_fds))
+		return;
+	slots = BPF_CORE_READ(table, fd);
+	bpf_probe_read_kernel(&file, sizeof(file), slots + fd);
+	if (!file)
+		return;
+	rdev = BPF_CORE_READ(file, f_inode, i_rdev);
+	if (!rdev)
+		return;
+	c.family = family_of_device(rdev >> 20, rdev & 0xfffff);
+	if (c.family == GPU_NONE)
+		return;
+	decode(&c, arg);
+	m = member_of(leader);
+	state = bpf_task_storage_get(&gpu_states, leader, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (m && state) {
+		m->gpu_client = 1;
+		if (!is_news(state, &c)) {
+			state->dirty = 1;
+			if (bpf_ktime_get_boot_ns() - state->flushed_at > GPU_FLUSH_NS)
+				send_gpu_counts(leader, 0);
+			return;
+		}
+	} else {
+		count_loss(LOSS_GPU_STATE);
+	}
+	e = reserve_event(ring_bulk, struct event_gpu_ioctl, task, EVENT_GPU_IOCTL, RING_BULK);
+	if (!e)
+		return;
+	e->major = rdev >> 20;
+	e->minor = rdev & 0xfffff;
+	e->cmd = c.cmd;
+	e->nr = c.nr;
+	e->code = c.code;
+	e->family = c.family;
+	e->flags = c.flags;
+	submit_event(e, c.flags & GPU_COMPUTE);
+}
+
+#if defined(__TARGET_ARCH_x86)
+#define NR_IOCTL 16
+#define NR_IOCTL_COMPAT 54
+#define TS_COMPAT 0x0002
+#define REG_FD(regs) ((__u32)(regs)->di)
+#define REG_CMD(regs) ((__u32)(regs)->si)
+#define REG_ARG(regs) ((regs)->dx)
+#define REG_FD_COMPAT(regs) ((__u32)(regs)->bx)
+#define REG_CMD_COMPAT(regs) ((__u32)(regs)->cx)
+#define REG_ARG_COMPAT(regs) ((__u32)(regs)->dx)
+#define IS_COMPAT(task) ((task)->thread_info.status & TS_COMPAT)
+#elif defined(__TARGET_ARCH_arm64)
+#define NR_IOCTL 29
+#define NR_IOCTL_COMPAT 54
+#define TIF_32BIT (1UL << 22)
+#define REG_FD(regs) ((__u32)(regs)->regs[0])
+#define REG_CMD(regs) ((__u32)(regs)->regs[1])
+#define REG_ARG(regs) ((regs)->regs[2])
+#define REG_FD_COMPAT(regs) REG_FD(regs)
+#define REG_CMD_COMPAT(regs) REG_CMD(regs)
+#define REG_ARG_COMPAT(regs) ((__u32)(regs)->regs[2])
+#define IS_COMPAT(task) ((task)->thread_info.flags & TIF_32BIT)
+#endif
+
+/*
+ * Why this hook: the last resort, where neither fentry nor kprobes nor LSM
+ * programs can be had. It runs at every system call of the whole host, hence the
+ * order of the tests; unlike tracepoint/syscalls/sys_enter_ioctl it also sees
+ * 32-bit calls, which the driver accepts. Attached only on hosts with a GPU.
+ */
+SEC("tp_btf/sys_enter")
+int BPF_PROG(on_sys_enter, struct pt_regs *regs, long id)
+{
+	struct task_struct *task;
+
+	if (id != NR_IOCTL && id != NR_IOCTL_COMPAT)
+		return 0;
+	task = bpf_get_current_task_btf();
+	if (!member_of(task))
+		return 0;
+	if (IS_COMPAT(task)) {
+		if (id == NR_IOCTL_COMPAT)
+			gpu_ioctl(task, REG_FD_COMPAT(regs), REG_CMD_COMPAT(regs),
+				  REG_ARG_COMPAT(regs), GPU_COMPAT);
+	} else if (id == NR_IOCTL) {
+		gpu_ioctl(task, REG_FD(regs), REG_CMD(regs), REG_ARG(regs), 0);
+	}
+	return 0;
+}

@@ -1,0 +1,314 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The network: who connects where, what became of it, who listens. A socket that
+ * the tree made carries its owner in its own storage, because most of its life
+ * happens in interrupts, where the current task is anybody.
+ */
+#include "tree.bpf.h"
+
+#define TCP_ESTABLISHED 1
+#define TCP_SYN_SENT 2
+#define TCP_SYN_RECV 3
+#define TCP_CLOSE 7
+#define TCP_LISTEN 10
+
+struct flow {
+	__u64 owner_start;
+	__u64 began; /* connect, or accept */
+	__u64 cookie;
+	__u32 owner_tgid;
+	__u32 owner_tid;
+	__u32 told; /* FLOW_TOLD_*: which events this socket has already sent */
+	__u32 last_port; /* of the last unconnected datagram */
+	__u32 last_address[4];
+	__u8 flags;
+	__u8 established;
+	__u8 _pad[6];
+};
+
+#define FLOW_TOLD_CONNECT 1
+#define FLOW_TOLD_LISTEN 2
+
+/* BPF_F_CLONE: an accepted socket starts with its listener's owner. */
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC | BPF_F_CLONE);
+	__type(key, int);
+	__type(value, struct flow);
+} flows SEC(".maps");
+
+INLINE void own_flow(struct flow *flow, struct task_struct *task)
+{
+	flow->owner_start = BPF_CORE_READ(task, group_leader, start_boottime);
+	flow->owner_tgid = BPF_CORE_READ(task, tgid);
+	flow->owner_tid = BPF_CORE_READ(task, pid);
+	flow->began = bpf_ktime_get_boot_ns();
+	flow->established = 0;
+}
+
+INLINE void head_of_owner(struct event_head *head, struct flow *flow)
+{
+	head->start = flow->owner_start;
+	head->tgid = flow->owner_tgid;
+	head->tid = flow->owner_tid;
+}
+
+/*
+ * cgroup hooks. Why: they run in connect() and sendmsg() themselves, io_uring's
+ * included, before anything has left, and may refuse; they cost nobody outside
+ * the cgroup anything. A task that leaves the cgroup escapes them: its TCP
+ * connections are then told by on_tcp_state.
+ */
+INLINE int tell_connect(struct bpf_sock_addr *ctx, int ipv6, int unconnected)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+	struct event_connect *e;
+	struct flow *flow;
+	struct bpf_sock *sk = ctx->sk;
+	__u32 port = bpf_ntohs(ctx->user_port);
+	__u32 address[4] = {};
+
+	if (ipv6) {
+		/* One word at a time: the verifier refuses a block copy of ctx. */
+		address[0] = ctx->user_ip6[0];
+		address[1] = ctx->user_ip6[1];
+		address[2] = ctx->user_ip6[2];
+		address[3] = ctx->user_ip6[3];
+	} else {
+		address[0] = ctx->user_ip4;
+	}
+	if (!sk || !concerns_tree())
+		return 1;
+	flow = bpf_sk_storage_get(&flows, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+	if (!flow) {
+		count_loss(LOSS_SOCK_STORAGE);
+	} else if (unconnected) {
+		/* A resolver or a QUIC stack sends thousands to one place:
+		 * only a new destination of this socket is news. */
+		if ((flow->flags & FLOW_UNCONNECTED) && flow->last_port == port &&
+		    flow->last_address[0] == address[0] && flow->last_address[1] == address[1] &&
+		    flow->last_address[2] == address[2] && flow->last_address[3] == address[3])
+			return 1;
+		flow->last_port = port;
+		__builtin_memcpy(flow->last_address, address, sizeof(address));
+		flow->flags |= FLOW_UNCONNECTED;
+	}
+	if (flow) {
+		own_flow(flow, task);
+		flow->cookie = bpf_get_socket_cookie(ctx);
+		flow->told |= FLOW_TOLD_CONNECT;
+	}
+	e = reserve_event(ring_bulk, struct event_connect, task, EVENT_CONNECT, RING_BULK);
+	if (!e)
+		return 1;
+	e->cookie = bpf_get_socket_cookie(ctx);
+	e->addr.family = ipv6 ? AF_INET6 : AF_INET;
+	e->addr.protocol = ctx->protocol;
+	e->addr.remote_port = port;
+	__builtin_memcpy(e->addr.remote, address, sizeof(address));
+	if (unconnected)
+		e->addr.flags |= FLOW_UNCONNECTED;
+	submit_event(e, 1);
+	return 1;
+}
+
+SEC("cgroup/connect4")
+int on_connect4(struct bpf_sock_addr *ctx)
+{
+	return tell_connect(ctx, 0, 0);
+}
+
+SEC("cgroup/connect6")
+int on_connect6(struct bpf_sock_addr *ctx)
+{
+	return tell_connect(ctx, 1, 0);
+}
+
+SEC("cgroup/sendmsg4")
+int on_sendmsg4(struct bpf_sock_addr *ctx)
+{
+	return tell_connect(ctx, 0, 1);
+}
+
+SEC("cgroup/sendmsg6")
+int on_sendmsg6(struct bpf_sock_addr *ctx)
+{
+	return tell_connect(ctx, 1, 1);
+}
+
+/*
+ * Why this hook: a datagram socket has no LISTEN state; an explicit bind() is
+ * what shows that it serves. (Streams are told when they really listen.)
+ */
+INLINE int tell_bind(struct bpf_sock *ctx, int ipv6)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+	struct event_listen *e;
+
+	if (ctx->protocol != IPPROTO_UDP || !concerns_tree())
+		return 1;
+	e = reserve_event(ring_bulk, struct event_listen, task, EVENT_LISTEN, RING_BULK);
+	if (!e)
+		return 1;
+	e->cookie = bpf_get_socket_cookie(ctx);
+	e->addr.family = ipv6 ? AF_INET6 : AF_INET;
+	e->addr.protocol = IPPROTO_UDP;
+	e->addr.local_port = ctx->src_port;
+	if (ipv6) {
+		__u32 *local = (__u32 *)e->addr.local;
+
+		local[0] = ctx->src_ip6[0];
+		local[1] = ctx->src_ip6[1];
+		local[2] = ctx->src_ip6[2];
+		local[3] = ctx->src_ip6[3];
+	} else {
+		*(__u32 *)e->addr.local = ctx->src_ip4;
+	}
+	submit_event(e, 0);
+	return 1;
+}
+
+SEC("cgroup/post_bind4")
+int on_bind4(struct bpf_sock *ctx)
+{
+	return tell_bind(ctx, 0);
+}
+
+SEC("cgroup/post_bind6")
+int on_bind6(struct bpf_sock *ctx)
+{
+	return tell_bind(ctx, 1);
+}
+
+INLINE void fill_addr(struct flow_addr *addr, const struct sock *sk)
+{
+	addr->family = sk->__sk_common.skc_family;
+	addr->protocol = IPPROTO_TCP;
+	addr->local_port = sk->__sk_common.skc_num;
+	addr->remote_port = bpf_ntohs(sk->__sk_common.skc_dport);
+	if (addr->family == AF_INET) {
+		*(__u32 *)addr->local = sk->__sk_common.skc_rcv_saddr;
+		*(__u32 *)addr->remote = sk->__sk_common.skc_daddr;
+	} else {
+		BPF_CORE_READ_INTO((struct in6_addr *)addr->local, sk,
+				   __sk_common.skc_v6_rcv_saddr);
+		BPF_CORE_READ_INTO((struct in6_addr *)addr->remote, sk, __sk_common.skc_v6_daddr);
+	}
+}
+
+INLINE void tell_open(struct sock *sk, struct flow *flow, __u64 now)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct event_flow_open *e;
+
+	e = reserve_event(ring_bulk, struct event_flow_open, task, EVENT_FLOW_OPEN, RING_BULK);
+	if (!e)
+		return;
+	head_of_owner(&e->head, flow);
+	e->cookie = flow->cookie;
+	e->handshake_ns = flow->flags & FLOW_ACCEPTED ? 0 : now - flow->began;
+	fill_addr(&e->addr, sk);
+	e->addr.flags = flow->flags;
+	submit_event(e, 0);
+}
+
+INLINE void tell_close(struct sock *sk, struct flow *flow, __u64 now)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
+	struct event_flow_close *e;
+
+	e = reserve_event(ring_bulk, struct event_flow_close, task, EVENT_FLOW_CLOSE, RING_BULK);
+	if (!e)
+		return;
+	head_of_owner(&e->head, flow);
+	e->cookie = flow->cookie;
+	e->duration_ns = now - flow->began;
+	if (tp) {
+		e->sent = tp->bytes_sent - tp->bytes_retrans;
+		e->received = tp->bytes_received;
+	}
+	e->error = sk->sk_err;
+	e->established = flow->established;
+	fill_addr(&e->addr, sk);
+	e->addr.flags = flow->flags;
+	submit_event(e, 0);
+}
+
+/*
+ * Why this hook: one place for the whole life of a TCP connection, whoever and
+ * whatever ends it. Going to SYN_SENT or LISTEN runs in the caller's context, so
+ * there the lineage of the current task decides; later states look at the mark
+ * that the socket carries.
+ */
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(on_tcp_state, const struct sock *csk, int oldstate, int newstate)
+{
+	struct sock *sk = (struct sock *)csk;
+	struct task_struct *task;
+	struct event_connect *connect;
+	struct event_listen *listen;
+	struct flow *flow;
+	__u64 now;
+
+	if (sk->sk_protocol != IPPROTO_TCP)
+		return 0;
+	if (newstate == TCP_SYN_SENT || newstate == TCP_LISTEN) {
+		task = bpf_get_current_task_btf();
+		flow = bpf_sk_storage_get(&flows, sk, 0, 0);
+		if (!flow && !member_or_worker(task))
+			return 0;
+		if (!flow)
+			flow = bpf_sk_storage_get(&flows, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+		if (!flow) {
+			count_loss(LOSS_SOCK_STORAGE);
+			return 0;
+		}
+		flow->cookie = bpf_get_socket_cookie(sk);
+		if (newstate == TCP_LISTEN) {
+			own_flow(flow, task);
+			flow->told |= FLOW_TOLD_LISTEN;
+			listen = reserve_event(ring_bulk, struct event_listen, task, EVENT_LISTEN,
+					       RING_BULK);
+			if (!listen)
+				return 0;
+			listen->cookie = flow->cookie;
+			fill_addr(&listen->addr, sk);
+			submit_event(listen, 1);
+			return 0;
+		}
+		if (flow->told & FLOW_TOLD_CONNECT) {
+			flow->told &= ~FLOW_TOLD_CONNECT;
+			return 0;
+		}
+		own_flow(flow, task);
+		flow->flags |= FLOW_OUTSIDE;
+		connect = reserve_event(ring_bulk, struct event_connect, task, EVENT_CONNECT,
+					RING_BULK);
+		if (!connect)
+			return 0;
+		connect->cookie = flow->cookie;
+		fill_addr(&connect->addr, sk);
+		connect->addr.flags = flow->flags;
+		submit_event(connect, 1);
+		return 0;
+	}
+	flow = bpf_sk_storage_get(&flows, sk, 0, 0);
+	if (!flow)
+		return 0;
+	now = bpf_ktime_get_boot_ns();
+	if (newstate == TCP_ESTABLISHED) {
+		if (oldstate == TCP_SYN_RECV) {
+			flow->flags |= FLOW_ACCEPTED;
+			flow->began = now;
+			flow->cookie = bpf_get_socket_cookie(sk);
+		}
+		flow->established = 1;
+		tell_open(sk, flow, now);
+	} else if (newstate == TCP_CLOSE && oldstate != TCP_LISTEN) {
+		tell_close(sk, flow, now);
+		flow->established = 0;
+		flow->told = 0;
+	}
+	return 0;
+}

@@ -1,0 +1,302 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Processes: fork, exec, exit. All three go to the critical ring. */
+#include "tree.bpf.h"
+#include "path.bpf.h"
+#include "gpu_state.bpf.h"
+
+#define ARGS_CAPTURE 4096
+#define CALLED_CAPTURE 255
+
+#define S_IFMT 0170000
+#define S_IFSOCK 0140000
+#define S_IFREG 0100000
+#define S_IFDIR 0040000
+#define S_IFCHR 0020000
+#define S_IFIFO 0010000
+#define S_ISUID 0004000
+#define S_ISGID 0002000
+
+#define SIGNAL_GROUP_EXIT 0x00000004
+
+/*
+ * Too big for the stack, and its size is not known when space in the ring would
+ * have to be reserved: built here, then copied out. Programs on tracepoints do
+ * not nest on one CPU (the kernel refuses the inner run and counts it; user
+ * space shows that count as a loss).
+ */
+struct exec_scratch {
+	struct event_exec event;
+	char strings[PATH_CAPTURE + 256 + PATH_CAPTURE + ARGS_CAPTURE + 64];
+	struct path_buffer path;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct exec_scratch);
+} exec_scratch SEC(".maps");
+
+/*
+ * Why this hook: it runs in the parent once the child is complete and before the
+ * child has run, so the child is in the tree before it can do anything. It sees
+ * fork, vfork, clone and clone3, threads included, but not io_uring's workers
+ * (see member_or_worker).
+ */
+SEC("tp_btf/sched_process_fork")
+int BPF_PROG(on_fork, struct task_struct *parent, struct task_struct *child)
+{
+	struct member *m = member_of(parent);
+	struct event_fork *e;
+	struct counters *c;
+
+	if (!m)
+		return 0;
+	join_tree(child, m->tree);
+	if (child->tgid != child->pid) {
+		c = my_counters();
+		if (c)
+			__sync_fetch_and_add(&c->threads, 1);
+		return 0;
+	}
+	e = reserve_event(ring_critical, struct event_fork, child, EVENT_FORK, RING_CRITICAL);
+	if (!e)
+		return 0;
+	e->parent_tgid = parent->tgid;
+	e->parent_start = parent->group_leader->start_boottime;
+	submit_event(e, 0);
+	return 0;
+}
+
+INLINE __u8 kind_of_descriptor(struct task_struct *task, __u32 fd)
+{
+	struct fdtable *table = BPF_CORE_READ(task, files, fdt);
+	struct file **slots;
+	struct file *file = NULL;
+	struct inode *inode;
+	__u32 mode, major, rdev;
+
+	if (fd >= BPF_CORE_READ(table, max_fds))
+		return FD_CLOSED;
+	slots = BPF_CORE_READ(table, fd);
+	bpf_probe_read_kernel(&file, sizeof(file), slots + fd);
+	if (!file)
+		return FD_CLOSED;
+	inode = BPF_CORE_READ(file, f_inode);
+	mode = BPF_CORE_READ(inode, i_mode) & S_IFMT;
+	switch (mode) {
+	case S_IFREG:
+		return FD_FILE;
+	case S_IFIFO:
+		return FD_PIPE;
+	case S_IFSOCK:
+		return FD_SOCKET;
+	case S_IFCHR:
+		rdev = BPF_CORE_READ(inode, i_rdev);
+		major = rdev >> 20;
+		/* Documentation/admin-guide/devices.txt: 1:3 null; 4 and 5 tty;
+		 * 136-143 Unix98 pty slaves */
+		if (rdev == (1 << 20 | 3))
+			return FD_NULL;
+		if (major == 4 || major == 5 || (major >= 136 && major <= 143))
+			return FD_TTY;
+	}
+	return FD_OTHER;
+}
+
+INLINE __u64 cgroup_of(struct task_struct *task)
+{
+	return BPF_CORE_READ(task, cgroups, dfl_cgrp, kn, id);
+}
+
+/* Append a path that walk_path() left in s->path; returns the new end. */
+INLINE __u64 append_path(struct exec_scratch *s, __u64 end)
+{
+	__u64 start = s->path.start;
+	__u64 len;
+
+	barrier_var(start);
+	if (start >= PATH_CAPTURE)
+		return end;
+	len = PATH_CAPTURE - start;
+	barrier_var(len);
+	barrier_var(end);
+	if (len > PATH_CAPTURE || end > PATH_CAPTURE + 256)
+		return end;
+	bpf_probe_read_kernel(&s->strings[end], len, &s->path.bytes[start]);
+	return end + len;
+}
+
+INLINE __u16 path_flags(struct path_buffer *walk, __u16 cut)
+{
+	__u16 flags = 0;
+
+	if (walk->cut)
+		flags |= cut;
+	if (walk->unreachable)
+		flags |= EXEC_PATH_UNREACHABLE;
+	return flags;
+}
+
+INLINE __u16 file_flags(struct file *file, struct event_exec *e)
+{
+	struct inode *inode = BPF_CORE_READ(file, f_inode);
+	__u16 mode = BPF_CORE_READ(inode, i_mode);
+	__u16 flags = 0;
+
+	e->ino = BPF_CORE_READ(inode, i_ino);
+	e->dev = BPF_CORE_READ(inode, i_sb, s_dev);
+	if (mode & (S_ISUID | S_ISGID))
+		flags |= EXEC_SETID;
+	if (BPF_CORE_READ(inode, i_nlink) == 0) {
+		char name[6] = {};
+
+		/* mm/memfd.c names the file "memfd:" + what the caller said. */
+		bpf_probe_read_kernel(name, sizeof(name),
+				      BPF_CORE_READ(file, f_path.dentry, d_name.name));
+		if (name[0] == 'm' && name[1] == 'e' && name[2] == 'm' && name[3] == 'f' &&
+		    name[4] == 'd' && name[5] == ':')
+			flags |= EXEC_MEMFD;
+		else
+			flags |= EXEC_DELETED;
+	}
+	return flags;
+}
+
+/*
+ * Why this hook: the new program is in place and has not run an instruction. The
+ * arguments lie on its fresh stack, where nobody else has had a chance to change
+ * them. It does not see a program that never execs (ld.so mapping a file by
+ * hand, a fork that goes on with its parent's code).
+ */
+SEC("tp_btf/sched_process_exec")
+int BPF_PROG(on_exec, struct task_struct *task, int old_pid, struct linux_binprm *bprm)
+{
+	struct member *m = member_of(task);
+	const struct cred *cred;
+	struct exec_scratch *s;
+	struct counters *c;
+	struct event_exec *e;
+	struct mm_struct *mm;
+	unsigned long arg_start, arg_end;
+	__u64 total, args, end = 0, was;
+	__u32 zero = 0;
+	__u16 flags = 0;
+	long n;
+
+	if (!m) {
+		if (!in_tree_cgroup() || !join_tree(task, 1))
+			return 0;
+		flags |= EXEC_ADOPTED;
+	}
+	s = bpf_map_lookup_elem(&exec_scratch, &zero);
+	c = my_counters();
+	if (!s || !c) {
+		count_loss(LOSS_SCRATCH);
+		return 0;
+	}
+	e = &s->event;
+	__builtin_memset(e, 0, sizeof(*e));
+	e->parent_tgid = task->real_parent->tgid;
+	e->parent_start = BPF_CORE_READ(task, real_parent, group_leader, start_boottime);
+	e->cgroup = cgroup_of(task);
+	cred = task->cred;
+	e->uid = cred->uid.val;
+	e->gid = cred->gid.val;
+	e->euid = cred->euid.val;
+	e->egid = cred->egid.val;
+	e->argc = bprm->argc;
+	e->stdio[0] = kind_of_descriptor(task, 0);
+	e->stdio[1] = kind_of_descriptor(task, 1);
+	e->stdio[2] = kind_of_descriptor(task, 2);
+	if (bprm->interp != bprm->filename)
+		flags |= EXEC_SCRIPT;
+	if (BPF_CORE_READ_BITFIELD(bprm, secureexec))
+		flags |= EXEC_SECURE;
+	if (old_pid != task->pid)
+		flags |= EXEC_THREAD;
+	mm = task->mm;
+	flags |= file_flags(mm->exe_file, e);
+
+	walk_path(&mm->exe_file->f_path, &s->path);
+	flags |= path_flags(&s->path, EXEC_PATH_CUT);
+	end = append_path(s, 0);
+	e->path_len = end;
+
+	was = end;
+	if (end <= PATH_CAPTURE) {
+		n = bpf_probe_read_kernel_str(&s->strings[end], CALLED_CAPTURE, bprm->filename);
+		if (n > 1 && n <= CALLED_CAPTURE)
+			end += n - 1; /* without its NUL */
+	}
+	e->name_len = end - was;
+
+	was = end;
+	walk_path(&task->fs->pwd, &s->path);
+	flags |= path_flags(&s->path, EXEC_CWD_CUT);
+	end = append_path(s, end);
+	e->cwd_len = end - was;
+
+	arg_start = mm->arg_start;
+	arg_end = mm->arg_end;
+	total = arg_end > arg_start ? arg_end - arg_start : 0;
+	e->args_total = total;
+	args = total;
+	if (total > ARGS_CAPTURE) {
+		args = ARGS_CAPTURE;
+		flags |= EXEC_ARGS_CUT;
+	}
+	/* clang would test another copy of the value than the one it passes on */
+	barrier_var(args);
+	barrier_var(end);
+	if (end <= 2 * PATH_CAPTURE + 256 && args <= ARGS_CAPTURE) {
+		if (bpf_probe_read_user(&s->strings[end], args, (void *)arg_start)) {
+			flags |= EXEC_ARGS_UNREADABLE;
+			args = 0;
+		}
+		e->args_len = args;
+		end += args;
+	}
+	e->flags = flags;
+	end += sizeof(*e);
+	barrier_var(end);
+	if (end > sizeof(*e) + sizeof(s->strings))
+		end = sizeof(*e) + sizeof(s->strings);
+	fill_head(&e->head, task, EVENT_EXEC, RING_CRITICAL, end, c);
+	if (bpf_ringbuf_output(&ring_critical, s, end, wake_flags(1)))
+		__sync_fetch_and_add(&c->lost[EVENT_EXEC], 1);
+	return 0;
+}
+
+/*
+ * Why this hook: it runs for each thread, killed ones too, while the task is
+ * still whole. The last thread tells; two that end together may both find
+ * themselves last, so the leader's mark decides.
+ */
+SEC("tp_btf/sched_process_exit")
+int BPF_PROG(on_exit, struct task_struct *task)
+{
+	struct member *m = member_of(task), *leader;
+	struct signal_struct *signal;
+	struct event_exit *e;
+
+	if (!m)
+		return 0;
+	signal = task->signal;
+	if (signal->live.counter != 0)
+		return 0;
+	leader = member_of(task->group_leader);
+	if (leader && __sync_lock_test_and_set(&leader->exit_sent, 1))
+		return 0;
+	if (leader && leader->gpu_client)
+		send_gpu_counts(task->group_leader, 1);
+	e = reserve_event(ring_critical, struct event_exit, task, EVENT_EXIT, RING_CRITICAL);
+	if (!e)
+		return 0;
+	if (signal->flags & SIGNAL_GROUP_EXIT)
+		e->status = signal->group_exit_code;
+	else
+		e->status = task->group_leader->exit_code;
+	submit_event(e, 0);
+	return 0;
+}

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Who is in the tree. The mark lies in the task's own storage: it is inherited
+ * at fork (process.bpf.c), so setsid, double forks, re-parenting to init and
+ * leaving the cgroup do not shake it off, and it goes away with the task. A
+ * task outside pays one look-up.
+ */
+#ifndef VIGILES_TREE_BPF_H
+#define VIGILES_TREE_BPF_H
+
+#include "common.bpf.h"
+
+struct member {
+	__u32 tree; /* id + 1; 0: not in any */
+	__u32 exit_sent; /* of a group leader: the process's exit has been told */
+	__u32 gpu_client; /* of a group leader: has a gpu_state */
+	__u32 _pad;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct member);
+} members SEC(".maps");
+
+#define PF_IO_WORKER 0x00000010
+
+INLINE struct member *member_of(struct task_struct *task)
+{
+	struct member *m = bpf_task_storage_get(&members, task, 0, 0);
+
+	if (m && m->tree)
+		return m;
+	return NULL;
+}
+
+/*
+ * io_uring's kernel workers are threads of their process but are made without
+ * passing the fork tracepoint: they count as their leader does.
+ */
+INLINE struct member *member_or_worker(struct task_struct *task)
+{
+	struct member *m = member_of(task);
+
+	if (m || !(task->flags & PF_IO_WORKER))
+		return m;
+	return member_of(task->group_leader);
+}
+
+INLINE struct member *join_tree(struct task_struct *task, __u32 tree)
+{
+	struct member *m;
+
+	m = bpf_task_storage_get(&members, task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (!m) {
+		count_loss(LOSS_TASK_STORAGE);
+		return NULL;
+	}
+	m->tree = tree;
+	return m;
+}
+
+/* Is the current task below the cgroup that names the tree? */
+INLINE int in_tree_cgroup(void)
+{
+	return tree_cgroup && bpf_get_current_ancestor_cgroup_id(tree_cgroup_level) == tree_cgroup;
+}
+
+/*
+ * Does a cgroup hook's event belong to the tree? All of a cgroup of our own do;
+ * in a cgroup shared with others, lineage decides.
+ */
+INLINE int concerns_tree(void)
+{
+	if (!filter_by_lineage)
+		return 1;
+	return member_or_worker(bpf_get_current_task_btf()) != NULL;
+}
+
+#endif

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The one object that is loaded: all probes share maps and options, and user
+ * space chooses at open time which programs to load.
+ */
+#include "process.bpf.c"
+#include "net.bpf.c"
+#include "gpu.bpf.c"
+#include "tasks.bpf.c"
+
+/*
+ * clang drops types that nothing refers to from BTF, and user space reads the
+ * layout of events from there: refer to each.
+ */
+const struct event_head *anchor_head __attribute__((unused));
+const struct event_fork *anchor_fork __attribute__((unused));
+const struct event_exec *anchor_exec __attribute__((unused));
+const struct event_exit *anchor_exit __attribute__((unused));
+const struct event_connect *anchor_connect __attribute__((unused));
+const struct event_listen *anchor_listen __attribute__((unused));
+const struct event_flow_open *anchor_flow_open __attribute__((unused));
+const struct event_flow_close *anchor_flow_close __attribute__((unused));
+const struct event_gpu_open *anchor_gpu_open __attribute__((unused));
+const struct event_gpu_ioctl *anchor_gpu_ioctl __attribute__((unused));
+const struct event_gpu_counts *anchor_gpu_counts __attribute__((unused));
+const struct event_task *anchor_task __attribute__((unused));
+const struct counters *anchor_counters __attribute__((unused));
+const enum event_kind *anchor_kind __attribute__((unused));
+const enum event_ring *anchor_ring __attribute__((unused));
+const enum exec_flag *anchor_exec_flag __attribute__((unused));
+const enum fd_kind *anchor_fd_kind __attribute__((unused));
+const enum flow_flag *anchor_flow_flag __attribute__((unused));
+const enum gpu_family *anchor_gpu_family __attribute__((unused));
+const enum gpu_flag *anchor_gpu_flag __attribute__((unused));
+const enum loss_reason *anchor_loss __attribute__((unused));
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
