@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Options that several commands share: each is defined here and nowhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import click
+
+
+@dataclass(frozen=True, slots=True)
+class WatchOptions:
+    """What was asked for on the command line."""
+
+    rules: tuple[Path, ...]
+    alerts: str | None
+    gpu_device: tuple[str, ...]
+    gpu_user: tuple[str, ...]
+    detach_on_exit: bool
+    quiet: bool
+    as_json: bool
+    verbose: bool
+    critical_mib: int
+    bulk_mib: int
+
+
+def _power_of_two(_context: click.Context, _parameter: click.Parameter, value: int) -> int:
+    if value < 1 or value & (value - 1) or value > 1024:
+        raise click.BadParameter("must be a power of two between 1 and 1024 (MiB)")
+    return value
+
+
+_OPTIONS = (
+    click.option(
+        "--rules",
+        multiple=True,
+        type=click.Path(path_type=Path),
+        help="Rule file that adds to or overrides the built-in packs (repeatable).",
+    ),
+    click.option("--alerts", metavar="FILE", help="Append alerts as JSON Lines; - is standard output."),
+    click.option(
+        "--gpu-device",
+        multiple=True,
+        metavar="PATH[=FAMILY]",
+        help="Treat this character device as a GPU (repeatable). FAMILY: nvidia (default), uvm, kfd, "
+        "amdgpu, i915, xe, drm, accel.",
+    ),
+    click.option(
+        "--gpu-user",
+        multiple=True,
+        metavar="PATTERN",
+        help="Who may use the GPU: a glob for the executable's or script's path or name (repeatable); "
+        "none: nobody. Without it the first client is presumed to be the trainer.",
+    ),
+    click.option("--detach-on-exit", is_flag=True, help="Stop watching when the command itself has ended."),
+    click.option("-q", "--quiet", is_flag=True, help="No alerts and no summary on standard error."),
+    click.option("--json", "as_json", is_flag=True, help="Alerts and summary on standard error as JSON Lines."),
+    click.option("-v", "--verbose", is_flag=True, help="Print every event, too."),
+    click.option(
+        "--critical-mib", default=8, show_default=True, callback=_power_of_two,
+        help="Ring for execs, forks and exits, in MiB.",
+    ),
+    click.option(
+        "--bulk-mib", default=16, show_default=True, callback=_power_of_two,
+        help="Ring for everything else, in MiB.",
+    ),
+)  # fmt: skip
+
+
+def watch_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the shared options; the command gets them as one ``options`` argument."""
+
+    @wraps(function)
+    def with_options(**values: Any) -> Any:
+        names = WatchOptions.__dataclass_fields__
+        options = WatchOptions(**{name: values.pop(name) for name in names})
+        return function(options=options, **values)
+
+    for option in reversed(_OPTIONS):
+        with_options = option(with_options)
+    return with_options
+
+
+def gpu_users(options: WatchOptions) -> tuple[str, ...] | None:
+    """None: presume; empty: nobody; else the patterns."""
+    if not options.gpu_user:
+        return None
+    if "none" in options.gpu_user:
+        if len(options.gpu_user) > 1:
+            raise click.UsageError("--gpu-user none can't be combined with a pattern")
+        return ()
+    return options.gpu_user

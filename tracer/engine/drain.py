@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The loop from ring to state: no Python object is made for an event.
+
+Two rings are merged by the time of their records. The loop stops behind a record that fires a rule,
+so that Python finds the state as it was at that very event: alerts do not depend on how events were
+batched.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from tracer.engine.handle import handle, read_head
+from tracer.engine.intrinsics import (
+    boottime_ns,
+    bytes_at,
+    i64,
+    load_acquire_u64,
+    store_fence_u64,
+    store_release_u64,
+)
+from tracer.engine.ring import NOTHING, SKIP, advance, peek
+from tracer.engine.state import LAG_BUCKETS, MAX_CPUS, PENDING, State
+from tracer.jit import inline, njit
+from tracer.kernel import schema
+
+EXEC, CONNECT, GPU_IOCTL = (schema.KIND[f"EVENT_{k}"] for k in ("EXEC", "CONNECT", "GPU_IOCTL"))
+
+# Columns of the array that describes rings to kernels, one row a ring
+R_CONSUMER, R_PRODUCER, R_DATA, R_MASK = range(4)
+
+# Why a drain came back
+EMPTY, MORE, FIRED, TAP_FULL = range(4)
+
+#: Give space back to the kernel at least every so many bytes.
+RELEASE_EVERY = 1 << 18
+
+# Places in tap_state
+TAP_ON, TAP_USED = range(2)
+#: Each record in the tap: its length as 4 bytes, its bytes, up to a multiple of 8.
+TAP_PREFIX = 8
+
+
+@inline
+def lag_bucket(lag: int) -> int:
+    """Which of the histogram's buckets: four an octave."""
+    if lag < 4:
+        return 0
+    octave = 0
+    rest = lag
+    while rest >= 8:
+        rest >>= 1
+        octave += 1
+    return min(octave * 4 + rest - 4, LAG_BUCKETS - 1)
+
+
+@inline
+def _account(state: State, address: int, kind: int, now: int) -> None:
+    head = read_head(address)
+    state.received[kind] += 1
+    cpu = min(i64(head.cpu), MAX_CPUS - 1)
+    ring = i64(head.ring) & 1
+    state.got[ring, cpu] += 1
+    state.next_seq[ring, cpu] = max(state.next_seq[ring, cpu], i64(head.seq) + 1)
+    if kind == EXEC or kind == CONNECT or kind == GPU_IOCTL:
+        state.lag[lag_bucket(max(now - i64(head.ts), 0))] += 1
+
+
+@njit
+def _tap(tap: npt.NDArray[np.uint8], tap_state: npt.NDArray[np.int64], address: int, length: int) -> None:
+    at = tap_state[TAP_USED]
+    for i in range(4):
+        tap[at + i] = (length >> (8 * i)) & 0xFF
+    source = bytes_at(address, length)
+    for i in range(length):
+        tap[at + TAP_PREFIX + i] = source[i]
+    tap_state[TAP_USED] = at + ((TAP_PREFIX + length + 7) & ~7)
+
+
+@njit
+def drain(
+    rings: npt.NDArray[np.int64],
+    state: State,
+    tap: npt.NDArray[np.uint8],
+    tap_state: npt.NDArray[np.int64],
+    limit: int,
+) -> tuple[int, int]:
+    """Take in up to ``limit`` records from the rings int64[2, 4]; (why it came back, how many)."""
+    done = 0
+    why = MORE
+    state.pending[PENDING] = 0
+    now = boottime_ns()
+    c0 = load_acquire_u64(rings[0, R_CONSUMER])
+    c1 = load_acquire_u64(rings[1, R_CONSUMER])
+    p0 = load_acquire_u64(rings[0, R_PRODUCER])
+    p1 = load_acquire_u64(rings[1, R_PRODUCER])
+    released0, released1 = c0, c1
+    while done < limit:
+        s0, a0, n0 = peek(rings[0, R_DATA], rings[0, R_MASK], c0, p0)
+        s1, a1, n1 = peek(rings[1, R_DATA], rings[1, R_MASK], c1, p1)
+        if s0 == SKIP:
+            c0 = advance(c0, n0)
+            continue
+        if s1 == SKIP:
+            c1 = advance(c1, n1)
+            continue
+        if s0 == NOTHING and s1 == NOTHING:
+            n = load_acquire_u64(rings[0, R_PRODUCER])
+            m = load_acquire_u64(rings[1, R_PRODUCER])
+            if n == p0 and m == p1:
+                why = EMPTY
+                break
+            p0, p1 = n, m
+            now = boottime_ns()
+            continue
+        first = s1 == NOTHING or (s0 != NOTHING and read_head(a0).ts <= read_head(a1).ts)
+        address = a0 if first else a1
+        length = n0 if first else n1
+        if tap_state[TAP_ON]:
+            if tap_state[TAP_USED] + length + TAP_PREFIX + 8 > len(tap):
+                why = TAP_FULL
+                break
+            _tap(tap, tap_state, address, length)
+        kind = handle(state, address, length)
+        if kind:
+            _account(state, address, kind, now)
+        done += 1
+        if first:
+            c0 = advance(c0, n0)
+        else:
+            c1 = advance(c1, n1)
+        if state.pending[PENDING]:
+            why = FIRED
+            break
+        if c0 - released0 > RELEASE_EVERY:
+            store_release_u64(rings[0, R_CONSUMER], c0)
+            released0 = c0
+        if c1 - released1 > RELEASE_EVERY:
+            store_release_u64(rings[1, R_CONSUMER], c1)
+            released1 = c1
+    if c0 != released0:
+        store_release_u64(rings[0, R_CONSUMER], c0)
+    if c1 != released1:
+        store_release_u64(rings[1, R_CONSUMER], c1)
+    return why, done
+
+
+@njit
+def replay(state: State, address: int, size: int, start: int, count: bool) -> tuple[int, int]:
+    """Take in records laid out as a tap has them, from byte ``start``; (EMPTY or FIRED, next byte).
+
+    ``count``: they came from probes and belong into the sums.
+    """
+    at = start
+    state.pending[PENDING] = 0
+    while at + TAP_PREFIX <= size:
+        prefix = bytes_at(address + at, 4)
+        length = 0
+        for i in range(4):
+            length |= i64(prefix[i]) << (8 * i)
+        if at + TAP_PREFIX + length > size:
+            state.malformed[0] += 1
+            return EMPTY, size
+        here = address + at + TAP_PREFIX
+        kind = handle(state, here, length)
+        if kind and count:
+            _account(state, here, kind, 0)
+        at += (TAP_PREFIX + length + 7) & ~7
+        if state.pending[PENDING]:
+            return FIRED, at
+    return EMPTY, at
+
+
+@njit
+def fall_asleep(rings: npt.NDArray[np.int64], flag: int) -> bool:
+    """Say at ``flag`` (an address) that any record must wake us; false if one is there already.
+
+    The order matters: a probe reserves, then reads the flag, then submits. After a full fence we
+    either see its reservation here, or it sees our flag.
+    """
+    store_fence_u64(flag, 1)
+    for ring in range(2):
+        if load_acquire_u64(rings[ring, R_PRODUCER]) != load_acquire_u64(rings[ring, R_CONSUMER]):
+            store_release_u64(flag, 0)
+            return False
+    return True

@@ -1,0 +1,266 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The engine as Python sees it: drain the rings, then ask what fired and about whom."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from tracer.engine import arena as strings
+from tracer.engine import processes as procs
+from tracer.engine.drain import drain, fall_asleep, lag_bucket, replay
+from tracer.engine.flows import F_FULL, F_LIVE
+from tracer.engine.intrinsics import address_of, store_release_u64
+from tracer.engine.ring import Ring
+from tracer.engine.state import ENTRY, KIND, LAG_BUCKETS, PENDING, SUBJECT, TIME, make_state
+from tracer.jit import njit
+from tracer.kernel import schema
+from tracer.rules import Rule, RuleSet
+
+BATCH = 1 << 16
+_TEXT_MAX = 8192
+
+
+@njit
+def wake_up(flag: int) -> None:
+    """Tell the probes, through the word at ``flag``, that the reader polls."""
+    store_release_u64(flag, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """One process as the table has it. Strings are bytes: the tree chose them."""
+
+    pid: int
+    start_ns: int
+    exe: bytes
+    called: bytes
+    cwd: bytes
+    argv: tuple[bytes, ...]
+    argv_cut: bool
+    uid: int
+    gid: int
+    cgroup: int
+    flags: int
+    live: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Fired:
+    """Rules that one event fired, as (rule, severity), and the event."""
+
+    rules: tuple[tuple[Rule, str], ...]
+    entry: int
+    kind: int
+    time_ns: int
+    subject: int
+
+
+class Engine:
+    """State and compiled code for one tree."""
+
+    def __init__(
+        self,
+        rules: RuleSet,
+        gpu_users: tuple[str, ...] | None = None,
+        *,
+        processes: int = 1 << 17,
+        flows: int = 1 << 16,
+    ) -> None:
+        self.rules = rules
+        self.state = make_state(
+            rules.automaton, rules.table, gpu_users, processes=processes, flows=flows
+        )
+        self._rings = np.zeros((2, 4), np.int64)
+        self._flag = 0
+        self.tap = np.zeros(0, np.uint8)
+        self.tap_state = np.zeros(2, np.int64)
+        self._text = np.zeros(_TEXT_MAX, np.uint8)
+        self._line = np.zeros(procs.DEPTH + 8, np.int64)
+
+    def bind(self, critical: Ring, bulk: Ring, flag: int) -> None:
+        """Read from these rings; ``flag`` is the address of the reader's state."""
+        for row, ring in enumerate((critical, bulk)):
+            self._rings[row] = (ring.consumer, ring.producer, ring.data, ring.size - 1)
+        self._flag = flag
+
+    def tap_into(self, size: int) -> None:
+        """Keep a copy of every record drained from now on, see :meth:`take_tap`."""
+        self.tap = np.zeros(size, np.uint8)
+        self.tap_state[:] = (1, 0)
+
+    def take_tap(self) -> bytes:
+        """The records copied since the last call, each with a prefix of 8 bytes, 8-aligned."""
+        taken = self.tap[: self.tap_state[1]].tobytes()
+        self.tap_state[1] = 0
+        return taken
+
+    def drain(self, limit: int = BATCH) -> tuple[int, int]:
+        """Take records in; (EMPTY, MORE, FIRED or TAP_FULL, how many)."""
+        return drain(self._rings, self.state, self.tap, self.tap_state, limit)
+
+    def feed(self, records: Iterable[bytes], *, count: bool = True) -> Iterator[Fired]:
+        """Take in records that did not come through a ring; yields what they fire, in order.
+
+        ``count``: they belong into the sums of what probes have sent.
+        """
+        laid = bytearray()
+        for record in records:
+            laid += len(record).to_bytes(8, "little") + record
+            laid += bytes(-len(laid) % 8)
+        memory = np.frombuffer(bytes(laid), np.uint8)
+        at = 0
+        while at < len(memory):
+            _, at = replay(self.state, address_of(memory), len(memory), at, count)
+            if fired := self.fired():
+                yield fired
+
+    def sleep_allowed(self) -> bool:
+        """Ask to be woken for any record; false if there is one already."""
+        return bool(fall_asleep(self._rings, self._flag))
+
+    def awake(self) -> None:
+        """Polling again: only urgent records need wake us."""
+        wake_up(self._flag)
+
+    def warm(self) -> None:
+        """Compile, or load from the cache, everything that runs while tracing."""
+        idle = np.zeros(4, np.int64)
+        address = address_of(idle)
+        saved = self._rings.copy()
+        if not self._flag:
+            self._rings[:] = [(address, address, address, 0)] * 2
+            self._flag = address_of(idle) + 8
+            self.drain(0)
+            self.sleep_allowed()
+            self.awake()
+            self._flag = 0
+            self._rings[:] = saved
+        else:
+            self.drain(0)
+        for _ in self.feed([]):
+            pass
+        replay(self.state, address, 0, 0, True)
+        self.describe(procs.NONE)
+        self.lineage(procs.NONE)
+        procs.find(self.state.processes, 0)
+        procs.end_unseen(self.state.processes, 0)
+        procs.list_live(self.state.processes, True, self._line)
+        self.rules.find("args", b"")
+
+    def fired(self) -> Fired | None:
+        """What the last record fired, or None."""
+        pending = self.state.pending
+        count = int(pending[PENDING])
+        if not count:
+            return None
+        rules = tuple(self.rules.alternatives[int(n)] for n in self.state.fired[:count])
+        return Fired(rules, int(pending[ENTRY]), int(pending[KIND]), int(pending[TIME]), int(pending[SUBJECT]))
+
+    def describe(self, entry: int) -> Program | None:
+        """The process at ``entry``; None when the event could not be given to one."""
+        p = self.state.processes
+        if entry == procs.NONE:
+            strings.load(p.arena, strings.NO_BLOCK, 0, 0, self._text)
+            return None
+        row = p.table[entry]
+        image_number = int(row["image"])
+        exe = called = cwd = b""
+        argv: tuple[bytes, ...] = ()
+        flags = 0
+        cut = False
+        if image_number != procs.NONE:
+            image = p.images[image_number]
+            lengths = [int(image[k]) for k in ("path_len", "name_len", "cwd_len", "args_len")]
+            count = strings.load(p.arena, int(image["block"]), 0, sum(lengths), self._text)
+            raw = self._text[:count].tobytes()
+            exe, raw = raw[: lengths[0]], raw[lengths[0] :]
+            called, raw = raw[: lengths[1]], raw[lengths[1] :]
+            cwd, raw = raw[: lengths[2]], raw[lengths[2] :]
+            argv = tuple(raw.removesuffix(b"\0").split(b"\0")) if raw else ()
+            flags = int(image["flags"])
+            cut = int(image["args_total"]) > len(raw)
+        return Program(
+            int(row["tgid"]),
+            int(row["start"]),
+            exe,
+            called,
+            cwd,
+            argv,
+            cut,
+            int(row["uid"]),
+            int(row["gid"]),
+            int(row["cgroup"]),
+            flags,
+            int(row["state"]) == procs.LIVE,
+        )
+
+    def lineage(self, entry: int) -> list[int]:
+        """Entries from ``entry`` up to the tree's root."""
+        count = procs.line_of(self.state.processes, entry, self._line)
+        return [int(e) for e in self._line[:count]]
+
+    def exe_of(self, entry: int) -> tuple[int, bytes]:
+        """(pid, path) of the process at ``entry``."""
+        p = self.state.processes
+        row = p.table[entry]
+        if row["image"] == procs.NONE:
+            return int(row["tgid"]), b""
+        image = p.images[row["image"]]
+        count = strings.load(p.arena, int(image["block"]), 0, int(image["path_len"]), self._text)
+        return int(row["tgid"]), self._text[:count].tobytes()
+
+    @property
+    def live(self) -> int:
+        """Processes of the tree that are alive, as far as we know."""
+        return int(self.state.processes.state[procs.LIVE_COUNT])
+
+    def live_entries(self, *, imageless: bool = False) -> list[int]:
+        """Entries of live processes (only those about which nothing but the pid is known)."""
+        found = np.zeros(len(self.state.processes.table), np.int64)
+        count = procs.list_live(self.state.processes, imageless, found)
+        return [int(e) for e in found[:count]]
+
+    def received(self) -> dict[int, int]:
+        """Records taken in, by kind."""
+        return {kind: int(self.state.received[kind]) for kind in schema.SENT_KINDS}
+
+    def table_losses(self) -> dict[str, int]:
+        """What the bounded tables could not take, and what was found out to be missing."""
+        p = self.state.processes
+        return {
+            "process-table-full": int(p.state[procs.FULL]),
+            "image-table-full": int(p.state[procs.IMAGES_FULL]),
+            "strings-cut": int(p.arena.state[strings.CUT]),
+            "ancestors-collapsed": int(p.state[procs.COLLAPSED]),
+            "exits-missed": int(p.state[procs.MISSED_EXIT]),
+            "forks-missed": int(p.state[procs.MISSED_FORK]),
+            "flow-table-full": int(self.state.flows.state[F_FULL]),
+            "malformed": int(self.state.malformed[0]),
+        }
+
+    @property
+    def live_flows(self) -> int:
+        """Flows in the table."""
+        return int(self.state.flows.state[F_LIVE])
+
+    def lag_percentile(self, share: float) -> float | None:
+        """Hook → engine in ns, upper edge of the bucket that holds ``share`` of urgent records."""
+        lag: npt.NDArray[np.int64] = self.state.lag
+        total = int(lag.sum())
+        if not total:
+            return None
+        bucket = int(np.searchsorted(np.cumsum(lag), share * total))
+        return bucket_edge(min(bucket, LAG_BUCKETS - 1))
+
+
+def bucket_edge(bucket: int) -> float:
+    """The upper edge, in ns, of a lag bucket."""
+    octave, quarter = divmod(bucket, 4)
+    return float((quarter + 5) << octave)
+
+
+__all__ = ["BATCH", "Engine", "Fired", "Program", "bucket_edge", "lag_bucket"]

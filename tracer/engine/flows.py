@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who talks to whom: one entry a socket, named by its cookie, in flat arrays, bounded.
+
+When the table is full a new flow is not recorded, and counted: nobody who opens flows as fast as he
+can makes the watch forget the one that matters.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from tracer.jit import inline, njit
+
+NONE = -1
+
+CONNECTING, ESTABLISHED, LISTENING, UNCONNECTED = range(1, 5)
+
+FLOW = np.dtype(
+    [
+        ("cookie", "i8"),
+        ("tgid", "i8"),
+        ("start", "i8"),
+        ("began", "i8"),
+        ("state", "i8"),
+        ("local", "u1", (16,)),
+        ("remote", "u1", (16,)),
+        ("local_port", "i8"),
+        ("remote_port", "i8"),
+        ("family", "i8"),
+        ("protocol", "i8"),
+        ("flags", "i8"),
+    ]
+)
+
+# Places in Flows.state
+F_FREE, F_USED, F_LIVE, F_FULL = range(4)
+
+
+class Flows(NamedTuple):
+    """``table`` FLOW[n]; ``slots`` int32[2**k], a hash of cookie to entry + 1; ``state`` int64[4]."""
+
+    table: npt.NDArray[np.void]
+    slots: npt.NDArray[np.int32]
+    state: npt.NDArray[np.int64]
+
+
+def make_flows(capacity: int = 1 << 16) -> Flows:
+    """An empty table for ``capacity`` flows."""
+    slots = 1 << max(4, (2 * capacity - 1).bit_length())
+    return Flows(np.zeros(capacity, FLOW), np.zeros(slots, np.int32), np.zeros(4, np.int64))
+
+
+@inline
+def _home(slots: npt.NDArray[np.int32], cookie: int) -> int:
+    folded = (cookie ^ (cookie >> 32)) & 0xFFFFFFFF
+    return (folded * 0x9E3779B1 & 0xFFFFFFFF) * len(slots) >> 32
+
+
+@njit
+def find_flow(f: Flows, cookie: int) -> int:
+    """The entry of the flow, or NONE."""
+    mask = len(f.slots) - 1
+    at = _home(f.slots, cookie)
+    while f.slots[at]:
+        entry = np.int64(f.slots[at]) - 1
+        if f.table[entry].cookie == cookie:
+            return entry
+        at = (at + 1) & mask
+    return np.int64(NONE)
+
+
+@njit
+def open_flow(f: Flows, cookie: int) -> int:
+    """The entry of the flow, a new one if need be; NONE when the table is full."""
+    entry = find_flow(f, cookie)
+    if entry != NONE:
+        return entry
+    entry = f.state[F_FREE] - 1
+    if entry >= 0:
+        f.state[F_FREE] = f.table[entry].start
+    elif f.state[F_USED] < len(f.table):
+        entry = f.state[F_USED]
+        f.state[F_USED] += 1
+    else:
+        f.state[F_FULL] += 1
+        return np.int64(NONE)
+    f.table[entry].cookie = cookie
+    mask = len(f.slots) - 1
+    at = _home(f.slots, cookie)
+    while f.slots[at]:
+        at = (at + 1) & mask
+    f.slots[at] = entry + 1
+    f.state[F_LIVE] += 1
+    return entry
+
+
+@njit
+def close_flow(f: Flows, cookie: int) -> None:
+    """The flow is over; closing the gap in the hash leaves no tombstone."""
+    mask = len(f.slots) - 1
+    at = _home(f.slots, cookie)
+    while f.slots[at] and f.table[np.int64(f.slots[at]) - 1].cookie != cookie:
+        at = (at + 1) & mask
+    if f.slots[at] == 0:
+        return
+    entry = np.int64(f.slots[at]) - 1
+    f.table[entry].state = 0
+    f.table[entry].start = f.state[F_FREE]
+    f.state[F_FREE] = entry + 1
+    f.state[F_LIVE] -= 1
+    hole = at
+    at = (at + 1) & mask
+    while f.slots[at]:
+        home = _home(f.slots, f.table[np.int64(f.slots[at]) - 1].cookie)
+        if ((at - home) & mask) >= ((at - hole) & mask):
+            f.slots[hole] = f.slots[at]
+            hole = at
+        at = (at + 1) & mask
+    f.slots[hole] = 0

@@ -1,0 +1,260 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What one record does to the state, and which rules it fires: one function a kind of event."""
+
+from __future__ import annotations
+
+from tracer.detect import gpu as gpu_detect
+from tracer.detect.execfacts import exec_facts
+from tracer.detect.names import Bytes, basename
+from tracer.detect.program import IS_WORKER, classify
+from tracer.engine import arena as strings
+from tracer.engine import processes as procs
+from tracer.engine.flows import CONNECTING, ESTABLISHED, LISTENING, UNCONNECTED, close_flow, open_flow
+from tracer.engine.flows import NONE as NO_FLOW
+from tracer.engine.intrinsics import bytes_at, i64, record_reader
+from tracer.engine.processes import NONE
+from tracer.engine.state import ENTRY, KIND, PENDING, SUBJECT, TIME, State
+from tracer.jit import njit
+from tracer.kernel import schema
+from tracer.rules.evaluate import ON_EXEC, ON_GPU, evaluate
+from tracer.rules.scan import IN_ARGS, IN_NAME, IN_PATH, scan
+
+FORK, EXEC, EXIT = (schema.KIND[f"EVENT_{k}"] for k in ("FORK", "EXEC", "EXIT"))
+CONNECT, LISTEN = schema.KIND["EVENT_CONNECT"], schema.KIND["EVENT_LISTEN"]
+FLOW_OPEN, FLOW_CLOSE = schema.KIND["EVENT_FLOW_OPEN"], schema.KIND["EVENT_FLOW_CLOSE"]
+GPU_OPEN, GPU_IOCTL = schema.KIND["EVENT_GPU_OPEN"], schema.KIND["EVENT_GPU_IOCTL"]
+KINDS = schema.KIND["EVENT_KINDS"]
+GPU_COMPUTE = schema.GPU_FLAG["GPU_COMPUTE"]
+FLAG_UNCONNECTED = schema.FLOW_FLAG["FLOW_UNCONNECTED"]
+
+HEAD_BYTES = schema.HEAD.itemsize
+FORK_BYTES = schema.FORK.itemsize
+EXEC_BYTES = schema.EXEC.itemsize
+CONNECT_BYTES = schema.CONNECT.itemsize
+FLOW_OPEN_BYTES = schema.FLOW_OPEN.itemsize
+FLOW_CLOSE_BYTES = schema.FLOW_CLOSE.itemsize
+GPU_IOCTL_BYTES = schema.GPU_IOCTL.itemsize
+
+read_head = record_reader(schema.HEAD)
+read_fork = record_reader(schema.FORK)
+read_exec = record_reader(schema.EXEC)
+read_connect = record_reader(schema.CONNECT)
+read_flow_open = record_reader(schema.FLOW_OPEN)
+read_flow_close = record_reader(schema.FLOW_CLOSE)
+read_gpu_ioctl = record_reader(schema.GPU_IOCTL)
+
+
+@njit
+def known(state: State, tgid: int, start: int, ts: int) -> int:
+    """The entry of the process an event is about; made without a parent if its fork was missed."""
+    p = state.processes
+    entry = procs.find_exact(p, tgid, start)
+    if entry == NONE:
+        entry = procs.add_process(p, tgid, start, NONE, ts)
+        p.state[procs.MISSED_FORK] += 1
+    return entry
+
+
+@njit
+def _note(state: State, entry: int, kind: int, ts: int, subject: int, count: int) -> None:
+    """Leave the ``count`` rules in state.fired for Python to tell."""
+    state.pending[PENDING] = count
+    state.pending[ENTRY] = entry
+    state.pending[KIND] = kind
+    state.pending[TIME] = ts
+    state.pending[SUBJECT] = subject
+
+
+@njit
+def on_fork(state: State, address: int) -> None:
+    e = read_fork(address)
+    p = state.processes
+    parent = procs.find_exact(p, i64(e.parent_tgid), i64(e.parent_start))
+    procs.add_process(p, i64(e.tgid), i64(e.start), parent, i64(e.ts))
+    if parent == NONE:
+        p.state[procs.MISSED_FORK] += 1
+
+
+@njit
+def _argument_end(data: Bytes, lo: int, hi: int) -> int:
+    at = lo
+    while at < hi and data[at] != 0:
+        at += 1
+    return at
+
+
+@njit
+def on_exec(state: State, address: int, length: int) -> None:
+    e = read_exec(address)
+    p = state.processes
+    path_lo = EXEC_BYTES
+    name_lo = path_lo + i64(e.path_len)
+    cwd_lo = name_lo + i64(e.name_len)
+    args_lo = cwd_lo + i64(e.cwd_len)
+    args_hi = args_lo + i64(e.args_len)
+    if args_hi > length:
+        state.malformed[0] += 1
+        return
+    data = bytes_at(address, length)
+    entry = procs.find_exact(p, i64(e.tgid), i64(e.start))
+    if entry == NONE:
+        parent = procs.find_exact(p, i64(e.parent_tgid), i64(e.parent_start))
+        entry = procs.add_process(p, i64(e.tgid), i64(e.start), parent, i64(e.ts))
+        p.state[procs.MISSED_FORK] += 1
+    bits, script = classify(data, path_lo, name_lo, args_lo, args_hi)
+    if entry != NONE:
+        row = p.table[entry]
+        row.uid = i64(e.uid)
+        row.gid = i64(e.gid)
+        row.cgroup = i64(e.cgroup)
+        if bits & IS_WORKER and row.parent != NONE and p.table[row.parent].image != NONE:
+            script = p.images[p.table[row.parent].image].script
+        row.gpu &= gpu_detect.ABOVE_TRAINER
+        image = procs.replace_image(p, entry)
+        if image != NONE:
+            block, kept = strings.store(p.arena, data, path_lo, args_hi)
+            new = p.images[image]
+            new.block = block
+            new.path_len = min(i64(e.path_len), kept)
+            new.name_len = min(i64(e.name_len), kept - new.path_len)
+            new.cwd_len = min(i64(e.cwd_len), kept - new.path_len - new.name_len)
+            new.args_len = kept - new.path_len - new.name_len - new.cwd_len
+            new.args_total = i64(e.args_total)
+            new.flags = i64(e.flags)
+            new.dev = i64(e.dev)
+            new.ino = i64(e.ino)
+            new.program = bits
+            new.script = script
+            new.since = i64(e.ts)
+    state.signals[:] = 0
+    state.signals[0] = exec_facts(
+        data, path_lo, name_lo, name_lo, cwd_lo, args_lo, args_hi,
+        i64(e.flags), i64(e.stdio[0]), i64(e.stdio[1]), state.spans,
+    )  # fmt: skip
+    a, s = state.automaton, state.signals
+    first_end = _argument_end(data, args_lo, args_hi)
+    scan(data, path_lo, name_lo, IN_PATH, a, s)
+    scan(data, basename(data, path_lo, name_lo), name_lo, IN_NAME, a, s)
+    scan(data, basename(data, name_lo, cwd_lo), cwd_lo, IN_NAME, a, s)
+    scan(data, basename(data, args_lo, first_end), first_end, IN_NAME, a, s)
+    scan(data, min(first_end + 1, args_hi), args_hi, IN_ARGS, a, s)
+    count = evaluate(ON_EXEC, s, state.rules, state.fired)
+    if count:
+        _note(state, entry, EXEC, i64(e.ts), 0, count)
+
+
+@njit
+def on_exit(state: State, address: int) -> None:
+    e = read_head(address)
+    entry = procs.find_exact(state.processes, i64(e.tgid), i64(e.start))
+    if entry != NONE:
+        procs.exit_process(state.processes, entry)
+
+
+@njit
+def on_connect(state: State, address: int, kind: int) -> None:
+    e = read_connect(address)
+    known(state, i64(e.tgid), i64(e.start), i64(e.ts))
+    entry = open_flow(state.flows, i64(e.cookie))
+    if entry == NO_FLOW:
+        return
+    f = state.flows.table[entry]
+    f.tgid = i64(e.tgid)
+    f.start = i64(e.start)
+    f.began = i64(e.ts)
+    f.family = i64(e.family)
+    f.protocol = i64(e.protocol)
+    f.flags = i64(e.flags)
+    f.local_port = i64(e.local_port)
+    f.remote_port = i64(e.remote_port)
+    for i in range(16):
+        f.local[i] = e.local[i]
+        f.remote[i] = e.remote[i]
+    if kind == LISTEN:
+        f.state = LISTENING
+    elif e.flags & FLAG_UNCONNECTED:
+        f.state = UNCONNECTED
+    else:
+        f.state = CONNECTING
+
+
+@njit
+def on_flow_open(state: State, address: int) -> None:
+    e = read_flow_open(address)
+    entry = open_flow(state.flows, i64(e.cookie))
+    if entry == NO_FLOW:
+        return
+    f = state.flows.table[entry]
+    f.tgid = i64(e.tgid)
+    f.start = i64(e.start)
+    f.state = ESTABLISHED
+    f.family = i64(e.family)
+    f.protocol = i64(e.protocol)
+    f.flags = i64(e.flags)
+    f.local_port = i64(e.local_port)
+    f.remote_port = i64(e.remote_port)
+    for i in range(16):
+        f.local[i] = e.local[i]
+        f.remote[i] = e.remote[i]
+
+
+@njit
+def on_gpu_ioctl(state: State, address: int) -> None:
+    e = read_gpu_ioctl(address)
+    p = state.processes
+    entry = known(state, i64(e.tgid), i64(e.start), i64(e.ts))
+    if entry == NONE:
+        return
+    p.table[entry].gpu |= gpu_detect.HAS_DRIVEN
+    if not e.flags & GPU_COMPUTE:
+        return
+    facts = gpu_detect.judge(p, state.gpu, entry)
+    if facts == 0:
+        return
+    state.signals[:] = 0
+    state.signals[0] = facts
+    count = evaluate(ON_GPU, state.signals, state.rules, state.fired)
+    if count:
+        subject = i64(e.family) << 48 | i64(e.nr) << 32 | i64(e.code)
+        _note(state, entry, GPU_IOCTL, i64(e.ts), subject, count)
+
+
+@njit
+def handle(state: State, address: int, length: int) -> int:
+    """Take one record in; returns its kind (0: malformed). Fired rules are left in ``state``.
+
+    Lengths are checked although the kernel wrote them: a recording may have been tampered with.
+    """
+    if length < HEAD_BYTES:
+        state.malformed[0] += 1
+        return 0
+    head = read_head(address)
+    kind = i64(head.kind)
+    if i64(head.size) > length or kind == 0 or kind >= KINDS:
+        state.malformed[0] += 1
+        return 0
+    if kind == FORK:
+        if length >= FORK_BYTES:
+            on_fork(state, address)
+    elif kind == EXEC:
+        if length >= EXEC_BYTES:
+            on_exec(state, address, length)
+    elif kind == EXIT:
+        on_exit(state, address)
+    elif kind == CONNECT or kind == LISTEN:
+        if length >= CONNECT_BYTES:
+            on_connect(state, address, kind)
+    elif kind == FLOW_OPEN:
+        if length >= FLOW_OPEN_BYTES:
+            on_flow_open(state, address)
+    elif kind == FLOW_CLOSE:
+        if length >= FLOW_CLOSE_BYTES:
+            close_flow(state.flows, i64(read_flow_close(address).cookie))
+    elif kind == GPU_IOCTL:
+        if length >= GPU_IOCTL_BYTES:
+            on_gpu_ioctl(state, address)
+    elif kind == GPU_OPEN:
+        entry = known(state, i64(head.tgid), i64(head.start), i64(head.ts))
+        if entry != NONE:
+            state.processes.table[entry].gpu |= gpu_detect.HAS_OPENED
+    return kind

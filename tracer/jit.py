@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one place that says how our kernels are compiled.
+
+``nogil``: the drain loop must not hold up the interpreter. ``cache``: compiled code is kept in a
+directory that only root can write (Numba's cache files are pickles, so a directory that others can
+write would hand them root); see :func:`cache_directory`. ``error_model="numpy"``: no branch per
+division. ``fastmath`` stays off: it buys nothing in integer code.
+
+Inside kernels all counters, times and pids are int64: mixing int64 with uint64 means something else
+to Numba than to NumPy.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+PACKAGE = Path(__file__).resolve().parent
+SYSTEM_CACHE = Path("/var/cache/vigiles")
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _source_hash() -> str:
+    """Numba does not notice a change in a function called from another file: we do."""
+    digest = hashlib.blake2b(digest_size=8)
+    for file in sorted([*PACKAGE.rglob("*.py"), *PACKAGE.rglob("*.bpf.o")]):
+        digest.update(file.name.encode())
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def _private_directory(path: Path) -> bool:
+    """Make ``path`` if need be; true if nobody but us can write it."""
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        info = os.lstat(path)
+    except OSError:
+        return False
+    return (
+        stat.S_ISDIR(info.st_mode)
+        and info.st_uid == os.geteuid()
+        and not info.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+        and os.access(path, os.W_OK)
+    )
+
+
+def cache_directory() -> Path | None:
+    """Where compiled code is kept, or None when no place is safe: then it is compiled each time."""
+    if os.geteuid() == 0:
+        base = SYSTEM_CACHE
+    else:
+        home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+        base = Path(home) / "vigiles"
+    if not _private_directory(base):
+        return None
+    directory = base / _source_hash()
+    return directory if _private_directory(directory) else None
+
+
+_CACHE = cache_directory()
+if _CACHE is not None:
+    os.environ["NUMBA_CACHE_DIR"] = str(_CACHE)
+
+import numba  # noqa: E402 - Numba reads its environment at import
+
+CACHED = _CACHE is not None
+
+
+def njit(function: F) -> F:
+    """Compile ``function`` in nopython mode with the project's defaults."""
+    compiled: F = numba.njit(nogil=True, cache=CACHED, error_model="numpy")(function)
+    return compiled
+
+
+def inline(function: F) -> F:
+    """As :func:`njit`, for leaf functions that LLVM should always inline."""
+    compiled: F = numba.njit(nogil=True, cache=CACHED, error_model="numpy", forceinline=True)(function)
+    return compiled

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the host must offer: privileges, file systems, BTF. Each lack is one clear error."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+from pathlib import Path
+
+from tracer.errors import HostError
+
+BTF_FILE = Path("/sys/kernel/btf/vmlinux")
+BPFFS = Path("/sys/fs/bpf")
+TRACEFS = (Path("/sys/kernel/tracing"), Path("/sys/kernel/debug/tracing"))
+CGROUP2_PLACES = (Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/unified"))
+
+CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_SYS_ADMIN": 21, "CAP_PERFMON": 38, "CAP_BPF": 39}
+
+
+def effective_capabilities() -> int:
+    """The effective capability set of this process, as a bit mask."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("CapEff:"):
+            return int(line.split()[1], 16)
+    return 0
+
+
+def missing_capabilities() -> list[str]:
+    """Names of the capabilities that BPF needs and this process lacks."""
+    have = effective_capabilities()
+    missing = [name for name, bit in CAPABILITIES.items() if not have >> bit & 1]
+    if "CAP_SYS_ADMIN" not in missing:
+        return []  # stands for the other three
+    return missing
+
+
+def require_privileges() -> None:
+    """Raise HostError unless this process may load and attach our programs."""
+    if missing := missing_capabilities():
+        who = "not root" if os.geteuid() else "root, but without " + ", ".join(missing)
+        raise HostError(
+            f"tracing needs root; this is {who}",
+            hint='run it as: sudo env "PATH=$PATH" vigiles …'
+            if os.geteuid()
+            else "start the container with these capabilities, or run on the host",
+        )
+
+
+def require_btf() -> None:
+    """Raise HostError unless the running kernel describes its own types."""
+    if not BTF_FILE.exists():
+        raise HostError(
+            f"this kernel ({os.uname().release}) has no BTF: {BTF_FILE} is missing",
+            hint="it needs a kernel built with CONFIG_DEBUG_INFO_BTF=y (Debian 12, Ubuntu 22.04, RHEL 9 have it)",
+        )
+
+
+def _mounts() -> list[tuple[str, str]]:
+    """(mount point, type) of every mount that this process sees, last one last."""
+    rows = []
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        before, _, after = line.partition(" - ")
+        point = before.split()[4].encode().decode("unicode_escape")
+        rows.append((point, after.split()[0]))
+    return rows
+
+
+def find_mount(kind: str) -> Path | None:
+    """Where a file system of ``kind`` is mounted; None if it is not."""
+    points = [Path(point) for point, found in _mounts() if found == kind]
+    return points[0] if points else None
+
+
+def cgroup2_root() -> Path:
+    """The mount point of the cgroup v2 hierarchy; HostError if there is none.
+
+    Hybrid hosts have it at /sys/fs/cgroup/unified, unified ones at /sys/fs/cgroup.
+    """
+    root = find_mount("cgroup2")
+    if root is None:
+        raise HostError(
+            "cgroup v2 is not mounted",
+            hint="mkdir -p /sys/fs/cgroup/unified && mount -t cgroup2 none /sys/fs/cgroup/unified",
+        )
+    return root
+
+
+def ensure_mounted(kind: str, point: Path) -> Path | None:
+    """Where ``kind`` is mounted, mounting it at ``point`` if it is nowhere; None if refused."""
+    if found := find_mount(kind):
+        return found
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.mount(kind.encode(), os.fsencode(point), kind.encode(), 0, None):
+        if ctypes.get_errno() == errno.EBUSY:
+            return find_mount(kind)
+        return None
+    return point
+
+
+def require() -> None:
+    """Everything without which no watch can begin, the most helpful complaint first."""
+    require_privileges()
+    require_btf()
+    cgroup2_root()

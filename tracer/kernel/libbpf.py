@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""libbpf (1.0 or later) through ctypes: typed prototypes, and its messages kept for our errors."""
+
+from __future__ import annotations
+
+import ctypes
+import ctypes.util
+import errno
+import os
+import threading
+from collections import deque
+from ctypes import POINTER, c_char_p, c_int, c_size_t, c_uint32, c_uint64, c_void_p
+from typing import Any
+
+from tracer.errors import HostError, LoadError
+
+MINIMUM = (1, 0)
+#: Lines of libbpf's own words that an error carries: a verifier log ends with what matters.
+KEPT_LINES = 400
+
+_PRINT = ctypes.CFUNCTYPE(c_int, c_int, c_char_p, c_void_p)
+
+
+class _OpenOpts(ctypes.Structure):
+    """struct bpf_object_open_opts up to ``btf_custom_path`` (tools/lib/bpf/libbpf.h)."""
+
+    _fields_ = [
+        ("sz", c_size_t),
+        ("object_name", c_char_p),
+        ("relaxed_maps", ctypes.c_bool),
+        ("pin_root_path", c_char_p),
+        ("_attach_prog_fd", c_uint32),
+        ("kconfig", c_char_p),
+        ("btf_custom_path", c_char_p),
+    ]
+
+
+_PROTOTYPES: dict[str, tuple[Any, list[Any]]] = {
+    "libbpf_major_version": (c_uint32, []),
+    "libbpf_minor_version": (c_uint32, []),
+    "libbpf_set_print": (c_void_p, [_PRINT]),
+    "libbpf_num_possible_cpus": (c_int, []),
+    "bpf_object__open_file": (c_void_p, [c_char_p, POINTER(_OpenOpts)]),
+    "bpf_object__load": (c_int, [c_void_p]),
+    "bpf_object__close": (None, [c_void_p]),
+    "bpf_object__find_program_by_name": (c_void_p, [c_void_p, c_char_p]),
+    "bpf_object__next_program": (c_void_p, [c_void_p, c_void_p]),
+    "bpf_object__find_map_by_name": (c_void_p, [c_void_p, c_char_p]),
+    "bpf_program__name": (c_char_p, [c_void_p]),
+    "bpf_program__section_name": (c_char_p, [c_void_p]),
+    "bpf_program__set_autoload": (c_int, [c_void_p, ctypes.c_bool]),
+    "bpf_program__fd": (c_int, [c_void_p]),
+    "bpf_program__attach": (c_void_p, [c_void_p]),
+    "bpf_program__attach_cgroup": (c_void_p, [c_void_p, c_int]),
+    "bpf_program__attach_iter": (c_void_p, [c_void_p, c_void_p]),
+    "bpf_link__fd": (c_int, [c_void_p]),
+    "bpf_link__destroy": (c_int, [c_void_p]),
+    "bpf_iter_create": (c_int, [c_int]),
+    "bpf_map__fd": (c_int, [c_void_p]),
+    "bpf_map__set_max_entries": (c_int, [c_void_p, c_uint32]),
+    "bpf_map__max_entries": (c_uint32, [c_void_p]),
+    "bpf_map__value_size": (c_uint32, [c_void_p]),
+    "bpf_map__initial_value": (c_void_p, [c_void_p, POINTER(c_size_t)]),
+    "bpf_map_lookup_elem": (c_int, [c_int, c_void_p, c_void_p]),
+    "bpf_map_update_elem": (c_int, [c_int, c_void_p, c_void_p, c_uint64]),
+    "bpf_map_delete_elem": (c_int, [c_int, c_void_p]),
+    "bpf_obj_get_info_by_fd": (c_int, [c_int, c_void_p, POINTER(c_uint32)]),
+}
+
+_lock = threading.Lock()
+_library: ctypes.CDLL | None = None
+_messages: deque[str] = deque(maxlen=KEPT_LINES)
+
+
+def _find() -> ctypes.CDLL:
+    names = ["libbpf.so.1"]
+    if found := ctypes.util.find_library("bpf"):
+        names.append(found)
+    failure: OSError | None = None
+    for name in names:
+        try:
+            return ctypes.CDLL(name, use_errno=True)
+        except OSError as error:
+            failure = error
+    raise HostError(
+        f"libbpf is not installed ({failure})",
+        hint="install it: apt-get install libbpf1 (Debian, Ubuntu), dnf install libbpf (Fedora, RHEL)",
+    )
+
+
+def library() -> ctypes.CDLL:
+    """The loaded library, with every prototype set; raises HostError when missing or too old."""
+    global _library
+    with _lock:
+        if _library is not None:
+            return _library
+        lib = _find()
+        try:
+            found = (lib.libbpf_major_version(), lib.libbpf_minor_version())
+        except AttributeError:
+            found = (0, 0)
+        if found < MINIMUM:
+            raise HostError(
+                f"libbpf {found[0]}.{found[1]} is too old: {MINIMUM[0]}.{MINIMUM[1]} or later is needed",
+                hint="Debian 12, Ubuntu 24.04 and Fedora 38 have one that will do",
+            )
+        for name, (result, arguments) in _PROTOTYPES.items():
+            function = getattr(lib, name)
+            function.restype = result
+            function.argtypes = arguments
+        lib.libbpf_set_print(_keep_message)
+        _library = lib
+        return lib
+
+
+_libc = ctypes.CDLL(None)
+_libc.vsnprintf.restype = c_int
+_libc.vsnprintf.argtypes = [c_char_p, c_size_t, c_char_p, c_void_p]
+_LEVEL_DEBUG = 2
+
+
+def _print(level: int, pattern: bytes, arguments: int) -> int:
+    if level >= _LEVEL_DEBUG:
+        return 0
+    buffer = ctypes.create_string_buffer(16384)
+    written: int = _libc.vsnprintf(buffer, len(buffer), pattern, arguments)
+    _messages.extend(buffer.value.decode("utf-8", "backslashreplace").splitlines())
+    return written
+
+
+#: Kept referenced: libbpf holds only its address.
+_keep_message = _PRINT(_print)
+
+
+def version() -> str:
+    """libbpf's version, as ``1.1``."""
+    lib = library()
+    return f"{lib.libbpf_major_version()}.{lib.libbpf_minor_version()}"
+
+
+def forget_messages() -> None:
+    """Drop what libbpf has said so far, before an operation whose errors matter."""
+    _messages.clear()
+
+
+def messages() -> str:
+    """What libbpf has said since :func:`forget_messages`."""
+    return "\n".join(_messages)
+
+
+def failure(what: str, code: int | None = None) -> LoadError:
+    """An error about ``what`` that carries errno's name and libbpf's words."""
+    number = abs(code) if code else ctypes.get_errno()
+    name = errno.errorcode.get(number, str(number))
+    hint = None
+    if number == errno.EPERM:
+        hint = "run as root; in a container it needs CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN and CAP_SYS_ADMIN"
+    return LoadError(f"{what}: {os.strerror(number)} ({name})", hint=hint, detail=messages() or None)
+
+
+def open_options(btf: str | None = None) -> _OpenOpts:
+    """Options for opening an object; ``btf`` names a file of kernel BTF to use instead of /sys."""
+    options = _OpenOpts()
+    options.sz = ctypes.sizeof(_OpenOpts)
+    if btf:
+        options.btf_custom_path = os.fsencode(btf)
+    return options

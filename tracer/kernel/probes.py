@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The probes of one watch: which can run here, loaded, attached, asked for their counters."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from tracer.errors import LoadError
+from tracer.gpu.devices import Device, map_entries
+from tracer.kernel import libbpf, schema
+from tracer.kernel.object import Link, Map, Object
+
+#: struct member of tree.bpf.h: tree, exit_sent, gpu_client, padding.
+_MEMBER = struct.Struct("<IIII")
+_INFO_BYTES = 256
+#: Where recursion_misses lies in struct bpf_prog_info (include/uapi/linux/bpf.h, since 5.12).
+_RECURSION_MISSES = 208
+
+
+@dataclass(frozen=True, slots=True)
+class Hook:
+    """One program: what it shows, whether the watch can do without it, where it is attached."""
+
+    program: str
+    shows: str
+    place: str  # kernel | cgroup | gpu | iterator
+    needed: bool = False
+
+
+HOOKS: tuple[Hook, ...] = (
+    Hook("on_fork", "forks", "kernel", needed=True),
+    Hook("on_exec", "execs", "kernel", needed=True),
+    Hook("on_exit", "exits", "kernel", needed=True),
+    Hook("on_task", "processes that were there before", "iterator", needed=True),
+    Hook("on_tcp_state", "TCP connections: begin, end, result; listening", "kernel"),
+    Hook("on_connect4", "connects, IPv4", "cgroup"),
+    Hook("on_connect6", "connects, IPv6", "cgroup"),
+    Hook("on_sendmsg4", "datagrams sent without connect, IPv4", "cgroup"),
+    Hook("on_sendmsg6", "datagrams sent without connect, IPv6", "cgroup"),
+    Hook("on_bind4", "datagram servers, IPv4", "cgroup"),
+    Hook("on_bind6", "datagram servers, IPv6", "cgroup"),
+    Hook("on_device", "GPU devices opened", "cgroup"),
+    Hook("on_sys_enter", "GPU ioctls (at every system call of the host)", "gpu"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeOptions:
+    """What is set between open and load. Ring sizes in bytes: powers of two, whole pages."""
+
+    critical_bytes: int = 8 << 20
+    bulk_bytes: int = 16 << 20
+    devices: tuple[Device, ...] = ()
+    by_lineage: bool = False
+    tree_cgroup: int = 0
+    tree_cgroup_level: int = 0
+
+
+
+
+def usable(programs: Iterable[str]) -> dict[str, str | None]:
+    """Try each program alone: None if the kernel takes it, else its complaint in one line."""
+    found: dict[str, str | None] = {}
+    for name in programs:
+        with Object(schema.object_path()) as candidate:
+            candidate.select({name})
+            try:
+                candidate.load()
+                found[name] = None
+            except LoadError as error:
+                found[name] = error.message
+    return found
+
+
+class Probes:
+    """Loaded and attached programs; everything goes away with :meth:`close` or with the process."""
+
+    def __init__(self, options: ProbeOptions) -> None:
+        self.options = options
+        wanted = {h.program for h in HOOKS if h.place != "gpu" or options.devices}
+        self.missing: dict[str, str] = {}
+        try:
+            self._object = self._load(wanted)
+        except LoadError:
+            for name, complaint in usable(sorted(wanted)).items():
+                if complaint:
+                    self.missing[name] = complaint
+            if not self.missing or any(h.needed for h in HOOKS if h.program in self.missing):
+                raise
+            self._object = self._load(wanted - set(self.missing))
+        self.loaded = wanted - set(self.missing)
+        self.attached: set[str] = set()
+        self._links: list[Link] = []
+        devices = self._object.map("gpu_devices")
+        for key, value in map_entries(options.devices):
+            devices.update(key, value)
+
+    def _load(self, programs: set[str]) -> Object:
+        candidate = Object(schema.object_path())
+        try:
+            candidate.select(programs)
+            candidate.map("ring_critical").resize(self.options.critical_bytes)
+            candidate.map("ring_bulk").resize(self.options.bulk_bytes)
+            for name, value in (
+                ("filter_by_lineage", int(self.options.by_lineage)),
+                ("tree_cgroup", self.options.tree_cgroup),
+                ("tree_cgroup_level", self.options.tree_cgroup_level),
+            ):
+                offset, size = schema.BTF.option(name)
+                candidate.set_option(offset, value.to_bytes(size, "little"))
+            candidate.load()
+        except BaseException:
+            candidate.close()
+            raise
+        return candidate
+
+    def close(self) -> None:
+        """Detach and unload."""
+        self._object.close()
+
+    def map(self, name: str) -> Map:
+        """A map of the loaded object."""
+        return self._object.map(name)
+
+    def _attach(self, hook: Hook, cgroup_fd: int | None = None) -> None:
+        try:
+            if cgroup_fd is None:
+                self._links.append(self._object.attach(hook.program))
+            else:
+                self._links.append(self._object.attach_cgroup(hook.program, cgroup_fd))
+        except LoadError as error:
+            if hook.needed:
+                raise
+            self.missing[hook.program] = error.message
+        else:
+            self.attached.add(hook.program)
+
+    def attach_kernel(self) -> None:
+        """Attach what sees every process: from here on forks of tracked tasks are followed."""
+        for hook in HOOKS:
+            if hook.place in ("kernel", "gpu") and hook.program in self.loaded:
+                self._attach(hook)
+
+    def attach_cgroup(self, path: Path) -> None:
+        """Attach what sees one cgroup and all below it. May be called for several."""
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            for hook in HOOKS:
+                if hook.place == "cgroup" and hook.program in self.loaded:
+                    self._attach(hook, fd)
+        finally:
+            os.close(fd)
+
+    def track(self, pidfd: int) -> None:
+        """Put a process's main thread into the tree; its threads and children follow with :meth:`tasks`."""
+        self.map("members").update(struct.pack("<i", pidfd), _MEMBER.pack(1, 0, 0, 0))
+
+    def tasks(self) -> npt.NDArray[np.void]:
+        """The processes of the tree right now, TASK[n]; also draws in threads and children."""
+        while True:
+            found = self._iterate()
+            if not found["fresh"].any():
+                return found[found["tgid"] == found["tid"]]
+
+    def _iterate(self) -> npt.NDArray[np.void]:
+        parts = []
+        with self._object.iterate("on_task") as fd:
+            while chunk := os.read(fd, 1 << 20):
+                parts.append(chunk)
+        return np.frombuffer(b"".join(parts), schema.TASK)
+
+    def counters(self) -> npt.NDArray[np.void]:
+        """COUNTERS[cpus]: what was sent, lost, and why."""
+        return self.map("counters").lookup_per_cpu(struct.pack("<I", 0), schema.COUNTERS)
+
+    def misses(self) -> dict[str, int]:
+        """Runs that the kernel skipped because the program was already running on that CPU."""
+        found = {}
+        for name in sorted(self.attached):
+            buffer = ctypes.create_string_buffer(_INFO_BYTES)
+            size = ctypes.c_uint32(_INFO_BYTES)
+            lib = libbpf.library()
+            fd = self._object.program_fd(name)
+            if lib.bpf_obj_get_info_by_fd(fd, buffer, ctypes.byref(size)) == 0:
+                if size.value >= _RECURSION_MISSES + 8:
+                    (count,) = struct.unpack_from("<Q", buffer, _RECURSION_MISSES)
+                    if count:
+                        found[name] = count
+        return found

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the probes send, as NumPy sees it: read from the compiled object, defined in events.h."""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+
+import numpy as np
+
+from tracer.errors import HostError
+from tracer.kernel.btf import Btf
+
+_MACHINES = {"x86_64": "x86", "aarch64": "arm64"}
+
+
+def object_path() -> Path:
+    """The compiled probes for this machine."""
+    machine = platform.machine()
+    if machine not in _MACHINES:
+        raise HostError(f"there are no probes for {machine}: x86_64 and aarch64 are supported")
+    return Path(__file__).resolve().parent.parent / "_bpf" / f"vigiles.{_MACHINES[machine]}.bpf.o"
+
+
+BTF = Btf(object_path())
+
+KIND = BTF.enum("event_kind")
+RING = BTF.enum("event_ring")
+EXEC_FLAG = BTF.enum("exec_flag")
+FD_KIND = BTF.enum("fd_kind")
+FLOW_FLAG = BTF.enum("flow_flag")
+GPU_FAMILY = BTF.enum("gpu_family")
+GPU_FLAG = BTF.enum("gpu_flag")
+LOSS = BTF.enum("loss_reason")
+
+HEAD = BTF.dtype("event_head")
+FORK = BTF.dtype("event_fork")
+EXEC = BTF.dtype("event_exec")
+EXIT = BTF.dtype("event_exit")
+CONNECT = BTF.dtype("event_connect")
+LISTEN = BTF.dtype("event_listen")
+FLOW_OPEN = BTF.dtype("event_flow_open")
+FLOW_CLOSE = BTF.dtype("event_flow_close")
+GPU_OPEN = BTF.dtype("event_gpu_open")
+GPU_IOCTL = BTF.dtype("event_gpu_ioctl")
+GPU_COUNTS = BTF.dtype("event_gpu_counts")
+GPU_KIND = BTF.dtype("gpu_kind")
+TASK = BTF.dtype("event_task")
+COUNTERS = BTF.dtype("counters")
+
+#: Layout by kind of event.
+LAYOUT: dict[int, np.dtype[np.void]] = {
+    KIND["EVENT_FORK"]: FORK,
+    KIND["EVENT_EXEC"]: EXEC,
+    KIND["EVENT_EXIT"]: EXIT,
+    KIND["EVENT_CONNECT"]: CONNECT,
+    KIND["EVENT_LISTEN"]: LISTEN,
+    KIND["EVENT_FLOW_OPEN"]: FLOW_OPEN,
+    KIND["EVENT_FLOW_CLOSE"]: FLOW_CLOSE,
+    KIND["EVENT_GPU_OPEN"]: GPU_OPEN,
+    KIND["EVENT_GPU_IOCTL"]: GPU_IOCTL,
+    KIND["EVENT_GPU_COUNTS"]: GPU_COUNTS,
+    KIND["EVENT_TASK"]: TASK,
+}
+
+#: Human names of kinds: ``exec``, ``flow-open``, …
+KIND_NAME: dict[int, str] = {
+    number: name.removeprefix("EVENT_").lower().replace("_", "-") for name, number in KIND.items()
+}
+#: Kinds that probes count as sent and lost, in the order of events.h.
+SENT_KINDS: tuple[int, ...] = tuple(k for k in LAYOUT if k != KIND["EVENT_TASK"])

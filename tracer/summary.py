@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a watch has seen and lost, at its end: one form for people, one for machines."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from tracer.engine.engine import Engine
+from tracer.kernel import schema
+from tracer.kernel.probes import Probes
+
+#: Latencies kept for the percentiles; beyond it later ones replace earlier ones at even distance.
+_KEPT = 100_000
+
+
+@dataclass(slots=True)
+class Tally:
+    """Alerts told so far."""
+
+    by_rule: Counter[str] = field(default_factory=Counter)
+    by_severity: Counter[str] = field(default_factory=Counter)
+    latencies_us: list[float] = field(default_factory=list)
+
+    def add(self, rule: str, severity: str, latency_us: float) -> None:
+        """Count one."""
+        total = self.by_rule.total()
+        self.by_rule[rule] += 1
+        self.by_severity[severity] += 1
+        if total < _KEPT:
+            self.latencies_us.append(latency_us)
+        else:
+            self.latencies_us[total % _KEPT] = latency_us
+
+    def percentile(self, share: float) -> float | None:
+        """The latency in µs below which ``share`` (0–100) of the alerts lie."""
+        return float(np.percentile(self.latencies_us, share)) if self.latencies_us else None
+
+
+def _number(count: int) -> str:
+    return f"{count:,}"
+
+
+@dataclass(slots=True)
+class Summary:
+    """Sums of one watch. ``sent`` = ``received`` + ``lost`` for every kind when all is well."""
+
+    duration_s: float
+    sent: dict[str, int]
+    received: dict[str, int]
+    lost: dict[str, int]
+    reasons: dict[str, int]
+    threads: int
+    tables: dict[str, int]
+    missing_hooks: dict[str, str]
+    tally: Tally
+    lag_p50_us: float | None
+    lag_p99_us: float | None
+    sinks_failed: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def lost_total(self) -> int:
+        """Records that never reached the engine, whatever the reason."""
+        return sum(self.lost.values()) + sum(self.reasons.values())
+
+    def to_json(self) -> dict[str, Any]:
+        """For machines."""
+        return {
+            "summary": {
+                "duration_s": round(self.duration_s, 3),
+                "events": {"sent": self.sent, "received": self.received, "lost": self.lost},
+                "lost": self.lost_total,
+                "lost_by_reason": self.reasons,
+                "threads": self.threads,
+                "tables": self.tables,
+                "missing_hooks": self.missing_hooks,
+                "alerts": dict(self.tally.by_rule),
+                "alerts_by_severity": dict(self.tally.by_severity),
+                "alert_latency_us": {
+                    "p50": self.tally.percentile(50),
+                    "p99": self.tally.percentile(99),
+                    "max": self.tally.percentile(100),
+                },
+                "hook_to_engine_us": {"p50": self.lag_p50_us, "p99": self.lag_p99_us},
+                "sinks_failed": self.sinks_failed,
+            }
+        }
+
+    def lines(self) -> list[str]:
+        """For people; zero losses are said."""
+        seen = ", ".join(f"{_number(n)} {kind}" for kind, n in self.received.items() if n) or "none"
+        out = [f"watched {self.duration_s:.1f} s · events: {seen}"]
+        alerts = ", ".join(f"{n} {rule}" for rule, n in self.tally.by_rule.most_common()) or "none"
+        out.append(f"alerts: {alerts}")
+        if self.tally.latencies_us:
+            out.append(
+                f"hook → alert: p50 {self.tally.percentile(50) or 0:,.0f} µs, "
+                f"p99 {self.tally.percentile(99) or 0:,.0f} µs, max {self.tally.percentile(100) or 0:,.0f} µs"
+            )
+        lost = [f"{_number(n)} {kind} (ring full)" for kind, n in self.lost.items() if n]
+        lost += [f"{_number(n)} {reason}" for reason, n in self.reasons.items() if n]
+        out.append(f"lost: {', '.join(lost) if lost else '0'}")
+        tables = [f"{_number(n)} {what}" for what, n in self.tables.items() if n]
+        if tables:
+            out.append(f"tables: {', '.join(tables)}")
+        for sink, n in self.sinks_failed.items():
+            out.append(f"{sink}: {_number(n)} alerts could not be written")
+        for hook, complaint in self.missing_hooks.items():
+            out.append(f"not watched: {hook}: {complaint}")
+        return out
+
+
+def summarise(
+    engine: Engine, probes: Probes, tally: Tally, duration_s: float, sinks_failed: dict[str, int]
+) -> Summary:
+    """The sums as they stand; call it when the rings are drained."""
+    counters = probes.counters()
+    sent = counters["sent"].sum(axis=0)
+    lost = counters["lost"].sum(axis=0)
+    reasons = counters["reasons"].sum(axis=0)
+    names = {k: schema.KIND_NAME[k] for k in schema.SENT_KINDS}
+    received = engine.received()
+    by_reason = {
+        name.removeprefix("LOSS_").lower().replace("_", "-"): int(reasons[number])
+        for name, number in schema.LOSS.items()
+        if 0 < number < len(reasons) and name != "LOSS_RING_FULL"
+    }
+    for program, count in probes.misses().items():
+        by_reason[f"{program}-nested"] = count
+    p50, p99 = engine.lag_percentile(0.5), engine.lag_percentile(0.99)
+    return Summary(
+        duration_s=duration_s,
+        sent={names[k]: int(sent[k]) for k in names},
+        received={names[k]: received[k] for k in names},
+        lost={names[k]: int(lost[k]) for k in names},
+        reasons=by_reason,
+        threads=int(counters["threads"].sum()),
+        tables=engine.table_losses(),
+        missing_hooks=dict(probes.missing),
+        tally=tally,
+        lag_p50_us=p50 / 1000 if p50 else None,
+        lag_p99_us=p99 / 1000 if p99 else None,
+        sinks_failed=sinks_failed,
+    )

@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One watch over one tree: arm, drain, tell, repair, sum up."""
+
+from __future__ import annotations
+
+import mmap
+import select
+import time
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+import numpy as np
+
+from tracer import clock
+from tracer.alerts import Alert, AlertBuilder
+from tracer.engine import reconcile
+from tracer.engine.drain import FIRED, MORE, TAP_FULL
+from tracer.engine.engine import Engine, Fired
+from tracer.engine.intrinsics import address_of
+from tracer.engine.ring import Ring
+from tracer.kernel import schema
+from tracer.kernel.probes import Probes
+from tracer.summary import Summary, Tally, summarise
+
+#: After the last record, poll this long before sleeping until woken: a wake-up costs the traced
+#: program 2 µs, a poll costs us a few.
+LINGER_S = 0.02
+POLL_S = 0.001
+#: Housekeeping: loss counters, repair, clock.
+TICK_S = 0.25
+TAP_BYTES = 1 << 22
+
+_CRITICAL = [schema.KIND[k] for k in ("EVENT_FORK", "EVENT_EXEC", "EVENT_EXIT")]
+
+
+class Sink(Protocol):
+    """Where alerts go."""
+
+    def tell(self, alert: Alert) -> None:
+        """Take one alert; must not raise."""
+
+    def close(self) -> None:
+        """Give everything back."""
+
+
+class Watch:
+    """Reads the rings of ``probes`` with ``engine`` and tells ``sinks``."""
+
+    def __init__(
+        self,
+        probes: Probes,
+        engine: Engine,
+        sinks: Iterable[Sink],
+        *,
+        tree: str,
+        on_records: Callable[[bytes], None] | None = None,
+    ) -> None:
+        self.probes = probes
+        self.engine = engine
+        self.tally = Tally()
+        self._sinks = list(sinks)
+        self._builder = AlertBuilder(engine, tree)
+        self._on_records = on_records
+        if on_records is not None:
+            engine.tap_into(TAP_BYTES)
+        critical, bulk = probes.map("ring_critical"), probes.map("ring_bulk")
+        self._rings = [Ring(m.fd, m.max_entries) for m in (critical, bulk)]
+        reader = probes.map("reader")
+        self._reader = mmap.mmap(reader.fd, mmap.PAGESIZE)
+        self._reader_view = np.frombuffer(self._reader, np.uint8)
+        engine.bind(self._rings[0], self._rings[1], address_of(self._reader_view))
+        self._poll = select.epoll()
+        for ring in self._rings:
+            self._poll.register(ring.fd, select.EPOLLIN)
+        self._began = time.monotonic()
+        self._next_tick = self._began
+        self._last_lost = 0
+        self._last_forks_missed = 0
+
+    def wait_for(self, fd: int) -> None:
+        """Come back from waiting when ``fd`` becomes readable, too."""
+        self._poll.register(fd, select.EPOLLIN)
+
+    def stop_waiting_for(self, fd: int) -> None:
+        """``fd`` says nothing new any more."""
+        self._poll.unregister(fd)
+
+    def step(self) -> None:
+        """Take in what there is, tell what fired, then wait a little for more."""
+        busy_until = 0.0
+        while True:
+            if self._drain_all():
+                busy_until = time.monotonic() + LINGER_S
+            now = time.monotonic()
+            if now >= self._next_tick:
+                self._next_tick = now + TICK_S
+                self._tick()
+                return
+            if now < busy_until:
+                if self._wait(POLL_S):
+                    return
+            elif self.engine.sleep_allowed():
+                interrupted = self._wait(self._next_tick - now)
+                self.engine.awake()
+                if interrupted:
+                    return
+
+    def _wait(self, seconds: float) -> bool:
+        """True when something else than a ring has something to say."""
+        ready = self._poll.poll(max(seconds, 0))
+        return any(fd not in (self._rings[0].fd, self._rings[1].fd) for fd, _ in ready)
+
+    def _drain_all(self) -> int:
+        """Drain until the rings are empty, or a tick is due; how many records."""
+        total = 0
+        while True:
+            why, count = self.engine.drain()
+            total += count
+            if why == FIRED:
+                fired = self.engine.fired()
+                if fired is not None:
+                    self._tell(fired)
+            if self._on_records is not None and (why == TAP_FULL or self.engine.tap_state[1]):
+                self._on_records(self.engine.take_tap())
+            if why not in (FIRED, TAP_FULL, MORE):
+                return total
+            if time.monotonic() >= self._next_tick:
+                return total
+
+    def _tell(self, fired: Fired) -> None:
+        for alert in self._builder.build(fired, clock.boottime_ns()):
+            alert.handout_ns = clock.boottime_ns()
+            for sink in self._sinks:
+                sink.tell(alert)
+            self.tally.add(alert.rule.id, alert.severity, alert.latency_us)
+
+    def _tick(self) -> None:
+        """Repair what a loss may have broken."""
+        self._builder.refresh_clock()
+        counters = self.probes.counters()
+        lost = int(counters["lost"][:, _CRITICAL].sum()) + int(counters["reasons"].sum())
+        lost += sum(self.probes.misses().values())
+        if lost != self._last_lost:
+            self._last_lost = lost
+            self.repair()
+        missed = self.engine.table_losses()["forks-missed"]
+        if missed != self._last_forks_missed:
+            self._last_forks_missed = missed
+            for fired in reconcile.fill_in(self.engine, reconcile.nameless(self.engine)):
+                self._tell(fired)
+
+    def repair(self) -> int:
+        """Make the process table agree with the kernel; how many processes are in the tree.
+
+        The order matters: the list first, then whatever the rings hold. So an exit of somebody on
+        the list is still to come, and who was born before the list but is not on it has ended.
+        """
+        before = clock.boottime_ns()
+        tasks = self.probes.tasks()
+        stale = reconcile.take_in(self.engine, tasks)
+        self._drain_all()
+        reconcile.end_missing(self.engine, before)
+        for fired in reconcile.fill_in(self.engine, stale):
+            self._tell(fired)
+        return len(tasks)
+
+    def tree_is_empty(self) -> bool:
+        """Ask the kernel, not the table: is no process of the tree left?"""
+        return len(self.probes.tasks()) == 0
+
+    def finish(self) -> Summary:
+        """Drain what is left and sum up."""
+        self._next_tick = float("inf")
+        self._drain_all()
+        failed = {
+            getattr(s, "target", ""): s.failed for s in self._sinks if getattr(s, "failed", 0)
+        }
+        return summarise(self.engine, self.probes, self.tally, time.monotonic() - self._began, failed)
+
+    def close(self) -> None:
+        """Unmap the rings. The probes are closed by whoever made them."""
+        self._poll.close()
+        for ring in self._rings:
+            ring.close()
+        self._reader_view = np.zeros(0, np.uint8)
+        self._reader.close()
