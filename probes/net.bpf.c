@@ -12,6 +12,8 @@
 #define TCP_CLOSE 7
 #define TCP_LISTEN 10
 
+#define SOCK_DONE 1 /* enum sock_flags: the other end's FIN has come */
+
 struct flow {
 	__u64 owner_start;
 	__u64 began; /* connect, or accept */
@@ -227,6 +229,9 @@ INLINE void tell_close(struct sock *sk, struct flow *flow, __u64 now)
 	if (tp) {
 		e->sent = tp->bytes_sent - tp->bytes_retrans;
 		e->received = tp->bytes_received;
+		/* A FIN takes a number in the sequence and is counted as a byte. */
+		if (e->received && sk->__sk_common.skc_flags & (1UL << SOCK_DONE))
+			e->received -= 1;
 	}
 	e->error = sk->sk_err;
 	e->established = flow->established;

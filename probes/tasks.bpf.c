@@ -17,7 +17,8 @@ int on_task(struct bpf_iter__task *ctx)
 	struct event_task e = {};
 	struct member *m;
 
-	if (!task)
+	/* A zombie has been told of already. */
+	if (!task || task->signal->live.counter == 0)
 		return 0;
 	m = member_of(task);
 	leader = task->group_leader;

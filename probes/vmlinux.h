@@ -164,6 +164,7 @@ struct sock_common {
 		};
 	};
 	__u16 skc_family;
+	unsigned long skc_flags;
 	struct in6_addr skc_v6_daddr;
 	struct in6_addr skc_v6_rcv_saddr;
 };

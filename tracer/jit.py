@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -28,7 +29,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 def _source_hash() -> str:
     """Numba does not notice a change in a function called from another file: we do."""
     digest = hashlib.blake2b(digest_size=8)
-    for file in sorted([*PACKAGE.rglob("*.py"), *PACKAGE.rglob("*.bpf.o")]):
+    folders = ("engine", "detect", "rules", "kernel", "_bpf")
+    files = [f for name in folders for f in (PACKAGE / name).iterdir() if f.suffix in (".py", ".o")]
+    for file in sorted([*files, Path(__file__)]):
         digest.update(file.name.encode())
         digest.update(file.read_bytes())
     return digest.hexdigest()
@@ -60,6 +63,29 @@ def cache_directory() -> Path | None:
         return None
     directory = base / _source_hash()
     return directory if _private_directory(directory) else None
+
+
+#: In the cache directory once everything has been compiled.
+_COMPLETE = "complete"
+_KEPT_VERSIONS = 3
+
+
+def is_warm() -> bool:
+    """Has the engine been compiled for this version on this host?"""
+    directory = cache_directory()
+    return directory is not None and (directory / _COMPLETE).exists()
+
+
+def mark_warm() -> None:
+    """Remember that it has, and forget what older versions left here."""
+    directory = cache_directory()
+    if directory is None:
+        return
+    (directory / _COMPLETE).touch()
+    others = [d for d in directory.parent.iterdir() if d.is_dir() and d != directory]
+    others.sort(key=lambda d: d.stat().st_mtime, reverse=True)
+    for old in others[_KEPT_VERSIONS:]:
+        shutil.rmtree(old, ignore_errors=True)
 
 
 _CACHE = cache_directory()

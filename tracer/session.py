@@ -2,7 +2,8 @@
 """From options to a watch that runs and ends well: set-up, signals, exit status, clean-up.
 
 The order of a start is: fork the command (held), check the host, load and attach the probes, put the
-command into the tree, let it go; only then compile what is not in the cache. Events wait in the ring.
+command into the tree, load the engine, let the command go. An engine that has yet to be compiled is
+not waited for: the command goes first, and its events wait in the ring.
 """
 
 from __future__ import annotations
@@ -68,6 +69,7 @@ def _watch(
 ) -> Watch:
     """The engine and its loop; what is not in the cache is compiled here, with the watch armed."""
     began = time.monotonic()
+    from tracer import jit
     from tracer.engine.engine import Engine
     from tracer.watch import Watch
 
@@ -80,6 +82,7 @@ def _watch(
     watch = Watch(probes, engine, sinks, tree=tree, on_records=on_records)
     stack.callback(watch.close)
     engine.warm()
+    jit.mark_warm()
     if (took := time.monotonic() - began) > _SLOW_S:
         _say(options, f"compiled the engine in {took:.0f} s (once; events waited in the ring)")
     return watch
@@ -116,6 +119,7 @@ def _run(
     options: WatchOptions,
     identity: Identity | None,
 ) -> int:
+    from tracer import jit
     from tracer.kernel.probes import Probes
     from tracer.rules import load_rules
 
@@ -132,9 +136,13 @@ def _run(
     probes.attach_kernel()
     probes.attach_cgroup(tree_cgroup.path)
     probes.track(command.pidfd)
-    command.release()
+    cold = not jit.is_warm()
+    if cold:
+        command.release()
     watch = _watch(stack, probes, rules, sinks, options, tree_cgroup.path.name)
     watch.repair()
+    if not cold:
+        command.release()
     watch.wait_for(queue.fd)
     watch.wait_for(command.pidfd)
     _follow(watch, queue, options, command)

@@ -18,6 +18,7 @@ def warm() -> None:
     from tracer.rules import load_rules
 
     Engine(load_rules([])).warm()
+    jit.mark_warm()
     place = jit.cache_directory()
     kept = f"kept in {place}" if place else "not kept: no directory here is safe from others"
     click.echo(f"engine compiled in {time.monotonic() - began:.1f} s, {kept}", err=True)

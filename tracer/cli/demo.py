@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``vigiles demo``"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+
+import click
+
+from tracer.cli.options import WatchOptions, watch_options
+
+#: Refuses every ioctl, and hardly anything opens it.
+STAND_IN = "/dev/full"
+
+
+@click.command()
+@watch_options
+def demo(*, options: WatchOptions) -> int:
+    """Watch a small agent that works for a moment and then goes wrong.
+
+    It starts a copy of echo under a miner's name, opens a real reverse tunnel to an sshd of the
+    demonstration's own on loopback, and uses a stand-in GPU from a program that is not the trainer.
+    """
+    from dataclasses import replace
+
+    from tracer.demo import sshd
+    from tracer.kernel import host
+    from tracer.session import run_command
+
+    host.require()
+    agent = Path(__file__).resolve().parent.parent / "demo" / "agent.py"
+    command = [sys.executable, "-I", str(agent), STAND_IN]
+    with ExitStack() as stack:
+        if sshd.is_installed():
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="vigiles-demo-")))
+            server = stack.enter_context(sshd.running(folder))
+            command += [str(server.port), str(server.key)]
+        else:
+            click.echo("OpenSSH is not installed: the demonstration goes without its tunnel", err=True)
+        options = replace(options, gpu_device=(*options.gpu_device, STAND_IN))
+        # As root even under sudo: the key that opens the sshd is root's.
+        return run_command(command, options, "root")

@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What this host lets us see: found out by trying, not by comparing versions."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Any
+
+from tracer.errors import VigilesError
+from tracer.kernel import cgroup, host, libbpf, schema
+
+_GETPPID_ROUNDS = 7
+_GETPPID_CALLS = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at."""
+
+    section: str
+    name: str
+    state: str  # ok | no | info
+    text: str
+    remedy: str | None = None
+
+
+@dataclass(slots=True)
+class Report:
+    """All findings; ``able``: can a watch begin?"""
+
+    findings: list[Finding] = field(default_factory=list)
+
+    @property
+    def able(self) -> bool:
+        """Nothing that a watch needs is missing."""
+        return not any(f.state == "no" for f in self.findings if f.section in ("host", "needed"))
+
+    def add(self, section: str, name: str, state: str, text: str, remedy: str | None = None) -> None:
+        """Take one in."""
+        self.findings.append(Finding(section, name, state, text, remedy))
+
+    def to_json(self) -> dict[str, Any]:
+        """For machines."""
+        return {
+            "able": self.able,
+            "findings": [
+                {"section": f.section, "name": f.name, "state": f.state, "text": f.text, "remedy": f.remedy}
+                for f in self.findings
+            ],
+        }
+
+    def lines(self) -> list[str]:
+        """For people, 80 columns where the facts allow."""
+        mark = {"ok": "✓", "no": "✗", "info": "·"}
+        titles = {"host": "Host", "needed": "Hooks a watch needs", "hook": "Other hooks", "gpu": "GPU"}
+        out: list[str] = []
+        for section, title in titles.items():
+            rows = [f for f in self.findings if f.section == section]
+            if rows:
+                out.append(title)
+            for f in rows:
+                out.append(f"  {mark[f.state]} {f.name:<14} {f.text}")
+                if f.remedy:
+                    out.append(f"    {'':<14} → {f.remedy}")
+        out.append("A watch can begin here." if self.able else "A watch can't begin here.")
+        return out
+
+
+def _try(report: Report, name: str, check: Callable[[], str]) -> bool:
+    try:
+        report.add("host", name, "ok", check())
+    except VigilesError as error:
+        report.add("host", name, "no", error.message, error.hint)
+        return False
+    return True
+
+
+def _privileges() -> str:
+    host.require_privileges()
+    return "root" if os.geteuid() == 0 else "the capabilities needed"
+
+
+def _kernel() -> str:
+    host.require_btf()
+    return f"{os.uname().release} {os.uname().machine}, describes its types (BTF)"
+
+
+def _cgroup() -> str:
+    place = cgroup.of_process().relative_to(host.cgroup2_root())
+    return f"v2 at {host.cgroup2_root()}, we are in /{'' if str(place) == '.' else place}"
+
+
+def _filesystem(report: Report, kind: str, use: str) -> None:
+    place = host.find_mount(kind)
+    text = f"mounted at {place}" if place else f"not mounted; not needed to watch, only {use}"
+    report.add("host", kind, "info", text)
+
+
+def syscall_hook_cost_ns(calls: int = _GETPPID_CALLS) -> float:
+    """What the last-resort GPU hook adds to any system call of any process here, in ns.
+
+    Times getppid(2) with the hook attached and without, in turns; the median of the differences.
+    """
+    from tracer.kernel.object import Object
+
+    def loop() -> float:
+        began = time.perf_counter_ns()
+        for _ in range(calls):
+            os.getppid()
+        return (time.perf_counter_ns() - began) / calls
+
+    with Object(schema.object_path()) as probes:
+        probes.select({"on_sys_enter"})
+        probes.load()
+        differences = []
+        loop()
+        for _ in range(_GETPPID_ROUNDS):
+            without = loop()
+            link = probes.attach("on_sys_enter")
+            differences.append(loop() - without)
+            link.close()
+    return median(differences)
+
+
+def _hooks(report: Report, *, gpu: bool) -> None:
+    from tracer.kernel.probes import HOOKS, usable
+
+    sections = dict(schema_sections())
+    found = usable([h.program for h in HOOKS])
+    for hook in HOOKS:
+        complaint = found[hook.program]
+        section = "needed" if hook.needed else "hook"
+        where = sections.get(hook.program, "")
+        if complaint is None:
+            text = f"{hook.shows} — {where}"
+            if hook.place == "gpu":
+                text += f", costs every process here {syscall_hook_cost_ns():.0f} ns a system call"
+                text += ", attached" if gpu else ", not attached: there is no GPU here"
+            report.add(section, hook.program.removeprefix("on_"), "ok", text)
+        else:
+            report.add(section, hook.program.removeprefix("on_"), "no", f"{hook.shows} — {complaint}")
+
+
+def schema_sections() -> list[tuple[str, str]]:
+    """(program, section) of everything in the object."""
+    from tracer.kernel.object import Object
+
+    with Object(schema.object_path()) as probes:
+        return list(probes.programs())
+
+
+def _gpus(report: Report) -> bool:
+    from tracer.gpu.devices import discover, summary
+
+    devices = discover()
+    for line in summary():
+        report.add("gpu", "driver", "info", line)
+    for device in devices:
+        number = f"{device.major}:{'*' if device.minor is None else device.minor}"
+        report.add("gpu", number, "info", device.label)
+    if not devices:
+        report.add("gpu", "none", "info", "no GPU driver has registered a device (see --gpu-device)")
+    return bool(devices)
+
+
+def examine() -> Report:
+    """Look at everything; a lack is a finding, not an exception."""
+    report = Report()
+    able = _try(report, "privileges", _privileges)
+    able &= _try(report, "kernel", _kernel)
+    able &= _try(report, "libbpf", lambda: f"version {libbpf.version()}")
+    able &= _try(report, "cgroup", _cgroup)
+    _filesystem(report, "bpf", "to outlive the tracer")
+    _filesystem(report, "tracefs", "for tracepoints by name")
+    from tracer import jit
+
+    place = jit.cache_directory()
+    report.add(
+        "host",
+        "code cache",
+        "info",
+        f"{place}" if place else "none: the engine is compiled at every start",
+        None if place else f"make {jit.SYSTEM_CACHE} root's own, writable by nobody else",
+    )
+    gpu = _gpus(report)
+    if able:
+        _hooks(report, gpu=gpu)
+    return report

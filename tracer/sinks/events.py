@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every event, one line each: what ``-v`` prints. Not for storms: here Python touches each record."""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any, TextIO
+
+import numpy as np
+
+from tracer import clock
+from tracer.engine.drain import TAP_PREFIX
+from tracer.gpu.names import describe
+from tracer.kernel import schema
+from tracer.text import command_line, shown
+
+_INET = 2
+_PROTOCOL = {6: "tcp", 17: "udp"}
+
+
+def records(tap: bytes) -> Iterator[tuple[np.void, bytes]]:
+    """(fixed part, strings behind it) of each record in a tap."""
+    at = 0
+    while at + TAP_PREFIX <= len(tap):
+        length = int.from_bytes(tap[at : at + 4], "little")
+        raw = tap[at + TAP_PREFIX : at + TAP_PREFIX + length]
+        at += (TAP_PREFIX + length + 7) & ~7
+        kind = int(np.frombuffer(raw, schema.HEAD, 1)[0]["kind"])
+        layout = schema.LAYOUT[kind]
+        yield np.frombuffer(raw, layout, 1)[0], raw[layout.itemsize :]
+
+
+def _address(raw: Any, port: int, family: int) -> str:
+    data = bytes(raw)
+    if family == _INET:
+        return f"{ipaddress.IPv4Address(data[:4])}:{port}"
+    return f"[{ipaddress.IPv6Address(data)}]:{port}"
+
+
+def _flow(e: np.void) -> str:
+    protocol = _PROTOCOL.get(int(e["protocol"]), str(e["protocol"]))
+    local = _address(e["local"], int(e["local_port"]), int(e["family"]))
+    return f"{protocol} {local} → {_address(e['remote'], int(e['remote_port']), int(e['family']))}"
+
+
+def _exec(e: np.void, tail: bytes) -> str:
+    path = tail[: int(e["path_len"])]
+    rest = tail[int(e["path_len"]) + int(e["name_len"]) + int(e["cwd_len"]) :]
+    argv = rest[: int(e["args_len"])].removesuffix(b"\0").split(b"\0")
+    cut = " …" if e["flags"] & schema.EXEC_FLAG["EXEC_ARGS_CUT"] else ""
+    return f"{shown(path)}: {command_line(argv)}{cut}"
+
+
+def _fork(e: np.void, _tail: bytes) -> str:
+    return f"by {e['parent_tgid']}"
+
+
+def _exit(e: np.void, _tail: bytes) -> str:
+    status = int(e["status"])
+    return f"killed by signal {status & 0x7F}" if status & 0x7F else f"status {status >> 8 & 0xFF}"
+
+
+def _connect(e: np.void, _tail: bytes) -> str:
+    return _flow(e)
+
+
+def _listen(e: np.void, _tail: bytes) -> str:
+    return _flow(e).partition(" → ")[0]
+
+
+def _flow_close(e: np.void, _tail: bytes) -> str:
+    result = errno.errorcode.get(int(e["error"]), str(e["error"])) if e["error"] else "closed"
+    return f"{_flow(e)} {result}, {e['sent']} B out, {e['received']} B in, {e['duration_ns'] / 1e6:.1f} ms"
+
+
+def _gpu_open(e: np.void, _tail: bytes) -> str:
+    return f"device {e['major']}:{e['minor']}"
+
+
+def _gpu_ioctl(e: np.void, _tail: bytes) -> str:
+    what = describe(int(e["family"]), int(e["nr"]), int(e["code"]), int(e["cmd"]), int(e["flags"]))
+    return f"device {e['major']}:{e['minor']} {what}"
+
+
+def _gpu_counts(e: np.void, tail: bytes) -> str:
+    kinds = np.frombuffer(tail, schema.GPU_KIND, int(e["kinds"]))
+    used = kinds[kinds["count"] > 0]
+    parts = [
+        f"{describe(int(k['family']), int(k['nr']), int(k['code']))} ×{k['count']}"
+        for k in np.sort(used, order="count")[::-1][:8]
+    ]
+    return ", ".join(parts)
+
+
+_FORMAT: dict[str, Callable[[np.void, bytes], str]] = {
+    "fork": _fork,
+    "exec": _exec,
+    "exit": _exit,
+    "connect": _connect,
+    "listen": _listen,
+    "flow-open": _connect,
+    "flow-close": _flow_close,
+    "gpu-open": _gpu_open,
+    "gpu-ioctl": _gpu_ioctl,
+    "gpu-counts": _gpu_counts,
+}
+
+
+def format_event(e: np.void, tail: bytes, began_ns: int) -> str:
+    """One line: seconds since ``began_ns``, kind, pid, what."""
+    kind = schema.KIND_NAME[int(e["kind"])]
+    seconds = (int(e["ts"]) - began_ns) / 1e9
+    return f"{seconds:10.6f} {kind:<10} {e['tgid']:>7} {_FORMAT[kind](e, tail)}"
+
+
+class EventPrinter:
+    """Prints what the engine has tapped."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = stream or sys.stderr
+        self._began = clock.boottime_ns()
+
+    def take(self, tap: bytes) -> None:
+        """Print the records of one tap."""
+        for e, tail in records(tap):
+            self._stream.write(format_event(e, tail, self._began) + "\n")
+        self._stream.flush()
