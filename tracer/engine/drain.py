@@ -14,6 +14,7 @@ import numpy.typing as npt
 from tracer.engine.handle import handle, read_head
 from tracer.engine.intrinsics import (
     boottime_ns,
+    borrowed,
     bytes_at,
     i64,
     load_acquire_u64,
@@ -81,12 +82,13 @@ def _tap(tap: npt.NDArray[np.uint8], tap_state: npt.NDArray[np.int64], address: 
 @njit
 def drain(
     rings: npt.NDArray[np.int64],
-    state: State,
+    owned: State,
     tap: npt.NDArray[np.uint8],
     tap_state: npt.NDArray[np.int64],
     limit: int,
 ) -> tuple[int, int]:
     """Take in up to ``limit`` records from the rings int64[2, 4]; (why it came back, how many)."""
+    state = borrowed(owned)
     done = 0
     why = MORE
     state.pending[PENDING] = 0
@@ -147,11 +149,12 @@ def drain(
 
 
 @njit
-def replay(state: State, address: int, size: int, start: int, count: bool) -> tuple[int, int]:
+def replay(owned: State, address: int, size: int, start: int, count: bool) -> tuple[int, int]:
     """Take in records laid out as a tap has them, from byte ``start``; (EMPTY or FIRED, next byte).
 
     ``count``: they came from probes and belong into the sums.
     """
+    state = borrowed(owned)
     at = start
     state.pending[PENDING] = 0
     while at + TAP_PREFIX <= size:

@@ -75,6 +75,7 @@ class Engine:
             rules.automaton, rules.table, gpu_users, processes=processes, flows=flows
         )
         self._rings = np.zeros((2, 4), np.int64)
+        self._bound: tuple[Ring, ...] = ()
         self._flag = 0
         self.tap = np.zeros(0, np.uint8)
         self.tap_state = np.zeros(2, np.int64)
@@ -85,6 +86,7 @@ class Engine:
         """Read from these rings; ``flag`` is the address of the reader's state."""
         for row, ring in enumerate((critical, bulk)):
             self._rings[row] = (ring.consumer, ring.producer, ring.data, ring.size - 1)
+        self._bound = (critical, bulk)  # kernels have addresses only: keep the mappings
         self._flag = flag
 
     def tap_into(self, size: int) -> None:

@@ -16,8 +16,9 @@ from tracer.engine.processes import NONE
 from tracer.engine.state import ENTRY, KIND, PENDING, SUBJECT, TIME, State
 from tracer.jit import njit
 from tracer.kernel import schema
-from tracer.rules.evaluate import ON_EXEC, ON_GPU, evaluate
-from tracer.rules.scan import IN_ARGS, IN_NAME, IN_PATH, scan
+from tracer.rules.evaluate import evaluate
+from tracer.rules.model import ON_EXEC, ON_GPU, WHERE_ARGS, WHERE_NAME, WHERE_PATH
+from tracer.rules.scan import scan
 
 FORK, EXEC, EXIT = (schema.KIND[f"EVENT_{k}"] for k in ("FORK", "EXEC", "EXIT"))
 CONNECT, LISTEN = schema.KIND["EVENT_CONNECT"], schema.KIND["EVENT_LISTEN"]
@@ -133,11 +134,11 @@ def on_exec(state: State, address: int, length: int) -> None:
     )  # fmt: skip
     a, s = state.automaton, state.signals
     first_end = _argument_end(data, args_lo, args_hi)
-    scan(data, path_lo, name_lo, IN_PATH, a, s)
-    scan(data, basename(data, path_lo, name_lo), name_lo, IN_NAME, a, s)
-    scan(data, basename(data, name_lo, cwd_lo), cwd_lo, IN_NAME, a, s)
-    scan(data, basename(data, args_lo, first_end), first_end, IN_NAME, a, s)
-    scan(data, min(first_end + 1, args_hi), args_hi, IN_ARGS, a, s)
+    scan(data, path_lo, name_lo, WHERE_PATH, a, s)
+    scan(data, basename(data, path_lo, name_lo), name_lo, WHERE_NAME, a, s)
+    scan(data, basename(data, name_lo, cwd_lo), cwd_lo, WHERE_NAME, a, s)
+    scan(data, basename(data, args_lo, first_end), first_end, WHERE_NAME, a, s)
+    scan(data, min(first_end + 1, args_hi), args_hi, WHERE_ARGS, a, s)
     count = evaluate(ON_EXEC, s, state.rules, state.fired)
     if count:
         _note(state, entry, EXEC, i64(e.ts), 0, count)

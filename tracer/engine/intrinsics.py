@@ -130,6 +130,35 @@ def boottime_ns() -> int:
     return int(pair[0] * 1_000_000_000 + pair[1])
 
 
+def _without_owner(context: Any, builder: Any, kind: Any, value: Any) -> Any:
+    if isinstance(kind, types.Array):
+        array = context.make_array(kind)(context, builder, value)
+        array.meminfo = cgutils.get_null_value(array.meminfo.type)
+        array.parent = cgutils.get_null_value(array.parent.type)
+        return array._getvalue()
+    if isinstance(kind, types.BaseTuple):
+        parts = [
+            _without_owner(context, builder, part, builder.extract_value(value, i))
+            for i, part in enumerate(kind.types)
+        ]
+        return context.make_tuple(builder, kind, parts)
+    return value
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def borrowed(_context: Any, value: Any) -> Any:
+    """The same arrays (or tuple of arrays) without an owner: nobody counts references to them.
+
+    Every call that passes an owned array counts it up and down, atomically; a state of sixty arrays
+    makes that ten times the work of an event. Whoever calls the kernel must keep the arrays alive.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return _without_owner(context, builder, signature.args[0], arguments[0])
+
+    return value(value), generate
+
+
 def address_of(array: np.ndarray[Any, Any]) -> int:
     """The address of an array's first byte, for kernels that take addresses."""
     return int(array.ctypes.data)

@@ -14,7 +14,7 @@ from tracer.engine.flows import Flows, make_flows
 from tracer.engine.processes import Processes, make_processes
 from tracer.kernel import schema
 from tracer.rules.automaton import Automaton
-from tracer.rules.evaluate import RuleTable
+from tracer.rules.table import RuleTable
 
 #: More CPUs than any kernel we run on is built for (CONFIG_NR_CPUS is 8192 at most).
 MAX_CPUS = 8192

@@ -1,0 +1,226 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Join the packs and the user's rule files into one set of groups and rules, and check that it fits."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
+
+from tracer.detect.facts import FACTS, WORD_BITS, WORDS
+from tracer.errors import RuleError
+from tracer.rules.model import SEVERITIES, Alternative, Group, Remark, Rule, nearest
+from tracer.rules.parse import Conditions, Draft, GroupDraft, Reference, RuleDraft, parse
+
+PACKS = Path(__file__).resolve().parent / "packs"
+
+#: Word 0 of the signals belongs to the facts.
+GROUPS_MAX = (WORDS - 1) * WORD_BITS
+#: What a probe's map and our memory bear; 10,000 indicators need about 150,000.
+STATES_MAX = 1 << 18
+#: More indicators than this that end at the same byte would make that byte too dear in the kernel.
+OUTPUTS_MAX = 32
+#: An indicator shorter than this is found in any text, where anything may stand beside it.
+SHORT = 3
+
+_FACTS = {fact.name: fact for fact in FACTS}
+
+
+def read_packs() -> list[Draft]:
+    """The packs that come with the program."""
+    return [parse(path.read_text("utf-8"), f"packs/{path.name}") for path in sorted(PACKS.glob("*.toml"))]
+
+
+def read_file(path: Path) -> Draft:
+    """One rule file of the user's. Raises RuleError, also when it can't be read."""
+    source = str(path)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise RuleError(f"can't be read: {error.strerror}", path=source, line=None) from None
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise RuleError("not UTF-8", path=source, line=line, hint="save the file as UTF-8") from None
+    return parse(text, source)
+
+
+def join(drafts: Sequence[Draft]) -> tuple[tuple[Group, ...], tuple[Rule, ...], tuple[Remark, ...]]:
+    """Later drafts replace or extend earlier ones. Raises RuleError at the first mistake."""
+    groups: dict[str, Group] = {}
+    rules: dict[str, RuleDraft] = {}
+    for draft in drafts:
+        for group in draft.groups:
+            groups[group.id] = _group(group, groups)
+        for rule in draft.rules:
+            rules[rule.id] = _merged(rule, rules)
+    if len(groups) > GROUPS_MAX:
+        last = tuple(groups.values())[GROUPS_MAX]
+        message = f"{len(groups)} indicator groups, but there is room for {GROUPS_MAX}"
+        raise RuleError(message, path=last.source, line=last.line, hint="put groups that are used alike together")
+    finished = tuple(_rule(rule, groups) for rule in rules.values())
+    _check_size(groups.values())
+    remarks = [remark for draft in drafts for remark in draft.remarks]
+    remarks += _short(groups.values())
+    remarks += _unused(groups.values(), finished)
+    return tuple(groups.values()), finished, tuple(remarks)
+
+
+def _group(draft: GroupDraft, known: dict[str, Group]) -> Group:
+    base = known.get(draft.id) if draft.extend else None
+    if draft.extend and base is None:
+        message = f"there is no group '{draft.id}' to extend"
+        raise RuleError(message, path=draft.source, line=draft.line, hint=nearest(draft.id, known))
+    if base is None:
+        assert draft.where is not None and draft.match is not None  # parse sees to it
+        return Group(
+            draft.id, draft.where, draft.match, bool(draft.case), draft.values, draft.source, draft.line
+        )
+    for key, said, was in (
+        ("where", draft.where, base.where),
+        ("match", draft.match, base.match),
+        ("case", draft.case, base.case),
+    ):
+        if said is not None and said != was:
+            message = f"'{key}' of group '{draft.id}' can't be changed while extending it"
+            hint = f"leave '{key}' out, or leave 'extend' out to replace the group"
+            raise RuleError(message, path=draft.source, line=draft.line, hint=hint)
+    values = tuple(dict.fromkeys((*base.values, *draft.values)))
+    return Group(base.id, base.where, base.match, base.case, values, draft.source, draft.line)
+
+
+def _merged(draft: RuleDraft, known: dict[str, RuleDraft]) -> RuleDraft:
+    base = known.get(draft.id)
+    bare = draft.title is None and draft.on is None and not draft.alternatives
+    if not draft.extend and not (bare and draft.enabled is not None):
+        return draft
+    if base is None:
+        message = f"there is no rule '{draft.id}' to {'extend' if draft.extend else 'switch'}"
+        raise RuleError(message, path=draft.source, line=draft.line, hint=nearest(draft.id, known))
+    return RuleDraft(
+        id=base.id,
+        source=draft.source,
+        line=draft.line,
+        extend=False,
+        enabled=base.enabled if draft.enabled is None else draft.enabled,
+        title=draft.title or base.title,
+        on=draft.on or base.on,
+        severity=draft.severity or base.severity,
+        attack=base.attack if draft.attack is None else draft.attack,
+        remedy=draft.remedy or base.remedy,
+        action=draft.action or base.action,
+        none=(*base.none, *draft.none),
+        alternatives=draft.alternatives or base.alternatives,
+    )
+
+
+def _rule(draft: RuleDraft, groups: dict[str, Group]) -> Rule:
+    missing = [key for key in ("title", "on", "severity") if getattr(draft, key) is None]
+    if not draft.alternatives:
+        missing.append("any")
+    if missing:
+        message = f"rule '{draft.id}' lacks '{missing[0]}'"
+        hint = f"add {missing[0]} = …, or extend = true to change only a part of a rule"
+        raise RuleError(message, path=draft.source, line=draft.line, hint=hint)
+    assert draft.title is not None and draft.on is not None and draft.severity is not None
+    alternatives = []
+    for conditions in draft.alternatives:
+        for reference in (*conditions.all, *conditions.any, *conditions.none, *draft.none):
+            _check_reference(reference, draft, groups)
+        alternatives.append(_alternative(conditions, draft.none, draft.severity))
+    return Rule(
+        id=draft.id,
+        title=draft.title,
+        on=draft.on,
+        severity=draft.severity,
+        attack=draft.attack or (),
+        remedy=draft.remedy or "",
+        action=draft.action or "alert",
+        enabled=draft.enabled is not False,
+        alternatives=tuple(alternatives),
+        source=draft.source,
+        line=draft.line,
+    )
+
+
+def _alternative(conditions: Conditions, never: tuple[Reference, ...], severity: str) -> Alternative:
+    none = dict.fromkeys(reference.name for reference in (*never, *conditions.none))
+    return Alternative(
+        all=tuple(reference.name for reference in conditions.all),
+        any=tuple(reference.name for reference in conditions.any),
+        at_least=conditions.at_least,
+        none=tuple(none),
+        severity=conditions.severity or severity,
+    )
+
+
+def _check_reference(reference: Reference, rule: RuleDraft, groups: dict[str, Group]) -> None:
+    name = reference.name
+    if name.startswith("@"):
+        fact = _FACTS.get(name[1:])
+        if fact is None:
+            fits = [f"@{fact.name}" for fact in FACTS if fact.on == rule.on]
+            _wrong(reference, f"there is no fact '{name}'", nearest(name, fits))
+        elif fact.on != rule.on:
+            fits = [f"@{fact.name}" for fact in FACTS if fact.on == rule.on]
+            _wrong(reference, f"'{name}' is a fact of {fact.on} events, the rule is on {rule.on}", nearest("", fits))
+    elif name not in groups:
+        facts = [f"@{fact.name}" for fact in FACTS if fact.on == rule.on]
+        _wrong(reference, f"there is no group '{name}'", nearest(name, [*groups, *facts]))
+    elif rule.on != "exec":
+        _wrong(reference, f"groups are looked for on exec, the rule is on {rule.on}", "use a @fact")
+
+
+def _wrong(reference: Reference, message: str, hint: str) -> None:
+    raise RuleError(message, path=reference.source, line=reference.line, hint=hint)
+
+
+def _check_size(groups: Collection[Group]) -> None:
+    """See that the automaton will fit, before anything is allocated."""
+    beginnings: set[bytes] = set()  # each is a state
+    ends: Counter[bytes] = Counter()
+    for group in groups:
+        for value in group.values:
+            data = value.encode().lower()
+            ends[data] += 1
+            beginnings.update(data[:end] for end in range(1, len(data) + 1))
+            if len(beginnings) >= STATES_MAX:
+                message = f"too many indicators: with this group there are more than {STATES_MAX} states"
+                hint = "use fewer or shorter indicators"
+                raise RuleError(message, path=group.source, line=group.line, hint=hint)
+    for group in groups:
+        for value in group.values:
+            data = value.encode().lower()
+            alike = sum(ends[data[start:]] for start in range(len(data)))
+            if alike > OUTPUTS_MAX:
+                message = f"{alike} indicators end where '{value}' does, {OUTPUTS_MAX} may"
+                hint = "remove those that end like another one of the same group"
+                raise RuleError(message, path=group.source, line=group.line, hint=hint)
+
+
+def _short(groups: Iterable[Group]) -> list[Remark]:
+    found = []
+    for group in groups:
+        if group.match not in ("substring", "word", "domain"):
+            continue
+        for value in group.values:
+            if len(value) < SHORT:
+                message = f"'{value}' in group '{group.id}' is so short that it will match by chance"
+                hint = f"use {SHORT} characters or more, or match = \"whole\""
+                found.append(Remark(group.source, group.line, message, hint))
+    return found
+
+
+def _unused(groups: Iterable[Group], rules: Iterable[Rule]) -> list[Remark]:
+    used = {
+        name
+        for rule in rules
+        for alternative in rule.alternatives
+        for name in (*alternative.all, *alternative.any, *alternative.none)
+    }
+    return [
+        Remark(group.source, group.line, f"no rule uses group '{group.id}'")
+        for group in groups
+        if group.id not in used
+    ]

@@ -1,0 +1,322 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From the text of one rule file to drafts, with every mistake told by line.
+
+A draft is what one file says about a group or a rule. It may be partial (``extend = true`` adds to what
+another file says) and what it refers to may be in another file, so :mod:`.load` joins the drafts.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
+
+from tracer.errors import RuleError
+from tracer.rules.lines import KeyPath, Lines
+from tracer.rules.model import ACTIONS, FAMILIES, FIELDS, MATCHES, ON, SEVERITIES, Remark, nearest
+
+#: Longest indicator, in bytes: bounds the depth of the automaton.
+LENGTH_MAX = 256
+
+_GROUP_ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+_RULE_ID = re.compile(rf"({'|'.join(FAMILIES)})\.[a-z0-9]+(-[a-z0-9]+)*")
+_ATTACK = re.compile(r"T\d{4}(\.\d{3})?")
+_GROUP_KEYS = ("where", "match", "case", "values", "extend")
+_CONDITION_KEYS = ("all", "any", "at_least", "none")
+_ALTERNATIVE_KEYS = (*_CONDITION_KEYS, "severity")
+_RULE_KEYS = (
+    *("title", "on", "severity", "attack", "remedy", "action", "enabled", "extend", "when"),
+    *_CONDITION_KEYS,
+)
+_TYPES = {str: "a string", bool: "true or false", int: "a whole number", list: "a list", dict: "a table"}
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """The name of a group, or ``@fact``, and where it was written."""
+
+    name: str
+    source: str
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """One alternative of a rule, references not looked up yet."""
+
+    all: tuple[Reference, ...]
+    any: tuple[Reference, ...]
+    at_least: int
+    none: tuple[Reference, ...]
+    severity: str | None
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
+class GroupDraft:
+    """What one file says about an indicator group; None where it says nothing."""
+
+    id: str
+    source: str
+    line: int
+    extend: bool
+    where: tuple[str, ...] | None
+    match: str | None
+    case: bool | None
+    values: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RuleDraft:
+    """What one file says about a rule; None where it says nothing."""
+
+    id: str
+    source: str
+    line: int
+    extend: bool
+    enabled: bool | None
+    title: str | None
+    on: str | None
+    severity: str | None
+    attack: tuple[str, ...] | None
+    remedy: str | None
+    action: str | None
+    none: tuple[Reference, ...]
+    alternatives: tuple[Conditions, ...]
+
+
+@dataclass(slots=True)
+class Draft:
+    """One file."""
+
+    source: str
+    groups: list[GroupDraft] = field(default_factory=list)
+    rules: list[RuleDraft] = field(default_factory=list)
+    remarks: list[Remark] = field(default_factory=list)
+
+
+def parse(text: str, source: str) -> Draft:
+    """Read the text of one rule file; ``source`` is what messages call it. Raises RuleError."""
+    try:
+        data = tomllib.loads(text)
+        lines = Lines(text)
+    except tomllib.TOMLDecodeError as error:
+        found = re.search(r"\(at line (\d+), column \d+\)", str(error))
+        line = int(found[1]) if found else text.count("\n") + 1
+        message = re.sub(r" \(at .*\)$", "", str(error))
+        raise RuleError(f"not valid TOML: {message}", path=source, line=line) from None
+    except RecursionError:
+        raise RuleError("nested too deeply", path=source, line=None) from None
+    return _File(data, lines, source).read()
+
+
+class _File:
+    """Takes one file's data apart."""
+
+    def __init__(self, data: dict[str, Any], lines: Lines, source: str) -> None:
+        self.data = data
+        self.lines = lines
+        self.draft = Draft(source)
+
+    def read(self) -> Draft:
+        self.known_keys((), self.data, ("indicators", "rules"))
+        for name, body in self.table((), self.data, "indicators").items():
+            self.group(("indicators", name), name, body)
+        for name, body in self.table((), self.data, "rules").items():
+            self.rule(("rules", name), name, body)
+        return self.draft
+
+    # what a file may say
+
+    def group(self, path: KeyPath, name: str, body: object) -> None:
+        table = self.as_table(path, body)
+        self.known_keys(path, table, _GROUP_KEYS)
+        if not _GROUP_ID.fullmatch(name):
+            self.fail(path, f"'{name}' can't name a group", "small letters, digits and single dashes")
+        extend = self.flag(path, table, "extend") or False
+        where = self.where(path, table)
+        match = self.word(path, table, "match", MATCHES)
+        if not extend:
+            for key, value in (("where", where), ("match", match)):
+                if value is None:
+                    self.fail(path, f"group '{name}' lacks '{key}'", f"add {key} = …")
+        for found in where or ():
+            if match is not None and found not in MATCHES[match].fields:
+                fits = ", ".join(key for key, kind in MATCHES.items() if found in kind.fields)
+                self.fail((*path, "match"), f"match = '{match}' can't be used on {found}", f"one of: {fits}")
+        case = self.flag(path, table, "case")
+        values = self.values(path, table, bool(case))
+        if where == ("name",):
+            for number, value in enumerate(values):
+                if "/" in value:
+                    place = (*path, "values", number)
+                    self.fail(place, f"'{value}' can't match: a name has no '/'", 'use where = "path"')
+        line = self.lines.of(path)
+        self.draft.groups.append(
+            GroupDraft(name, self.draft.source, line, extend, where, match, case, values)
+        )
+
+    def rule(self, path: KeyPath, name: str, body: object) -> None:
+        if "." not in name and isinstance(body, dict) and name in FAMILIES:
+            hint = f'quote the id: [rules."{name}.{next(iter(body), "what")}"]'
+            self.fail(path, f"'{name}' is a family, not a rule", hint)
+        if not _RULE_ID.fullmatch(name):
+            families = ", ".join(FAMILIES)
+            self.fail(path, f"'{name}' can't name a rule", f"family.what, where family is one of: {families}")
+        table = self.as_table(path, body)
+        self.known_keys(path, table, _RULE_KEYS)
+        self.draft.rules.append(
+            RuleDraft(
+                id=name,
+                source=self.draft.source,
+                line=self.lines.of(path),
+                extend=self.flag(path, table, "extend") or False,
+                enabled=self.flag(path, table, "enabled"),
+                title=self.line_of_text(path, table, "title"),
+                on=self.word(path, table, "on", ON),
+                severity=self.word(path, table, "severity", SEVERITIES),
+                attack=self.attack(path, table),
+                remedy=self.line_of_text(path, table, "remedy"),
+                action=self.word(path, table, "action", ACTIONS),
+                none=self.references(path, table, "none"),
+                alternatives=self.alternatives(path, table),
+            )
+        )
+
+    def alternatives(self, path: KeyPath, table: dict[str, Any]) -> tuple[Conditions, ...]:
+        """Those under ``when``, or the one that the rule itself spells out."""
+        spelled = [key for key in ("all", "any", "at_least") if key in table]
+        if "when" not in table:
+            return (self.conditions(path, table, none=()),) if spelled else ()
+        if spelled:
+            self.fail((*path, spelled[0]), f"'{spelled[0]}' beside 'when'", "move it into an entry of 'when'")
+        found = []
+        for number, body in enumerate(self.items(path, table, "when")):
+            place = (*path, "when", number)
+            entry = self.as_table(place, body)
+            self.known_keys(place, entry, _ALTERNATIVE_KEYS)
+            found.append(self.conditions(place, entry, self.references(place, entry, "none")))
+        if not found:
+            self.fail((*path, "when"), "'when' is empty", "add an entry such as {any = [\"…\"]}")
+        return tuple(found)
+
+    def conditions(self, path: KeyPath, table: dict[str, Any], none: tuple[Reference, ...]) -> Conditions:
+        every, some = self.references(path, table, "all"), self.references(path, table, "any")
+        if not every and not some:
+            self.fail(path, "nothing has to be found for this to hold", "add 'all' or 'any'")
+        at_least = self.typed(path, table, "at_least", int)
+        if at_least is not None and not 1 <= at_least <= len(some):
+            hint = f"from 1 to {len(some)}, the number of entries in 'any'" if some else "add 'any'"
+            self.fail((*path, "at_least"), f"at_least = {at_least} can't be met", hint)
+        at_least = at_least if at_least is not None else min(len(some), 1)
+        severity = self.word(path, table, "severity", SEVERITIES)
+        return Conditions(every, some, at_least, none, severity, self.lines.of(path))
+
+    # keys with a meaning
+
+    def where(self, path: KeyPath, table: dict[str, Any]) -> tuple[str, ...] | None:
+        if "where" not in table:
+            return None
+        if isinstance(table["where"], list):
+            found = tuple(table["where"])
+        else:
+            found = (self.typed(path, table, "where", str),)
+        if not found:
+            self.fail((*path, "where"), "'where' is empty", nearest("", FIELDS))
+        for place in found:
+            if not isinstance(place, str) or place not in FIELDS:
+                self.fail((*path, "where"), f"where = {place!r} is not a field", nearest(str(place), FIELDS))
+        return found
+
+    def values(self, path: KeyPath, table: dict[str, Any], case: bool) -> tuple[str, ...]:
+        if "values" not in table:
+            self.fail(path, "a group without 'values'", 'add values = ["…"]')
+        found: dict[str, str] = {}
+        items = self.items(path, table, "values")
+        if not items:
+            self.fail((*path, "values"), "an empty list of indicators", "add one, or remove the group")
+        for number, value in enumerate(items):
+            place = (*path, "values", number)
+            if not isinstance(value, str):
+                self.fail(place, f"{value!r} is no indicator", "a string in quotes")
+            if not value:
+                self.fail(place, "an empty indicator would match everything", "remove it")
+            if "\0" in value:
+                self.fail(place, "an indicator can't contain NUL", "use one indicator per argument")
+            if len(value.encode()) > LENGTH_MAX:
+                self.fail(place, f"an indicator of more than {LENGTH_MAX} bytes", "shorten it")
+            key = value if case else value.encode().lower().decode()
+            if key in found:
+                self.remark(place, f"'{value}' is there already", "remove it")
+            found.setdefault(key, value)
+        return tuple(found.values())
+
+    def attack(self, path: KeyPath, table: dict[str, Any]) -> tuple[str, ...] | None:
+        if "attack" not in table:
+            return None
+        items = self.items(path, table, "attack")
+        for number, item in enumerate(items):
+            if not isinstance(item, str) or not _ATTACK.fullmatch(item):
+                self.fail((*path, "attack", number), f"{item!r} is no ATT&CK technique", "such as 'T1496.001'")
+        return tuple(items)
+
+    def references(self, path: KeyPath, table: dict[str, Any], key: str) -> tuple[Reference, ...]:
+        if key not in table:
+            return ()
+        found: dict[str, Reference] = {}
+        for number, item in enumerate(self.items(path, table, key)):
+            place = (*path, key, number)
+            if not isinstance(item, str):
+                self.fail(place, f"{item!r} is no name", "the name of a group, or @fact, in quotes")
+            if item in found:
+                self.remark(place, f"'{item}' is there already", "remove it")
+            found.setdefault(item, Reference(item, self.draft.source, self.lines.of(place)))
+        return tuple(found.values())
+
+    # keys with a type
+
+    def word(self, path: KeyPath, table: dict[str, Any], key: str, choices: Any) -> str | None:
+        found = self.typed(path, table, key, str)
+        if found is not None and found not in choices:
+            self.fail((*path, key), f"{key} = '{found}' is not known", nearest(found, choices))
+        return found
+
+    def line_of_text(self, path: KeyPath, table: dict[str, Any], key: str) -> str | None:
+        found = self.typed(path, table, key, str)
+        if found is not None and (not found.strip() or not found.isprintable()):
+            self.fail((*path, key), f"'{key}' must be one line of text", "without line breaks or controls")
+        return found
+
+    def flag(self, path: KeyPath, table: dict[str, Any], key: str) -> bool | None:
+        return self.typed(path, table, key, bool)
+
+    def items(self, path: KeyPath, table: dict[str, Any], key: str) -> list[Any]:
+        return self.typed(path, table, key, list) or []
+
+    def table(self, path: KeyPath, table: dict[str, Any], key: str) -> dict[str, Any]:
+        return self.as_table((*path, key), table.get(key, {}))
+
+    def as_table(self, path: KeyPath, body: object) -> dict[str, Any]:
+        if not isinstance(body, dict):
+            self.fail(path, f"'{path[-1]}' must be a table", "keys and values under a [header] or in {…}")
+        return body
+
+    def typed(self, path: KeyPath, table: dict[str, Any], key: str, kind: type[Any]) -> Any:
+        value = table.get(key)
+        # bool is an int to Python, but not to the person who wrote the file
+        if value is not None and type(value) is not kind:
+            written = _TYPES.get(type(value), "something else")
+            self.fail((*path, key), f"'{key}' must be {_TYPES[kind]}, not {written}", f"{key} = {_TYPES[kind]}")
+        return value
+
+    def known_keys(self, path: KeyPath, table: dict[str, Any], keys: tuple[str, ...]) -> None:
+        for key in table:
+            if key not in keys:
+                self.fail((*path, key), f"unknown key '{key}'", nearest(key, keys))
+
+    def fail(self, path: KeyPath, message: str, hint: str) -> NoReturn:
+        raise RuleError(message, path=self.draft.source, line=self.lines.of(path), hint=hint)
+
+    def remark(self, path: KeyPath, message: str, hint: str) -> None:
+        self.draft.remarks.append(Remark(self.draft.source, self.lines.of(path), message, hint))
