@@ -159,7 +159,7 @@ class Engine:
         count = int(pending[PENDING])
         if not count:
             return None
-        rules = tuple(self.rules.alternatives[int(n)] for n in self.state.fired[:count])
+        rules = tuple(self.rules.alternative_rule[int(n)] for n in self.state.fired[:count])
         return Fired(rules, int(pending[ENTRY]), int(pending[KIND]), int(pending[TIME]), int(pending[SUBJECT]))
 
     def describe(self, entry: int) -> Program | None:

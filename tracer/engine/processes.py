@@ -242,6 +242,8 @@ def add_process(p: Processes, tgid: int, start: int, parent: int, now: int) -> i
             return old
         p.state[MISSED_EXIT] += 1
         exit_process(p, old)
+        if old == parent:  # nobody is his own parent, but a recording may say so
+            parent = np.int64(NONE)
     entry = p.state[P_FREE] - 1
     if entry >= 0:
         p.state[P_FREE] = p.table[entry].parent

@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The process table against its plain twin."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tracer.engine import arena as strings
+from tracer.engine import processes as procs
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+from naive_tables import NaiveTree
+
+TGIDS = st.integers(1, 12)
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("fork"), TGIDS, TGIDS),
+        st.tuples(st.just("exec"), TGIDS, st.binary(min_size=1, max_size=300)),
+        st.tuples(st.just("exit"), TGIDS, st.none()),
+    ),
+    max_size=80,
+)
+
+
+def line(p, entry):
+    found = np.zeros(procs.DEPTH + 8, np.int64)
+    count = procs.line_of(p, entry, found)
+    return [(int(p.table[e]["tgid"]), int(p.table[e]["start"])) for e in found[:count]]
+
+
+def image_text(p, entry):
+    image = int(p.table[entry]["image"])
+    if image == procs.NONE:
+        return None
+    out = np.zeros(4096, np.uint8)
+    count = strings.load(p.arena, int(p.images[image]["block"]), 0, 4096, out)
+    return out[:count].tobytes()[: int(p.images[image]["path_len"])]
+
+
+def execute(p, entry, text: bytes) -> None:
+    image = procs.replace_image(p, entry)
+    data = np.frombuffer(text, np.uint8)
+    block, kept = strings.store(p.arena, data, 0, len(data))
+    p.images[image]["block"], p.images[image]["path_len"] = block, kept
+
+
+def in_use(p) -> int:
+    return len(p.arena.blocks) - int(p.arena.state[strings.FREE_COUNT])
+
+
+@settings(max_examples=300, deadline=None)
+@given(STEPS)
+def test_agrees_with_the_twin(steps):
+    p = procs.make_processes(64, 256)
+    naive = NaiveTree()
+    for time, (what, tgid, more) in enumerate(steps, 1):
+        entry = procs.find(p, tgid)
+        plain = naive.live.get(tgid)
+        assert (entry == procs.NONE) == (plain is None)
+        if what == "fork":
+            parent = procs.find(p, more)
+            procs.add_process(p, tgid, time, parent, time)
+            naive.fork(tgid, time, naive.live.get(more))
+        elif plain is not None and what == "exec":
+            execute(p, entry, more)
+            plain.image = more
+        elif plain is not None:
+            procs.exit_process(p, entry)
+            naive.exit(plain)
+    assert int(p.state[procs.LIVE_COUNT]) == len(naive.live)
+    assert int(p.state[procs.MISSED_EXIT]) == naive.missed_exits
+    for tgid, plain in naive.live.items():
+        entry = procs.find(p, tgid)
+        assert line(p, entry) == naive.line(plain)
+        assert image_text(p, entry) == plain.image
+    for plain in list(naive.live.values()):
+        procs.exit_process(p, procs.find(p, plain.tgid))
+    assert in_use(p) == 0
+    assert not p.slots.any()
+    assert all(int(row["state"]) == procs.FREE for row in p.table)
+
+
+def test_a_full_table_puts_nobody_out():
+    p = procs.make_processes(8, 64)
+    for tgid in range(1, 9):
+        assert procs.add_process(p, tgid, tgid, procs.NONE, tgid) != procs.NONE
+    assert procs.add_process(p, 100, 100, procs.NONE, 100) == procs.NONE
+    assert int(p.state[procs.FULL]) == 1
+    assert all(procs.find(p, tgid) != procs.NONE for tgid in range(1, 9))
+    procs.exit_process(p, procs.find(p, 3))
+    assert procs.add_process(p, 101, 101, procs.NONE, 101) != procs.NONE
+
+
+def test_a_line_that_forks_and_exits_for_ever_stays_bounded():
+    p = procs.make_processes(1024, 64)
+    root = procs.add_process(p, 1, 1, procs.NONE, 1)
+    last = root
+    for number in range(2, 20_000):
+        tgid = number % 30_000
+        new = procs.add_process(p, tgid, number, last, number)
+        assert new != procs.NONE
+        if last != root:
+            procs.exit_process(p, last)
+        last = new
+    assert len(line(p, last)) <= procs.DEPTH + 1
+    assert line(p, last)[-1] == (1, 1)
+    assert int(p.state[procs.COLLAPSED]) > 19_000
+
+
+def test_many_short_processes_leave_nothing():
+    p = procs.make_processes(256, 1024)
+    procs.add_process(p, 1, 1, procs.NONE, 1)
+    for number in range(2, 100_002):
+        entry = procs.add_process(p, 2 + number % 32_000, number, procs.find(p, 1), number)
+        if number % 3 == 0:
+            execute(p, entry, b"/bin/true" * 20)
+        procs.exit_process(p, entry)
+    assert int(p.state[procs.P_USED]) <= 2
+    assert in_use(p) == 0
+    assert int(p.state[procs.LIVE_COUNT]) == 1
+
+
+@pytest.mark.parametrize("size", [0, 1, 127, 128, 129, 1000, 8192])
+def test_arena_keeps_what_it_is_given(size):
+    arena = strings.make_arena(128)
+    data = np.arange(size, dtype=np.int64).astype(np.uint8)
+    first, kept = strings.store(arena, data, 0, size)
+    out = np.zeros(size + 10, np.uint8)
+    assert kept == size
+    assert strings.load(arena, first, 0, size, out) == size
+    assert (out[:size] == data).all()
+    assert strings.load(arena, first, size // 2, size - size // 2, out) == size - size // 2
+    assert (out[: size - size // 2] == data[size // 2 :]).all()
+    strings.release(arena, first)
+    assert int(arena.state[strings.FREE_COUNT]) == 128
+
+
+def test_arena_cuts_and_counts_when_full():
+    arena = strings.make_arena(2)
+    first, kept = strings.store(arena, np.ones(1000, np.uint8), 0, 1000)
+    assert kept == 2 * strings.BLOCK
+    assert int(arena.state[strings.CUT]) == 1
+    strings.release(arena, first)
+    assert strings.store(arena, np.ones(10, np.uint8), 0, 10)[1] == 10
+
+
+def test_a_parent_is_adopted_but_never_in_a_circle():
+    p = procs.make_processes(16, 16)
+    a = procs.add_process(p, 1, 1, procs.NONE, 1)
+    b = procs.add_process(p, 2, 2, a, 2)
+    procs.adopt_parent(p, a, b)
+    assert line(p, b) == [(2, 2), (1, 1)]
+    c = procs.add_process(p, 3, 3, procs.NONE, 3)
+    procs.adopt_parent(p, c, b)
+    assert line(p, c) == [(3, 3), (2, 2), (1, 1)]
