@@ -1,12 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the watch knows: rule packs in TOML, the user's own files, and their compiled forms.
+"""Rules: TOML packs of indicators and what follows from them, compiled into flat arrays.
 
-Importing this does not import Numba: :mod:`.scan` and :mod:`.evaluate` do.
+packs/*.toml, user's files ─ parse ─▶ drafts ─ load ─▶ RuleSet ─▶ automaton   strings → signals
+                                                              └─▶ table       signals → rules
 """
 
 from __future__ import annotations
 
-from tracer.rules.model import Group, Remark, Rule
-from tracer.rules.ruleset import Match, RuleSet, load_rules
+from collections.abc import Sequence
+from pathlib import Path
 
-__all__ = ["Group", "Match", "Remark", "Rule", "RuleSet", "load_rules"]
+from tracer.rules.load import join, read_file, read_packs
+from tracer.rules.model import Group, Remark, Rule
+from tracer.rules.ruleset import Explanation, Match, RuleSet, Sample
+
+__all__ = ["Explanation", "Group", "Match", "Remark", "Rule", "RuleSet", "Sample", "load_rules"]
+
+
+def load_rules(paths: Sequence[Path] = ()) -> RuleSet:
+    """The packs, extended and overridden by ``paths`` in their order. Raises RuleError."""
+    return RuleSet(*join([*read_packs(), *(read_file(path) for path in paths)]))

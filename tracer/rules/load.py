@@ -58,7 +58,9 @@ def join(drafts: Sequence[Draft]) -> tuple[tuple[Group, ...], tuple[Rule, ...], 
     if len(groups) > GROUPS_MAX:
         last = tuple(groups.values())[GROUPS_MAX]
         message = f"{len(groups)} indicator groups, but there is room for {GROUPS_MAX}"
-        raise RuleError(message, path=last.source, line=last.line, hint="put groups that are used alike together")
+        raise RuleError(
+            message, path=last.source, line=last.line, hint="put groups that are used alike together"
+        )
     finished = tuple(_rule(rule, groups) for rule in rules.values())
     _check_size(groups.values())
     remarks = [remark for draft in drafts for remark in draft.remarks]
@@ -164,7 +166,11 @@ def _check_reference(reference: Reference, rule: RuleDraft, groups: dict[str, Gr
             _wrong(reference, f"there is no fact '{name}'", nearest(name, fits))
         elif fact.on != rule.on:
             fits = [f"@{fact.name}" for fact in FACTS if fact.on == rule.on]
-            _wrong(reference, f"'{name}' is a fact of {fact.on} events, the rule is on {rule.on}", nearest("", fits))
+            _wrong(
+                reference,
+                f"'{name}' is a fact of {fact.on} events, the rule is on {rule.on}",
+                nearest("", fits),
+            )
     elif name not in groups:
         facts = [f"@{fact.name}" for fact in FACTS if fact.on == rule.on]
         _wrong(reference, f"there is no group '{name}'", nearest(name, [*groups, *facts]))
@@ -207,7 +213,7 @@ def _short(groups: Iterable[Group]) -> list[Remark]:
         for value in group.values:
             if len(value) < SHORT:
                 message = f"'{value}' in group '{group.id}' is so short that it will match by chance"
-                hint = f"use {SHORT} characters or more, or match = \"whole\""
+                hint = f'use {SHORT} characters or more, or match = "whole"'
                 found.append(Remark(group.source, group.line, message, hint))
     return found
 

@@ -50,7 +50,9 @@ MATCHES: dict[str, MatchKind] = {
     "url": MatchKind(("args",), EDGE_VALUE, EDGE_ANY, "how an argument begins, or what follows its '='"),
     "prefix": MatchKind(("name", "path", "args"), EDGE_NUL, EDGE_ANY, "how a name, path or argument begins"),
     "file": MatchKind(("path", "args"), EDGE_FILE, EDGE_NUL, "the last part or parts of a path"),
-    "word": MatchKind(("name", "path", "args"), EDGE_WORD, EDGE_WORD, "a word: no letter, digit or _ beside it"),
+    "word": MatchKind(
+        ("name", "path", "args"), EDGE_WORD, EDGE_WORD, "a word: no letter, digit or _ beside it"
+    ),
     "domain": MatchKind(("name", "path", "args"), EDGE_HOST, EDGE_HOST, "a domain, or any host below it"),
     "substring": MatchKind(("name", "path", "args"), EDGE_ANY, EDGE_ANY, "anywhere"),
 }

@@ -198,7 +198,7 @@ class _File:
             self.known_keys(place, entry, _ALTERNATIVE_KEYS)
             found.append(self.conditions(place, entry, self.references(place, entry, "none")))
         if not found:
-            self.fail((*path, "when"), "'when' is empty", "add an entry such as {any = [\"…\"]}")
+            self.fail((*path, "when"), "'when' is empty", 'add an entry such as {any = ["…"]}')
         return tuple(found)
 
     def conditions(self, path: KeyPath, table: dict[str, Any], none: tuple[Reference, ...]) -> Conditions:
@@ -258,7 +258,9 @@ class _File:
         items = self.items(path, table, "attack")
         for number, item in enumerate(items):
             if not isinstance(item, str) or not _ATTACK.fullmatch(item):
-                self.fail((*path, "attack", number), f"{item!r} is no ATT&CK technique", "such as 'T1496.001'")
+                self.fail(
+                    (*path, "attack", number), f"{item!r} is no ATT&CK technique", "such as 'T1496.001'"
+                )
         return tuple(items)
 
     def references(self, path: KeyPath, table: dict[str, Any], key: str) -> tuple[Reference, ...]:
@@ -307,7 +309,9 @@ class _File:
         # bool is an int to Python, but not to the person who wrote the file
         if value is not None and type(value) is not kind:
             written = _TYPES.get(type(value), "something else")
-            self.fail((*path, key), f"'{key}' must be {_TYPES[kind]}, not {written}", f"{key} = {_TYPES[kind]}")
+            self.fail(
+                (*path, key), f"'{key}' must be {_TYPES[kind]}, not {written}", f"{key} = {_TYPES[kind]}"
+            )
         return value
 
     def known_keys(self, path: KeyPath, table: dict[str, Any], keys: tuple[str, ...]) -> None:

@@ -1,35 +1,84 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rules that are ready to be used: read, checked, compiled, and able to explain a match."""
+"""A finished set of rules: what compiled code walks, and what people are told about it."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from functools import cached_property
-from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING
 
-import numpy as np
+from tracer.detect.facts import FACT_BIT, WORD_BITS, WORDS
+from tracer.rules.model import FIELDS, ON, SEVERITIES, Alternative, Group, Remark, Rule
 
-from tracer.rules.automaton import Automaton, compile_groups, patterns_of
-from tracer.rules.load import join, read_file, read_packs
-from tracer.rules.model import FIELDS, Group, Remark, Rule
-from tracer.rules.table import RuleTable, compile_rules
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
-_MATCHES_MAX = 64
+    from tracer.rules.automaton import Automaton
+    from tracer.rules.table import RuleTable
+
+#: Places of indicators looked at per field when evidence is gathered.
+PLACES_MAX = 4096
 
 
-class Match(NamedTuple):
-    """An indicator that was found, and where in the field."""
+@dataclass(frozen=True, slots=True)
+class Match:
+    """An indicator found in a field: ``text[start:end]`` is it."""
 
     group: str
     literal: str
+    field: str
     start: int
     end: int
 
 
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What rules see of one event.
+
+    ``names``: last parts of the resolved path, of ``argv[0]`` and of the name it was called by. ``args``:
+    ``argv[1:]``, each ended by NUL. ``facts``: names out of ``FACTS``.
+    """
+
+    names: tuple[bytes, ...] = ()
+    path: bytes = b""
+    args: bytes = b""
+    facts: frozenset[str] = frozenset()
+    on: str = "exec"
+
+    @classmethod
+    def from_command(
+        cls, argv: Sequence[bytes], *, path: bytes | None = None, facts: frozenset[str] = frozenset()
+    ) -> Sample:
+        """The exec that ``argv`` would be; ``path`` is the resolved program, ``argv[0]`` if not given."""
+        called = argv[0] if argv else b""
+        path = called if path is None else path
+        names = dict.fromkeys(item.rpartition(b"/")[2] for item in (path, called))
+        return cls(tuple(names), path, b"".join(item + b"\0" for item in argv[1:]), facts)
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Why a rule holds or doesn't: of the alternative that holds, else of the one that comes closest."""
+
+    fires: bool
+    severity: str
+    alternative: int
+    #: signals that were asked for and are there, as rules name them
+    found: tuple[str, ...]
+    #: those that are not there and would be needed; of an ``any``, all that could be
+    missing: tuple[str, ...]
+    #: those of ``none`` that are there
+    forbidden: tuple[str, ...]
+    #: where the indicators behind ``found`` and ``forbidden`` stand
+    matches: tuple[Match, ...]
+
+
 class RuleSet:
-    """All rules that are in force. What needs compiled code (:meth:`find`) loads it when it is called."""
+    """Groups and rules, joined and checked. What is compiled from them is made on first use."""
 
     def __init__(
         self, groups: tuple[Group, ...], rules: tuple[Rule, ...], remarks: tuple[Remark, ...] = ()
@@ -37,41 +86,152 @@ class RuleSet:
         self.groups = groups
         self.rules = rules
         self.remarks = remarks
-        self._patterns = patterns_of(groups)
-        self.automaton: Automaton = compile_groups(groups)
-        self.table: RuleTable
-        self.table, self.alternatives = compile_rules(rules, groups)
 
     @cached_property
-    def by_id(self) -> dict[str, Rule]:
-        """Rules by their id."""
-        return {rule.id: rule for rule in self.rules}
+    def automaton(self) -> Automaton:
+        """All indicators, see :mod:`.automaton`."""
+        from tracer.rules.automaton import compile_groups
+
+        return compile_groups(self.groups)
+
+    @cached_property
+    def _compiled(self) -> tuple[RuleTable, list[tuple[Rule, str]]]:
+        from tracer.rules.table import compile_rules
+
+        return compile_rules(self.rules, self.groups)
+
+    @property
+    def table(self) -> RuleTable:
+        """All rules, see :mod:`.table`."""
+        return self._compiled[0]
+
+    @property
+    def alternative_rule(self) -> list[tuple[Rule, str]]:
+        """By row of ``table`` (what ``evaluate`` reports): the rule and its severity."""
+        return self._compiled[1]
+
+    @cached_property
+    def numbers(self) -> dict[str, int]:
+        """Signal numbers by the names that rules use: groups, and facts as ``@name``."""
+        from tracer.rules.table import signal_numbers
+
+        return signal_numbers(self.groups)
 
     @cached_property
     def hash(self) -> str:
-        """Names this set of rules: equal for equal content, wherever it was read from."""
-        digest = hashlib.blake2b(digest_size=16)
-        for group in sorted(self.groups, key=lambda g: g.id):
-            digest.update(repr((group.id, group.where, group.match, group.case, sorted(group.values))).encode())
-        for rule in sorted(self.rules, key=lambda r: r.id):
-            said = (rule.id, rule.title, rule.on, rule.attack, rule.action, rule.enabled, rule.alternatives)
-            digest.update(repr(said).encode())
-        return digest.hexdigest()
+        """Names the content: the same for the same groups and rules, whatever files they came from."""
+        content: dict[str, list[dict[str, object]]] = {
+            "groups": sorted((asdict(group) for group in self.groups), key=lambda item: str(item["id"])),
+            "rules": sorted(
+                (asdict(rule) for rule in self.rules if rule.enabled), key=lambda item: str(item["id"])
+            ),
+        }
+        for items in content.values():
+            for item in items:
+                del item["source"], item["line"]
+        canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
+        return hashlib.blake2b(canonical.encode(), digest_size=16).hexdigest()
+
+    def rule(self, name: str) -> Rule | None:
+        """The rule of that id."""
+        return next((rule for rule in self.rules if rule.id == name), None)
+
+    @cached_property
+    def _patterns(self) -> list[tuple[Group, str]]:
+        from tracer.rules.automaton import patterns_of
+
+        return patterns_of(self.groups)
 
     def find(self, field: str, text: bytes) -> list[Match]:
-        """Indicators in ``text`` as the content of ``field`` (name, path, args), for evidence."""
-        from tracer.rules.scan import matches as find_matches
+        """The indicators in ``text``, the whole of one ``field`` (of names: one of them).
 
-        found = np.zeros((_MATCHES_MAX, 2), np.int64)
-        data = np.frombuffer(text + b"\0", np.uint8).copy()
-        count = find_matches(data, 0, len(text), FIELDS[field], self.automaton, found)
-        found_here = []
+        Each is told once, at its first place: a thousand repetitions must not bury the one that matters.
+        """
+        import numpy as np
+
+        from tracer.rules.scan import matches
+
+        data = np.frombuffer(bytearray(text), dtype=np.uint8)
+        found = np.empty((PLACES_MAX, 2), dtype=np.int64)
+        count = matches(data, 0, len(text), FIELDS[field], self.automaton, found)
+        first: dict[int, int] = {}
         for pattern, end in found[:count].tolist():
+            first.setdefault(pattern, end)
+        result = []
+        for pattern, end in first.items():
             group, literal = self._patterns[pattern]
-            found_here.append(Match(group.id, literal, end - len(literal.encode()), end))
-        return found_here
+            result.append(Match(group.id, literal, field, end - int(self.automaton.length[pattern]), end))
+        return result
+
+    def find_all(self, sample: Sample) -> list[Match]:
+        """Where indicators are in any field of ``sample``."""
+        found = [match for name in sample.names for match in self.find("name", name)]
+        return [*found, *self.find("path", sample.path), *self.find("args", sample.args)]
+
+    def signals(self, sample: Sample) -> NDArray[np.int64]:
+        """The signals of ``sample``, as the engine would have them."""
+        import numpy as np
+
+        from tracer.rules.scan import scan
+
+        signals = np.zeros(WORDS, dtype=np.int64)
+        for fact in sample.facts:
+            signals[0] |= 1 << FACT_BIT[fact]
+        fields = [("name", name) for name in sample.names]
+        for field, text in (*fields, ("path", sample.path), ("args", sample.args)):
+            data = np.frombuffer(bytearray(text), dtype=np.uint8)
+            scan(data, 0, len(text), FIELDS[field], self.automaton, signals)
+        return signals
+
+    def judge(self, sample: Sample) -> list[tuple[Rule, str]]:
+        """The rules that ``sample`` fires, with their severities, severest first."""
+        import numpy as np
+
+        from tracer.rules.evaluate import evaluate
+
+        fired = np.empty(len(self.rules), dtype=np.int64)
+        count = evaluate(ON[sample.on], self.signals(sample), self.table, fired)
+        return [self.alternative_rule[row] for row in fired[:count].tolist()]
+
+    def explain(self, rule: Rule, sample: Sample) -> Explanation:
+        """Why ``rule`` holds for ``sample``, or what keeps it from holding."""
+        signals = self.signals(sample).tolist()
+        there = {
+            name
+            for name, number in self.numbers.items()
+            if signals[number // WORD_BITS] >> (number % WORD_BITS) & 1
+        }
+        found = self.find_all(sample)
+        explanations = [
+            _explain(number, alternative, there, found, rule.on == sample.on)
+            for number, alternative in enumerate(rule.alternatives)
+        ]
+        return min(explanations, key=_distance)
 
 
-def load_rules(paths: Sequence[Path] = ()) -> RuleSet:
-    """The built-in packs, then the user's files. Raises RuleError at the first mistake."""
-    return RuleSet(*join([*read_packs(), *(read_file(path) for path in paths)]))
+def _explain(
+    number: int, alternative: Alternative, there: set[str], matches: Sequence[Match], on: bool
+) -> Explanation:
+    required = [name for name in alternative.all if name in there]
+    chosen = [name for name in alternative.any if name in there]
+    enough = len(chosen) >= alternative.at_least
+    missing = [name for name in alternative.all if name not in there]
+    if not enough:
+        missing += [name for name in alternative.any if name not in there]
+    forbidden = tuple(name for name in alternative.none if name in there)
+    relevant = {*required, *chosen, *forbidden}
+    return Explanation(
+        fires=on and not missing and not forbidden,
+        severity=alternative.severity,
+        alternative=number,
+        found=(*required, *chosen),
+        missing=tuple(missing),
+        forbidden=forbidden,
+        matches=tuple(match for match in matches if match.group in relevant),
+    )
+
+
+def _distance(item: Explanation) -> tuple[bool, int, int, int]:
+    """Orders explanations: those that hold by severity, then those of which most was found."""
+    closeness = 0 if item.fires else len(item.forbidden) - len(item.found)
+    return (not item.fires, closeness, -SEVERITIES.index(item.severity), item.alternative)

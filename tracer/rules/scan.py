@@ -56,8 +56,9 @@ def scan(
 
     ``text`` uint8[::1], ``where`` one bit of ``FIELDS``, ``signals`` int64[WORDS].
     """
+    lo, hi = max(lo, 0), min(hi, text.size)
     row = np.int64(0)
-    for at in range(max(lo, 0), min(hi, text.size)):
+    for at in range(lo, hi):
         # unsigned, or Numba would look for negative indices at every byte
         row = np.int64(automaton.next[np.uint64(row + automaton.classes[text[at]])])
         if row >= automaton.first_output:
@@ -86,8 +87,9 @@ def matches(
     many there are, at most n: the rest is left out.
     """
     count = np.int64(0)
+    lo, hi = max(lo, 0), min(hi, text.size)
     row = np.int64(0)
-    for at in range(max(lo, 0), min(hi, text.size)):
+    for at in range(lo, hi):
         row = np.int64(automaton.next[np.uint64(row + automaton.classes[text[at]])])
         if row >= automaton.first_output:
             state = (row - automaton.first_output) // automaton.class_count

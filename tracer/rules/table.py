@@ -38,9 +38,7 @@ def signal_numbers(groups: Sequence[Group]) -> dict[str, int]:
     return numbers
 
 
-def compile_rules(
-    rules: Sequence[Rule], groups: Sequence[Group]
-) -> tuple[RuleTable, list[tuple[Rule, str]]]:
+def compile_rules(rules: Sequence[Rule], groups: Sequence[Group]) -> tuple[RuleTable, list[tuple[Rule, str]]]:
     """The table, and for each of its rows the rule and the severity it stands for."""
     numbers = signal_numbers(groups)
     rows = [

@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What kind of program a name stands for, as tables that kernels can look bytes up in.
+
+Kernels have no strings. A short name is packed into integers, seven bytes each, so that comparing
+two names is comparing two numbers and a table of names is an open-addressing hash of numbers.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from tracer.jit import inline, njit
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+#: Bytes where the kernel wrote them; never copied, never NUL-terminated unless said so.
+Bytes: TypeAlias = npt.NDArray[np.uint8]
+#: Integers a kernel hands out: spans (start and end offsets into the bytes), kinds.
+Ints: TypeAlias = npt.NDArray[np.int64]
+
+#: Seven bytes to a number keep it positive.
+PACKED = 7
+#: Numbers to a key: names of up to 21 bytes.
+KEYS = 3
+
+# Classes of programs, as bits: a program can be called by names of several classes at once.
+SHELL = 1 << 0
+PYTHON = 1 << 1
+PERL = 1 << 2
+RUBY = 1 << 3
+NODE = 1 << 4
+PHP = 1 << 5
+LUA = 1 << 6
+JULIA = 1 << 7
+RSCRIPT = 1 << 8
+#: Programs that take a program as an argument: the classes above.
+INTERPRETERS = (1 << 9) - 1
+OPENSSH = 1 << 9
+AUTOSSH = 1 << 10
+DBCLIENT = 1 << 11
+#: Dropbear in one binary: a client when called by a client's name.
+DROPBEAR = 1 << 12
+#: One binary, many programs: the next argument names the one.
+MULTICALL = 1 << 13
+
+NAMES: dict[int, str] = {
+    SHELL: "ash bash csh dash fish hush ksh ksh93 lksh mksh oksh posh rbash rksh rzsh sh tcsh yash zsh",
+    PYTHON: "ipython micropython pypy python pythonw",
+    PERL: "perl",
+    RUBY: "jruby ruby",
+    NODE: "bun node nodejs",
+    PHP: "php php-cgi php-cli",
+    LUA: "lua luajit luau texlua",
+    JULIA: "julia",
+    RSCRIPT: "R Rscript littler",
+    OPENSSH: "gsissh hpnssh slogin ssh",
+    AUTOSSH: "autossh",
+    DBCLIENT: "dbclient",
+    DROPBEAR: "dropbear dropbearmulti",
+    MULTICALL: "busybox dropbearmulti toybox",
+}
+
+
+def pack(name: bytes) -> tuple[int, int, int]:
+    """``name`` as a key of a table; at most 21 bytes, since a longer one is never looked up."""
+    if len(name) > PACKED * KEYS:
+        raise ValueError(f"{name!r} is too long to be packed")
+    parts = [name[at : at + PACKED] for at in range(0, PACKED * KEYS, PACKED)]
+    first, second, third = (int.from_bytes(part, "big") for part in parts)
+    return first, second, third
+
+
+def table(entries: Mapping[bytes, int]) -> Ints:
+    """A frozen hash table for :func:`lookup`: rows of key, key, key, value; value 0 means free."""
+    rows = np.zeros((4 * len(entries) + 1, KEYS + 1), np.int64)
+    for name, value in entries.items():
+        key = pack(name)
+        row = sum(key) % len(rows)
+        while rows[row, KEYS]:
+            row = (row + 1) % len(rows)
+        rows[row] = (*key, value)
+    return rows
+
+
+def letters(alphabet: bytes, value: int = 1) -> Bytes:
+    """A table of 256 bytes: ``value`` for the bytes of ``alphabet``, 0 for the others."""
+    marks = np.zeros(256, np.uint8)
+    marks[list(alphabet)] = value
+    return marks
+
+
+@inline
+def byte_at(data: Bytes, at: int) -> int:
+    """``data[at]`` as int64: arithmetic on bytes would be unsigned."""
+    return int(np.int64(data[at]))
+
+
+@inline
+def lower(byte: int) -> int:
+    """ASCII only, as the C locale has it."""
+    return byte + 32 if 65 <= byte <= 90 else byte
+
+
+@inline
+def is_space(byte: int) -> bool:
+    """As isspace(3) in the C locale."""
+    return byte == 32 or 9 <= byte <= 13
+
+
+@njit
+def packed(data: Bytes, lo: int, hi: int, fold: bool) -> int:
+    """Up to seven bytes of ``data[lo:hi]`` as one number; ``fold``: letters made small."""
+    number = 0
+    for at in range(lo, min(hi, lo + PACKED)):
+        byte = byte_at(data, at)
+        number = number << 8 | (lower(byte) if fold else byte)
+    return number
+
+
+@njit
+def lookup(rows: Ints, data: Bytes, lo: int, hi: int, fold: bool) -> int:
+    """The value that :func:`table` ``rows`` has for the name ``data[lo:hi]``, or 0."""
+    if hi <= lo or hi - lo > PACKED * KEYS:
+        return 0
+    first = packed(data, lo, hi, fold)
+    second = packed(data, lo + PACKED, hi, fold)
+    third = packed(data, lo + 2 * PACKED, hi, fold)
+    size = len(rows)
+    row = (first + second + third) % size
+    while rows[row, KEYS] != 0:
+        if rows[row, 0] == first and rows[row, 1] == second and rows[row, 2] == third:
+            return int(rows[row, KEYS])
+        row = row + 1 if row + 1 < size else 0
+    return 0
+
+
+def _class_table() -> Ints:
+    classes: dict[bytes, int] = {}
+    for kind, names in NAMES.items():
+        for name in names.encode().split():
+            classes[name] = classes.get(name, 0) | kind
+    return table(classes)
+
+
+CLASSES = _class_table()
+
+
+@njit
+def basename(data: Bytes, lo: int, hi: int) -> int:
+    """Where the last component of the path ``data[lo:hi]`` begins."""
+    at = hi
+    while at > lo and data[at - 1] != 47:
+        at -= 1
+    return at
+
+
+@njit
+def name_class(data: Bytes, lo: int, hi: int) -> int:
+    """The class bits of the program called ``data[lo:hi]``; directories do not count, nor does the
+    dash of a login shell or a version (python3.11).
+    """
+    lo = basename(data, lo, hi)
+    if lo < hi and data[lo] == 45:
+        lo += 1
+    kind = lookup(CLASSES, data, lo, hi, False)
+    if kind != 0:
+        return kind
+    end = hi
+    while end > lo and (data[end - 1] == 46 or 48 <= data[end - 1] <= 57):
+        end -= 1
+    return lookup(CLASSES, data, lo, end, False) if end < hi else 0
