@@ -213,7 +213,8 @@ struct gpu_kind {
 	__u32 nr;
 	__u32 code;
 	__u8 family;
-	__u8 _pad[7];
+	__u8 flags; /* GPU_WRAPPED, GPU_COMPAT, GPU_ARG_UNREADABLE: part of the kind */
+	__u8 _pad[6];
 };
 
 #define GPU_KINDS_MAX 128

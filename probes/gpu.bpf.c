@@ -86,7 +86,20 @@ struct gpu_command {
 #define DRM_I915_GEM_EXECBUFFER2 0x69
 #define DRM_XE_EXEC_QUEUE_CREATE 0x46
 #define DRM_XE_EXEC 0x49
-#define HABANALABS_CS 0x43
+#define DRM_AMDGPU_USERQ 0x56
+#define HABANALABS_CS 0x42
+
+/* Queue types of the KFD that compute; the others only copy (kfd_ioctl.h). */
+#define KFD_QUEUE_COMPUTE 0
+#define KFD_QUEUE_COMPUTE_AQL 2
+
+/* Served by the kernel for every file, so a driver never sees them
+ * (do_vfs_ioctl in fs/ioctl.c). */
+#define FIONBIO 0x5421
+#define FIONCLEX 0x5450
+#define FIOCLEX 0x5451
+#define FIOASYNC 0x5452
+#define FIOQSIZE 0x5460
 
 /* struct nv_ioctl_xfer, open-gpu-kernel-modules kernel-open/common/inc/nv-ioctl.h */
 struct nv_xfer {
@@ -140,6 +153,23 @@ INLINE void decode_nvidia(struct gpu_command *c, __u64 arg)
 	}
 }
 
+/*
+ * Not for the driver: what the kernel answers itself, and, on a stand-in, the
+ * terminal's ioctls, which every isatty() sends to /dev/null as well.
+ */
+INLINE int is_generic(struct gpu_command *c)
+{
+	switch (c->cmd) {
+	case FIONBIO:
+	case FIONCLEX:
+	case FIOCLEX:
+	case FIOASYNC:
+	case FIOQSIZE:
+		return 1;
+	}
+	return c->family == GPU_NVIDIA_ANY && ((c->cmd >> 8) & 0xff) == 'T';
+}
+
 INLINE void decode(struct gpu_command *c, __u64 arg)
 {
 	c->nr = c->cmd & 0xff;
@@ -165,11 +195,14 @@ INLINE void decode(struct gpu_command *c, __u64 arg)
 	case GPU_KFD:
 		if (c->nr == KFD_IOC_CREATE_QUEUE) {
 			read_code(c, arg, 40); /* queue_type */
-			c->flags |= GPU_COMPUTE;
+			if (c->flags & GPU_ARG_UNREADABLE || c->code == KFD_QUEUE_COMPUTE ||
+			    c->code == KFD_QUEUE_COMPUTE_AQL)
+				c->flags |= GPU_COMPUTE;
 		}
 		break;
 	case GPU_DRM_AMDGPU:
-		if (c->nr == DRM_AMDGPU_CS)
+		/* With user queues there is no CS for each submission. */
+		if (c->nr == DRM_AMDGPU_CS || c->nr == DRM_AMDGPU_USERQ)
 			c->flags |= GPU_COMPUTE;
 		break;
 	case GPU_DRM_I915:
@@ -190,14 +223,15 @@ INLINE void decode(struct gpu_command *c, __u64 arg)
 /* Count the command; true when it is the first of its kind, or has no slot. */
 INLINE int is_news(struct gpu_state *state, struct gpu_command *c)
 {
-	__u32 hash = (c->nr * 0x9e3779b1u) ^ (c->code * 0x85ebca6bu) ^ (c->family << 7);
+	__u8 how = c->flags & (GPU_WRAPPED | GPU_COMPAT | GPU_ARG_UNREADABLE);
+	__u32 hash = (c->nr * 0x9e3779b1u) ^ (c->code * 0x85ebca6bu) ^ (c->family << 7) ^ how;
 
 	hash ^= hash >> 15;
 	for (__u32 i = 0; i < GPU_PROBES; i++) {
 		struct gpu_kind *kind = &state->kinds[(hash + i) % GPU_KINDS_MAX];
 
 		if (kind->count && kind->nr == c->nr && kind->code == c->code &&
-		    kind->family == c->family) {
+		    kind->family == c->family && kind->flags == how) {
 			__sync_fetch_and_add(&kind->count, 1);
 			return 0;
 		}
@@ -207,6 +241,7 @@ INLINE int is_news(struct gpu_state *state, struct gpu_command *c)
 			kind->nr = c->nr;
 			kind->code = c->code;
 			kind->family = c->family;
+			kind->flags = how;
 			c->flags |= GPU_FIRST;
 			return 1;
 		}
@@ -237,7 +272,7 @@ INLINE void gpu_ioctl(struct task_struct *task, __u32 fd, __u32 cmd, __u64 arg, 
 	if (!rdev)
 		return;
 	c.family = family_of_device(rdev >> 20, rdev & 0xfffff);
-	if (c.family == GPU_NONE)
+	if (c.family == GPU_NONE || is_generic(&c))
 		return;
 	decode(&c, arg);
 	m = member_of(leader);
@@ -269,6 +304,7 @@ INLINE void gpu_ioctl(struct task_struct *task, __u32 fd, __u32 cmd, __u64 arg, 
 #if defined(__TARGET_ARCH_x86)
 #define NR_IOCTL 16
 #define NR_IOCTL_COMPAT 54
+#define NR_IOCTL_X32 (0x40000000 | 514)
 #define TS_COMPAT 0x0002
 #define REG_FD(regs) ((__u32)(regs)->di)
 #define REG_CMD(regs) ((__u32)(regs)->si)
@@ -280,6 +316,7 @@ INLINE void gpu_ioctl(struct task_struct *task, __u32 fd, __u32 cmd, __u64 arg, 
 #elif defined(__TARGET_ARCH_arm64)
 #define NR_IOCTL 29
 #define NR_IOCTL_COMPAT 54
+#define NR_IOCTL_X32 NR_IOCTL
 #define TIF_32BIT (1UL << 22)
 #define REG_FD(regs) ((__u32)(regs)->regs[0])
 #define REG_CMD(regs) ((__u32)(regs)->regs[1])
@@ -301,7 +338,7 @@ int BPF_PROG(on_sys_enter, struct pt_regs *regs, long id)
 {
 	struct task_struct *task;
 
-	if (id != NR_IOCTL && id != NR_IOCTL_COMPAT)
+	if (id != NR_IOCTL && id != NR_IOCTL_COMPAT && id != NR_IOCTL_X32)
 		return 0;
 	task = bpf_get_current_task_btf();
 	if (!member_of(task))
@@ -310,7 +347,7 @@ int BPF_PROG(on_sys_enter, struct pt_regs *regs, long id)
 		if (id == NR_IOCTL_COMPAT)
 			gpu_ioctl(task, REG_FD_COMPAT(regs), REG_CMD_COMPAT(regs),
 				  REG_ARG_COMPAT(regs), GPU_COMPAT);
-	} else if (id == NR_IOCTL) {
+	} else if (id == NR_IOCTL || id == NR_IOCTL_X32) {
 		gpu_ioctl(task, REG_FD(regs), REG_CMD(regs), REG_ARG(regs), 0);
 	}
 	return 0;

@@ -121,10 +121,10 @@ def build(root: Path = ROOT, *, force: bool = False) -> list[Path]:
     return [compile_object(root, arch, clang) for arch in stale]
 
 
-class ProbesHook(BuildHookInterface):
+class ProbesHook(BuildHookInterface):  # type: ignore[misc]
     """Have hatchling put the objects into the wheel."""
 
-    def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Build, for an editable install as for a wheel."""
         try:
             build(Path(self.root))

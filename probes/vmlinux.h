@@ -114,6 +114,7 @@ struct css_set {
 };
 
 struct thread_info {
+	unsigned long flags;
 	unsigned int status; /* x86: TS_COMPAT */
 };
 

@@ -27,7 +27,7 @@ def number(text: str, most: int) -> int | None:
 
 def port(text: str) -> int | None:
     if "\1" in text:
-        return 1
+        return 1 if re.fullmatch("[0-9\1]+", text) else None
     value = number(text, 65535)
     return 1 if value is None and text in SERVICES else value
 
@@ -131,15 +131,17 @@ class Ssh:
         self.tunnel: bool | None = None
         self.clear: bool | None = None
         self.command: str | None = None
-        self.stdio = False
+        self.stdio = self.stdio_path = False
 
     def remote(self, spec: str) -> None:
         try:
-            forward(spec, False, True)
+            self.remote_address(spec)
         except Refused:
             self.remote_socks(spec)
-        else:
-            self.forwards.add("ssh-reverse")
+
+    def remote_address(self, spec: str) -> None:
+        forward(spec, False, True)
+        self.forwards.add("ssh-reverse")
 
     def remote_socks(self, spec: str) -> None:
         _, connect = forward(spec, True, True)
@@ -168,9 +170,9 @@ class Ssh:
             case "W":
                 if self.stdio or self.command:
                     raise Refused
-                listen, connect = forward(value, True, False)
-                self.stdio = listen == "host" or (listen == "path" and connect is None)
-                self.stdio |= listen == "path" and connect == "path" and False
+                listen, _ = forward(value, True, False)
+                self.stdio = listen == "host"
+                self.stdio_path |= listen == "path"
             case "O":
                 if self.stdio or self.command:
                     raise Refused
@@ -190,7 +192,7 @@ class Ssh:
         arguments = split(rest)
         match keyword.lower():
             case "remoteforward":
-                self.joined(arguments, self.remote, self.remote_socks)
+                self.joined(arguments, self.remote_address, self.remote_socks)
             case "localforward":
                 self.joined(arguments, self.local, None)
             case "dynamicforward":
@@ -235,7 +237,7 @@ class Ssh:
             found.add("ssh-tun")
         if self.clear or (self.clear is None and self.stdio):
             found.clear()
-        if self.stdio:
+        if self.stdio or self.stdio_path:
             found.add("ssh-stdio")
         return frozenset(found)
 
@@ -265,7 +267,10 @@ def split(text: str) -> list[str]:
         if rest[0] == "#":
             break
         token = re.match(
-            r"""(?:\\['"\\ ]|\\|[^\\"' \t]|"(?:\\["'\\]|\\|[^"\\])*"|'(?:\\["'\\]|\\|[^'\\])*')+""", rest
+            r"""(\\['"\\ ]|\\(?!['"\\ ])|[^\\"' \t]|"(\\["'\\]|\\(?!["'\\])|[^"\\])*"|"""
+            r"""'(\\["'\\]|\\(?!["'\\])|[^'\\])*')+""",
+            rest,
+            re.DOTALL,
         )
         if not token or (token.end() < len(rest) and rest[token.end()] not in " \t"):
             raise Refused

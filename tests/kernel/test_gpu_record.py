@@ -71,7 +71,7 @@ def test_unreadable_argument_is_said():
         ("i915", "0x40406469", True),
         ("xe", "0x40386449", True),
         ("drm", "0xc0186444", False),
-        ("accel", "0xc0186443", True),
+        ("accel", "0xc0186442", True),
     ],
 )
 def test_families(family, command, compute):

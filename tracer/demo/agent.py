@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import http.server
-import os
 import shutil
 import struct
 import subprocess
@@ -92,11 +91,14 @@ def tunnel(port: str, key: str) -> None:
     say("tool call: ssh -R …")
     options = ["-i", key, "-p", port, "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"]
     options += ["-o", "BatchMode=yes", "-o", "LogLevel=ERROR", "-F", "/dev/null"]
-    ssh = subprocess.Popen(["ssh", *options, "-fNR", f"0:127.0.0.1:{port}", "127.0.0.1"],
-                           stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
+    ssh = subprocess.Popen(
+        ["ssh", *options, "-NR", f"0:127.0.0.1:{port}", "127.0.0.1"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    time.sleep(1)
+    ssh.terminate()
     ssh.wait()
-    time.sleep(0.5)
-    subprocess.run(["pkill", "-g", str(os.getpgid(0)), "-x", "ssh"], check=False)
 
 
 def divert_gpu(device: str) -> None:

@@ -25,6 +25,7 @@ from tracer.detect.ssh_forward import (
     REFUSED,
     REVERSE,
     STDIO,
+    STDIO_PATH,
     TUN,
     TUNNEL_OFF,
     dropbear_kind,
@@ -96,8 +97,9 @@ assert len(_FACTS) == KINDS  # noqa: S101 - at import, for whoever adds a kind
 
 # What the walk remembers of an option's letter, and where: rows of its state, by kind of forward.
 _START, _END, _LETTER = 0, 1, 2
-# ... and these, in row 0: what Tunnel, ClearAllForwardings and -O say, and whether -P was there
-_TUNNEL, _CLEAR, _COMMAND, _TAG = 0, 1, 2, 3
+# ... and these, in row 0: what Tunnel, ClearAllForwardings and -O say; was there a -P, a -W host:port
+# (a -W with a path counts since OpenSSH 9.3 or so, and before that does nothing)
+_TUNNEL, _CLEAR, _COMMAND, _TAG, _STDIO = 0, 1, 2, 3, 4
 # What -O asks of a running master
 _MUX_FORWARD, _MUX_PROXY, _MUX_OTHER = 1, 2, 3
 
@@ -165,8 +167,12 @@ def _mux_command(args: Bytes, lo: int, hi: int) -> int:
 def _note(state: Ints, kind: int, lo: int, hi: int, letter: int) -> bool:
     """Take what an option does into ``state``; false if ssh exits over it."""
     row = state[0]
-    if kind == REFUSED or (kind == STDIO and (row[_COMMAND] != 0 or state[STDIO, _LETTER] != 0)):
+    if kind == REFUSED:
         return False
+    if kind == STDIO:
+        row[_STDIO] = 1
+    elif kind == STDIO_PATH:
+        kind = STDIO
     # as everywhere in ssh's options, the first one counts
     if kind in (CLEAR_ON, CLEAR_OFF) and row[_CLEAR] == 0:
         row[_CLEAR] = kind
@@ -184,7 +190,7 @@ def _outcome(state: Ints, out: Ints) -> int:
     if row[_COMMAND] == _MUX_OTHER:
         return 0
     # -W clears the forwards unless it is told not to
-    clear = row[_CLEAR] == CLEAR_ON or (row[_CLEAR] == 0 and state[STDIO, _LETTER] != 0)
+    clear = row[_CLEAR] == CLEAR_ON or (row[_CLEAR] == 0 and row[_STDIO] != 0)
     facts = 0
     for kind in range(KINDS - 1, 0, -1):  # the most severe last: its span stays
         if state[kind, _LETTER] == 0 or (clear and kind != STDIO):
@@ -202,9 +208,9 @@ def _take(args: Bytes, lo: int, hi: int, letter: int, options: int, cut: bool, s
     action = _ACTIONS[options, letter]
     if action == _VALUE:
         return True
+    if (action == _MUX or letter == _LETTER_W) and (state[0, _COMMAND] != 0 or state[0, _STDIO] != 0):
+        return False
     if action == _MUX:
-        if state[0, _COMMAND] != 0 or state[STDIO, _LETTER] != 0:
-            return False
         if not cut:
             state[0, _COMMAND] = _mux_command(args, lo, hi)
         return True
@@ -214,6 +220,17 @@ def _take(args: Bytes, lo: int, hi: int, letter: int, options: int, cut: bool, s
 @inline
 def _are_dashes(args: Bytes, lo: int, hi: int) -> bool:
     return hi == lo + 2 and args[lo] == _DASH and args[lo + 1] == _DASH
+
+
+@njit
+def _is_no_host(args: Bytes, lo: int, hi: int) -> bool:
+    """A dash alone, or nothing before the only "@"."""
+    if hi <= lo or (args[lo] != _AT and args[lo] != _DASH):
+        return False
+    at = lo + 1
+    while at < hi and args[at] != _AT:
+        at += 1
+    return at >= hi
 
 
 @njit
@@ -228,10 +245,7 @@ def _walk(args: Bytes, lo: int, hi: int, options: int, cut: bool, state: Ints) -
         if args[at] != _DASH or (end == at + 1 and not dropbear):
             if host:
                 return True
-            last = end - 1
-            while last > at and args[last] != _AT:
-                last -= 1
-            if end > at and last == at and args[at] == _AT:  # no user before the host
+            if _is_no_host(args, at, end):
                 return False
             host = True
             if ended:
@@ -287,15 +301,20 @@ def ssh_facts(args: Bytes, lo: int, hi: int, options: int, cut: bool, out: Ints)
     is a fact, ``out`` (3) gets the start and end of the value that makes the most severe one, and the
     letter of its option.
     """
-    state = np.zeros((KINDS, 4), np.int64)
-    facts = _outcome(state, out) if _walk(args, lo, hi, options, cut, state) else 0
-    if facts == 0 and options == OPENSSH_OPTIONS and state[0, _TAG] != 0:
+    state = np.zeros((KINDS, 5), np.int64)
+    facts = 0
+    for _ in range(2):
         state[:] = 0
-        facts = _outcome(state, out) if _walk(args, lo, hi, _OPENSSH_9_3, cut, state) else 0
+        if _walk(args, lo, hi, options, cut, state):
+            facts = _outcome(state, out)
+        if facts != 0 or options != OPENSSH_OPTIONS or state[0, _TAG] == 0:
+            break
+        options = _OPENSSH_9_3
     return facts
 
 
 @njit
 def ssh_forwards(args: Bytes, lo: int, hi: int, out: Ints) -> int:
     """:func:`ssh_facts` of OpenSSH's client; the arguments are cut if the last one lacks its NUL."""
-    return ssh_facts(args, lo, hi, OPENSSH_OPTIONS, hi > lo and args[hi - 1] != 0, out)
+    options = np.int64(OPENSSH_OPTIONS)  # not a literal, for which Numba would compile all of it again
+    return ssh_facts(args, lo, hi, int(options), hi > lo and args[hi - 1] != 0, out)

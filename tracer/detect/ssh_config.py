@@ -14,6 +14,7 @@ from tracer.detect.ssh_forward import (
     CLEAR_OFF,
     CLEAR_ON,
     DYNAMIC,
+    LINE_REMOTE,
     LINE_SOCKS,
     LOCAL,
     NOTHING,
@@ -26,7 +27,7 @@ from tracer.detect.ssh_forward import (
 )
 from tracer.jit import njit
 
-_LETTER_D, _LETTER_L, _LETTER_R = ord("D"), ord("L"), ord("R")
+_LETTER_D, _LETTER_L = ord("D"), ord("L")
 _BACKSLASH, _QUOTE, _APOSTROPHE = ord("\\"), ord('"'), ord("'")
 _COLON, _EQUALS, _HASH, _BLANK, _TAB = ord(":"), ord("="), ord("#"), ord(" "), ord("\t")
 _LINE_MAX = 255  # the buffer in which readconf.c joins two arguments
@@ -151,7 +152,7 @@ def _forward_line(key: int, words: Bytes, ends: Ints, count: int) -> int:
         return REFUSED
     n = min(ends[0] if alone else ends[1], _LINE_MAX)
     if key == REVERSE:
-        return forward_kind(words, n, LINE_SOCKS if alone else _LETTER_R)
+        return forward_kind(words, n, LINE_SOCKS if alone else LINE_REMOTE)
     return forward_kind(words, n, _LETTER_D if key == DYNAMIC else _LETTER_L)
 
 

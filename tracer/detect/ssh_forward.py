@@ -26,9 +26,11 @@ KINDS = 7
 TUNNEL_OFF = 7
 CLEAR_ON = 8
 CLEAR_OFF = 9
+STDIO_PATH = 10
 
-#: In place of a letter: a RemoteForward line of one word.
+# In place of a letter: a RemoteForward line of one word, and of two
 LINE_SOCKS = 0
+LINE_REMOTE = 1
 _LETTER_B, _LETTER_D, _LETTER_L, _LETTER_R = ord("B"), ord("D"), ord("L"), ord("R")
 _COLON, _SLASH, _BACKSLASH, _OPEN, _CLOSE = ord(":"), ord("/"), ord("\\"), ord("["), ord("]")
 _DOLLAR, _BRACE, _BRACE_END = ord("$"), ord("{"), ord("}")
@@ -81,9 +83,12 @@ def _decimal(text: Bytes, lo: int, hi: int, most: int) -> int:
 @njit
 def _port(text: Bytes, lo: int, hi: int) -> int:
     """A port by number or name (a name counts as port 1); -1 if it is none."""
+    unknown = other = 0
     for at in range(lo, hi):
-        if text[at] == _UNKNOWN:
-            return 1
+        unknown += text[at] == _UNKNOWN
+        other += text[at] != _UNKNOWN and not 48 <= text[at] <= 57
+    if unknown > 0:
+        return 1 if other == 0 else -1
     number = _decimal(text, lo, hi, 65535)
     return number if number >= 0 or lookup(_SERVICES, text, lo, hi, False) == 0 else 1
 
@@ -203,26 +208,30 @@ def _listening(fields: Ints, count: int, remote: bool) -> int:
 def forward_kind(spec: Bytes, n: int, letter: int) -> int:
     """What option ``letter`` (R, L, D, W) with the value ``spec[:n]`` does; ``spec`` is overwritten.
 
-    LINE_SOCKS stands for a RemoteForward line of one word, which can't say where to connect to:
-    ``-o RemoteForward=8080:localhost:22`` is refused by ssh.
+    Unlike -R, a RemoteForward line must say in one word that it wants SOCKS and in two words where
+    else to connect to: ``-o RemoteForward=8080:localhost:22`` is refused by ssh.
     """
     n = _hide_variables(spec, n)
     fields = np.zeros(12, np.int64)
     count = _split(spec, n, fields) if n > 0 else 0
     if count == 0:
         return REFUSED
-    if letter == _LETTER_R and _addressed(fields, count, True):
+    if letter in (_LETTER_R, LINE_REMOTE) and _addressed(fields, count, True):
         return REVERSE
     if letter in (_LETTER_R, LINE_SOCKS):
         kind = _listening(fields, count, True)
         return kind if kind == REFUSED else (REVERSE if kind == LOCAL else REVERSE_SOCKS)
+    if letter == LINE_REMOTE:
+        return REFUSED
     if letter == _LETTER_L:
         return LOCAL if _addressed(fields, count, False) else REFUSED
     kind = _listening(fields, count, False)
     if letter == _LETTER_D:
         return kind if kind in (REFUSED, LOCAL) else DYNAMIC
     # -W: a port without a host, or one that is paired with a path, is let through and does nothing
-    return NOTHING if kind == LOCAL else kind
+    if kind == LOCAL:
+        return STDIO_PATH if fields[0] else NOTHING
+    return STDIO_PATH if count == 1 and kind == STDIO else kind
 
 
 @njit

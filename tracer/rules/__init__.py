@@ -7,16 +7,22 @@ packs/*.toml, user's files ─ parse ─▶ drafts ─ load ─▶ RuleSet ─�
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tracer.rules.load import join, read_file, read_packs
 from tracer.rules.model import Group, Remark, Rule
 from tracer.rules.ruleset import Explanation, Match, RuleSet, Sample
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
 
 __all__ = ["Explanation", "Group", "Match", "Remark", "Rule", "RuleSet", "Sample", "load_rules"]
 
 
 def load_rules(paths: Sequence[Path] = ()) -> RuleSet:
     """The packs, extended and overridden by ``paths`` in their order. Raises RuleError."""
-    return RuleSet(*join([*read_packs(), *(read_file(path) for path in paths)]))
+    joined = join([*read_packs(), *(read_file(path) for path in paths)])
+    if joined.errors:
+        raise joined.errors[0]
+    return RuleSet(joined.groups, joined.rules, joined.remarks)

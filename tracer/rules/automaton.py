@@ -11,8 +11,7 @@ NumPy alone builds it, level by level: the probes need it before any compiled co
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,8 +26,12 @@ from tracer.rules.model import (
     EDGE_VALUE,
     EDGE_WORD,
     MATCHES,
-    Group,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tracer.rules.model import Group
 
 U8 = NDArray[np.uint8]
 I32 = NDArray[np.int32]

@@ -3,11 +3,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-from numpy.typing import NDArray
 
 from tracer.jit import inline, njit
-from tracer.rules.table import RuleTable
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from tracer.rules.table import RuleTable
 
 
 @inline
@@ -25,7 +30,7 @@ def _holds(signals: NDArray[np.int64], table: RuleTable, row: int) -> bool:
         while bits != 0 and wanted > 0:
             bits &= bits - 1  # takes the lowest bit away
             wanted -= 1
-    return wanted <= 0
+    return bool(wanted <= 0)
 
 
 @njit
@@ -38,7 +43,7 @@ def evaluate(on: int, signals: NDArray[np.int64], table: RuleTable, fired: NDArr
     some = np.int64(0)
     for word in range(signals.size):
         some |= signals[word]
-    count = np.int64(0)
+    count = 0
     if some == 0:  # most events: every alternative asks for something to be there
         return count
     for row in range(table.on.size):

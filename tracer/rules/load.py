@@ -4,13 +4,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 from tracer.detect.facts import FACTS, WORD_BITS, WORDS
 from tracer.errors import RuleError
-from tracer.rules.model import SEVERITIES, Alternative, Group, Remark, Rule, nearest
-from tracer.rules.parse import Conditions, Draft, GroupDraft, Reference, RuleDraft, parse
+from tracer.rules.draft import Conditions, Draft, GroupDraft, Reference, RuleDraft
+from tracer.rules.model import Alternative, Group, Remark, Rule, nearest
+from tracer.rules.parse import parse
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
 PACKS = Path(__file__).resolve().parent / "packs"
 
@@ -32,41 +37,63 @@ def read_packs() -> list[Draft]:
 
 
 def read_file(path: Path) -> Draft:
-    """One rule file of the user's. Raises RuleError, also when it can't be read."""
+    """One rule file of the user's; that it can't be read is among the draft's errors."""
     source = str(path)
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise RuleError(f"can't be read: {error.strerror}", path=source, line=None) from None
+        wrong = RuleError(f"can't be read: {error.strerror}", path=source, line=None)
+        return Draft(source, errors=[wrong])
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise RuleError("not UTF-8", path=source, line=line, hint="save the file as UTF-8") from None
+        wrong = RuleError("not UTF-8", path=source, line=line, hint="save the file as UTF-8")
+        return Draft(source, errors=[wrong])
     return parse(text, source)
 
 
-def join(drafts: Sequence[Draft]) -> tuple[tuple[Group, ...], tuple[Rule, ...], tuple[Remark, ...]]:
-    """Later drafts replace or extend earlier ones. Raises RuleError at the first mistake."""
+class Joined(NamedTuple):
+    """All files together. With ``errors`` the rest is incomplete."""
+
+    groups: tuple[Group, ...]
+    rules: tuple[Rule, ...]
+    remarks: tuple[Remark, ...]
+    errors: tuple[RuleError, ...]
+
+
+def join(drafts: Sequence[Draft]) -> Joined:
+    """Put the drafts together; later ones replace or extend earlier ones."""
+    errors = [error for draft in drafts for error in draft.errors]
+    if errors:  # what they leave out would be missed below
+        return Joined((), (), (), tuple(errors))
     groups: dict[str, Group] = {}
-    rules: dict[str, RuleDraft] = {}
+    merged: dict[str, RuleDraft] = {}
+    rules: list[Rule] = []
     for draft in drafts:
         for group in draft.groups:
-            groups[group.id] = _group(group, groups)
+            with _collect(errors):
+                groups[group.id] = _group(group, groups)
         for rule in draft.rules:
-            rules[rule.id] = _merged(rule, rules)
-    if len(groups) > GROUPS_MAX:
-        last = tuple(groups.values())[GROUPS_MAX]
-        message = f"{len(groups)} indicator groups, but there is room for {GROUPS_MAX}"
-        raise RuleError(
-            message, path=last.source, line=last.line, hint="put groups that are used alike together"
-        )
-    finished = tuple(_rule(rule, groups) for rule in rules.values())
-    _check_size(groups.values())
+            with _collect(errors):
+                merged[rule.id] = _merged(rule, merged)
+    for rule in merged.values():
+        with _collect(errors):
+            rules.append(_rule(rule, groups))
+    with _collect(errors):
+        _check_size(groups.values())
     remarks = [remark for draft in drafts for remark in draft.remarks]
     remarks += _short(groups.values())
-    remarks += _unused(groups.values(), finished)
-    return tuple(groups.values()), finished, tuple(remarks)
+    remarks += _unused(groups.values(), rules)
+    return Joined(tuple(groups.values()), tuple(rules), tuple(remarks), tuple(errors))
+
+
+@contextmanager
+def _collect(errors: list[RuleError]) -> Iterator[None]:
+    try:
+        yield
+    except RuleError as error:
+        errors.append(error)
 
 
 def _group(draft: GroupDraft, known: dict[str, Group]) -> Group:
@@ -75,9 +102,15 @@ def _group(draft: GroupDraft, known: dict[str, Group]) -> Group:
         message = f"there is no group '{draft.id}' to extend"
         raise RuleError(message, path=draft.source, line=draft.line, hint=nearest(draft.id, known))
     if base is None:
-        assert draft.where is not None and draft.match is not None  # parse sees to it
+        # that where and match are there, parse has seen to
         return Group(
-            draft.id, draft.where, draft.match, bool(draft.case), draft.values, draft.source, draft.line
+            id=draft.id,
+            where=draft.where or (),
+            match=draft.match or "",
+            case=bool(draft.case),
+            values=draft.values,
+            source=draft.source,
+            line=draft.line,
         )
     for key, said, was in (
         ("where", draft.where, base.where),
@@ -125,17 +158,17 @@ def _rule(draft: RuleDraft, groups: dict[str, Group]) -> Rule:
         message = f"rule '{draft.id}' lacks '{missing[0]}'"
         hint = f"add {missing[0]} = …, or extend = true to change only a part of a rule"
         raise RuleError(message, path=draft.source, line=draft.line, hint=hint)
-    assert draft.title is not None and draft.on is not None and draft.severity is not None
+    severity = draft.severity or ""
     alternatives = []
     for conditions in draft.alternatives:
         for reference in (*conditions.all, *conditions.any, *conditions.none, *draft.none):
             _check_reference(reference, draft, groups)
-        alternatives.append(_alternative(conditions, draft.none, draft.severity))
+        alternatives.append(_alternative(conditions, draft.none, severity))
     return Rule(
         id=draft.id,
-        title=draft.title,
-        on=draft.on,
-        severity=draft.severity,
+        title=draft.title or "",
+        on=draft.on or "",
+        severity=severity,
         attack=draft.attack or (),
         remedy=draft.remedy or "",
         action=draft.action or "alert",
@@ -184,6 +217,11 @@ def _wrong(reference: Reference, message: str, hint: str) -> None:
 
 def _check_size(groups: Collection[Group]) -> None:
     """See that the automaton will fit, before anything is allocated."""
+    if len(groups) > GROUPS_MAX:
+        last = tuple(groups)[GROUPS_MAX]
+        message = f"{len(groups)} indicator groups, but there is room for {GROUPS_MAX}"
+        hint = "put those together that are used alike"
+        raise RuleError(message, path=last.source, line=last.line, hint=hint)
     beginnings: set[bytes] = set()  # each is a state
     ends: Counter[bytes] = Counter()
     for group in groups:

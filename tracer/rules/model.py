@@ -7,9 +7,11 @@ Plain data. :mod:`.parse` makes it from TOML, :mod:`.automaton` and :mod:`.table
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 #: In rising order: the place is the rank.
 SEVERITIES = ("low", "medium", "high", "critical")

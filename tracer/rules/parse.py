@@ -1,20 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From the text of one rule file to drafts, with every mistake told by line.
-
-A draft is what one file says about a group or a rule. It may be partial (``extend = true`` adds to what
-another file says) and what it refers to may be in another file, so :mod:`.load` joins the drafts.
-"""
+"""From the text of one rule file to a draft, with every mistake told by line."""
 
 from __future__ import annotations
 
 import re
 import tomllib
-from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from tracer.errors import RuleError
-from tracer.rules.lines import KeyPath, Lines
+from tracer.rules.draft import Conditions, Draft, GroupDraft, Reference, RuleDraft
+from tracer.rules.lines import Lines
 from tracer.rules.model import ACTIONS, FAMILIES, FIELDS, MATCHES, ON, SEVERITIES, Remark, nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tracer.rules.lines import KeyPath
 
 #: Longest indicator, in bytes: bounds the depth of the automaton.
 LENGTH_MAX = 256
@@ -32,72 +33,11 @@ _RULE_KEYS = (
 _TYPES = {str: "a string", bool: "true or false", int: "a whole number", list: "a list", dict: "a table"}
 
 
-@dataclass(frozen=True, slots=True)
-class Reference:
-    """The name of a group, or ``@fact``, and where it was written."""
-
-    name: str
-    source: str
-    line: int
-
-
-@dataclass(frozen=True, slots=True)
-class Conditions:
-    """One alternative of a rule, references not looked up yet."""
-
-    all: tuple[Reference, ...]
-    any: tuple[Reference, ...]
-    at_least: int
-    none: tuple[Reference, ...]
-    severity: str | None
-    line: int
-
-
-@dataclass(frozen=True, slots=True)
-class GroupDraft:
-    """What one file says about an indicator group; None where it says nothing."""
-
-    id: str
-    source: str
-    line: int
-    extend: bool
-    where: tuple[str, ...] | None
-    match: str | None
-    case: bool | None
-    values: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class RuleDraft:
-    """What one file says about a rule; None where it says nothing."""
-
-    id: str
-    source: str
-    line: int
-    extend: bool
-    enabled: bool | None
-    title: str | None
-    on: str | None
-    severity: str | None
-    attack: tuple[str, ...] | None
-    remedy: str | None
-    action: str | None
-    none: tuple[Reference, ...]
-    alternatives: tuple[Conditions, ...]
-
-
-@dataclass(slots=True)
-class Draft:
-    """One file."""
-
-    source: str
-    groups: list[GroupDraft] = field(default_factory=list)
-    rules: list[RuleDraft] = field(default_factory=list)
-    remarks: list[Remark] = field(default_factory=list)
-
-
 def parse(text: str, source: str) -> Draft:
-    """Read the text of one rule file; ``source`` is what messages call it. Raises RuleError."""
+    """Read the text of one rule file; ``source`` is what messages call it.
+
+    Mistakes are in the draft's ``errors``, the first of each group and rule.
+    """
     try:
         data = tomllib.loads(text)
         lines = Lines(text)
@@ -105,9 +45,9 @@ def parse(text: str, source: str) -> Draft:
         found = re.search(r"\(at line (\d+), column \d+\)", str(error))
         line = int(found[1]) if found else text.count("\n") + 1
         message = re.sub(r" \(at .*\)$", "", str(error))
-        raise RuleError(f"not valid TOML: {message}", path=source, line=line) from None
+        return Draft(source, errors=[RuleError(f"not valid TOML: {message}", path=source, line=line)])
     except RecursionError:
-        raise RuleError("nested too deeply", path=source, line=None) from None
+        return Draft(source, errors=[RuleError("nested too deeply", path=source, line=None)])
     return _File(data, lines, source).read()
 
 
@@ -120,12 +60,21 @@ class _File:
         self.draft = Draft(source)
 
     def read(self) -> Draft:
-        self.known_keys((), self.data, ("indicators", "rules"))
-        for name, body in self.table((), self.data, "indicators").items():
-            self.group(("indicators", name), name, body)
-        for name, body in self.table((), self.data, "rules").items():
-            self.rule(("rules", name), name, body)
+        for key in self.data:
+            self.collect(self.known_keys, (), {key: None}, ("indicators", "rules"))
+        for table, read in (("indicators", self.group), ("rules", self.rule)):
+            for name, body in (self.collect(self.table, (), self.data, table) or {}).items():
+                self.collect(read, (table, name), name, body)
+        self.draft.errors.sort(key=lambda error: error.line or 0)
         return self.draft
+
+    def collect(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Call ``function``; a mistake it finds must not hide those elsewhere."""
+        try:
+            return function(*arguments)
+        except RuleError as error:
+            self.draft.errors.append(error)
+            return None
 
     # what a file may say
 
@@ -227,7 +176,7 @@ class _File:
         for place in found:
             if not isinstance(place, str) or place not in FIELDS:
                 self.fail((*path, "where"), f"where = {place!r} is not a field", nearest(str(place), FIELDS))
-        return found
+        return tuple(dict.fromkeys(found))
 
     def values(self, path: KeyPath, table: dict[str, Any], case: bool) -> tuple[str, ...]:
         if "values" not in table:
@@ -279,19 +228,20 @@ class _File:
     # keys with a type
 
     def word(self, path: KeyPath, table: dict[str, Any], key: str, choices: Any) -> str | None:
-        found = self.typed(path, table, key, str)
+        found: str | None = self.typed(path, table, key, str)
         if found is not None and found not in choices:
             self.fail((*path, key), f"{key} = '{found}' is not known", nearest(found, choices))
         return found
 
     def line_of_text(self, path: KeyPath, table: dict[str, Any], key: str) -> str | None:
-        found = self.typed(path, table, key, str)
+        found: str | None = self.typed(path, table, key, str)
         if found is not None and (not found.strip() or not found.isprintable()):
             self.fail((*path, key), f"'{key}' must be one line of text", "without line breaks or controls")
         return found
 
     def flag(self, path: KeyPath, table: dict[str, Any], key: str) -> bool | None:
-        return self.typed(path, table, key, bool)
+        found: bool | None = self.typed(path, table, key, bool)
+        return found
 
     def items(self, path: KeyPath, table: dict[str, Any], key: str) -> list[Any]:
         return self.typed(path, table, key, list) or []

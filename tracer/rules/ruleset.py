@@ -5,19 +5,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from tracer.detect.facts import FACT_BIT, WORD_BITS, WORDS
-from tracer.rules.model import FIELDS, ON, SEVERITIES, Alternative, Group, Remark, Rule
+from tracer.rules.model import FIELDS, ON, SEVERITIES
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy as np
     from numpy.typing import NDArray
 
     from tracer.rules.automaton import Automaton
+    from tracer.rules.model import Alternative, Group, Remark, Rule
     from tracer.rules.table import RuleTable
 
 #: Places of indicators looked at per field when evidence is gathered.
@@ -206,7 +208,7 @@ class RuleSet:
             _explain(number, alternative, there, found, rule.on == sample.on)
             for number, alternative in enumerate(rule.alternatives)
         ]
-        return min(explanations, key=_distance)
+        return min(explanations, key=lambda item: _distance(item, rule))
 
 
 def _explain(
@@ -214,9 +216,8 @@ def _explain(
 ) -> Explanation:
     required = [name for name in alternative.all if name in there]
     chosen = [name for name in alternative.any if name in there]
-    enough = len(chosen) >= alternative.at_least
     missing = [name for name in alternative.all if name not in there]
-    if not enough:
+    if len(chosen) < alternative.at_least:
         missing += [name for name in alternative.any if name not in there]
     forbidden = tuple(name for name in alternative.none if name in there)
     relevant = {*required, *chosen, *forbidden}
@@ -231,7 +232,11 @@ def _explain(
     )
 
 
-def _distance(item: Explanation) -> tuple[bool, int, int, int]:
-    """Orders explanations: those that hold by severity, then those of which most was found."""
-    closeness = 0 if item.fires else len(item.forbidden) - len(item.found)
-    return (not item.fires, closeness, -SEVERITIES.index(item.severity), item.alternative)
+def _distance(item: Explanation, rule: Rule) -> tuple[int, ...]:
+    """Orders explanations: those that hold by severity, then those to which least has to be added."""
+    alternative = rule.alternatives[item.alternative]
+    chosen = sum(name in alternative.any for name in item.found)
+    lacking = sum(name in alternative.all for name in item.missing) + max(0, alternative.at_least - chosen)
+    closeness = (0, 0) if item.fires else (lacking, len(item.forbidden))
+    severity = -SEVERITIES.index(item.severity)
+    return (not item.fires, not item.found, *closeness, severity, item.alternative)

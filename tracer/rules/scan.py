@@ -3,12 +3,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-from numpy.typing import NDArray
 
 from tracer.jit import inline, njit
-from tracer.rules.automaton import Automaton
 from tracer.rules.model import BIT_ALNUM, EDGE_HOST
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from tracer.rules.automaton import Automaton
 
 _DOT = ord(".")
 
@@ -31,10 +36,10 @@ def _holds(
     right = automaton.right[pattern]
     if (np.int64(automaton.edges[after]) >> right) & 1 == 0:
         return False
-    if right == EDGE_HOST and after == _DOT and end + 1 < hi:
-        # a dot ends a sentence, but not a host name that goes on
-        if (np.int64(automaton.edges[text[end + 1]]) >> BIT_ALNUM) & 1:
-            return False
+    # a dot ends a sentence, but not a host name that goes on
+    dot = right == EDGE_HOST and after == _DOT and end + 1 < hi
+    if dot and (np.int64(automaton.edges[text[end + 1]]) >> BIT_ALNUM) & 1:
+        return False
     exact = automaton.exact[pattern]
     if exact >= 0:
         for offset in range(automaton.length[pattern]):
@@ -65,7 +70,7 @@ def scan(
             state = (row - automaton.first_output) // automaton.class_count
             first = np.int64(automaton.output_start[state])
             for place in range(first, first + automaton.output_count[state]):
-                pattern = np.int64(automaton.outputs[place])
+                pattern = int(automaton.outputs[place])
                 word = automaton.word[pattern]
                 mask = automaton.mask[pattern]
                 if signals[word] & mask == 0 and _holds(text, lo, hi, at + 1, where, automaton, pattern):
@@ -86,7 +91,7 @@ def matches(
     ``found`` int64[n, 2] receives pattern numbers and end offsets in the order of their ends. Returns how
     many there are, at most n: the rest is left out.
     """
-    count = np.int64(0)
+    count = 0
     lo, hi = max(lo, 0), min(hi, text.size)
     row = np.int64(0)
     for at in range(lo, hi):
@@ -95,7 +100,7 @@ def matches(
             state = (row - automaton.first_output) // automaton.class_count
             first = np.int64(automaton.output_start[state])
             for place in range(first, first + automaton.output_count[state]):
-                pattern = np.int64(automaton.outputs[place])
+                pattern = int(automaton.outputs[place])
                 if _holds(text, lo, hi, at + 1, where, automaton, pattern):
                     if count == found.shape[0]:
                         return count

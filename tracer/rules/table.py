@@ -3,14 +3,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tracer.detect.facts import FACT_BIT, WORD_BITS, WORDS
-from tracer.rules.model import ON, SEVERITIES, Group, Rule
+from tracer.rules.model import ON, SEVERITIES
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tracer.rules.model import Group, Rule
 
 I64 = NDArray[np.int64]
 

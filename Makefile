@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+# Everything a contributor types. On a fresh Debian or Ubuntu, as root, `make demo` and `make test` install
+# what they lack first; PYTHON=python3.12 chooses the Python, PYTEST='-k name' what is tested.
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install -q
+PROBES := $(wildcard probes/*.c probes/*.h) probes/hatch_build.py
+OBJECTS := tracer/_bpf/vigiles.x86.bpf.o tracer/_bpf/vigiles.arm64.bpf.o
+SOURCES := $(shell find tracer -name '*.py' -o -name '*.toml')
+CI := .ci/setup
+
+# What was done last is remembered inside the environment, and forgotten with it. An environment's scripts
+# name its place, so a checkout that was moved needs a new one.
+MADE := $(VENV)/.made$(subst /,-,$(CURDIR))
+RUNTIME := $(VENV)/.runtime
+TOOLS := $(VENV)/.tools
+WARM := $(VENV)/.warm
+
+.SUFFIXES:
+.NOTPARALLEL: # packages come before whatever needs them
+.PHONY: help build demo test check lint types format probes wheel bench clean distclean \
+	packages-build packages-demo packages-test
+
+help:
+	@echo 'make demo     see it at work: installs what is missing, builds, runs `vigiles demo`'
+	@echo 'make build    stop before the demo; the command is $(BIN)/vigiles'
+	@echo 'make test     every test (as root: those with real probes too)'
+	@echo 'make check    the quick tests only, in under two minutes'
+	@echo 'make lint     ruff; `make format` mends what it can'
+	@echo 'make types    mypy, strict'
+	@echo 'make probes   compile the probes alone'
+	@echo 'make wheel    dist/*.whl'
+	@echo 'make bench    what it costs and how fast it is'
+	@echo 'make clean    remove what was built; `make distclean` the environment as well'
+
+build: packages-build $(WARM)
+
+demo: packages-demo $(WARM)
+	$(BIN)/vigiles demo
+
+test: packages-test $(WARM) $(TOOLS)
+	$(BIN)/python -m pytest -m '' $(PYTEST)
+
+check: packages-build $(WARM) $(TOOLS)
+	$(BIN)/python -m pytest $(PYTEST)
+
+lint: packages-build $(TOOLS)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+format: packages-build $(TOOLS)
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+types: packages-build $(RUNTIME) $(TOOLS)
+	$(BIN)/mypy
+
+probes: $(OBJECTS)
+
+wheel: packages-build $(TOOLS)
+	rm -rf dist
+	$(BIN)/python -m pip --disable-pip-version-check wheel -q --no-deps --wheel-dir dist .
+	@ls dist/*.whl
+
+bench: packages-test $(WARM) $(TOOLS)
+	$(BIN)/python -m bench $(BENCH)
+
+clean:
+	rm -rf tracer/_bpf dist build $(WARM) .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	find tracer tests bench probes -name __pycache__ -prune -exec rm -rf {} +
+
+distclean: clean
+	rm -rf $(VENV)
+
+# ---- the steps, in order
+
+packages-build packages-demo packages-test: packages-%:
+	@$(CI) packages $*
+
+$(MADE):
+	@$(CI) venv $(VENV)
+	@touch $@
+
+$(RUNTIME): $(MADE) pyproject.toml
+	$(PIP) -e .
+	@touch $@
+
+$(TOOLS): $(MADE) pyproject.toml
+	$(PIP) --group dev
+	@touch $@
+
+$(OBJECTS) &: $(PROBES)
+	@"$$($(CI) python)" probes/hatch_build.py
+
+# Numba compiles the engine now, not when the watch begins.
+$(WARM): $(OBJECTS) $(RUNTIME) $(SOURCES)
+	$(BIN)/vigiles warm
+	@touch $@
