@@ -154,11 +154,12 @@ def test(
 
 def _sample(argv: list[bytes], path: bytes | None, given: frozenset[str], on: str) -> Sample:
     """What the engine would see of an exec of ``argv``, or an event of another kind with these facts."""
-    from tracer.detect.execfacts import facts_of
     from tracer.rules import Sample
 
     if on != "exec":
         return Sample(facts=given, on=on)
+    from tracer.detect.execfacts import facts_of
+
     return Sample.from_command(argv, path=path, facts=given | facts_of(argv, path=path))
 
 

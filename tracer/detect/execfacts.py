@@ -3,18 +3,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tracer.detect.facts import FACT_BIT, FACTS
-from tracer.detect.names import INTERPRETERS, PYTHON, SHELL, Bytes, Ints, byte_at, name_class
+from tracer.detect.interpreters import code_span
+from tracer.detect.names import INTERPRETERS, MULTICALL, SHELL, Bytes, Ints, name_class
+from tracer.detect.pools import pool_address_span
 from tracer.detect.ssh import NO_CLIENT, ssh_facts, ssh_options
-from tracer.detect.wallets import NO_WALLET, pool_address_span, wallet_span
+from tracer.detect.wallets import KINDS, NO_WALLET, wallet_span
 from tracer.jit import njit
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 # enum exec_flag and enum fd_kind of events.h; a test compares them with the compiled object
 FLAG_MEMFD, FLAG_DELETED, FLAG_SCRIPT, FLAG_SETID, FLAG_SECURE, FLAG_ARGS_CUT = (1 << n for n in range(6))
+FLAG_ARGS_UNREADABLE = 1 << 8
 FD_SOCKET = 4
 
 MEMFD, DELETED, SCRIPT, SETID, STDIN, STDOUT, CUT, SHELL_COMMAND, INLINE, WALLET, POOL = (
@@ -25,11 +31,11 @@ MEMFD, DELETED, SCRIPT, SETID, STDIN, STDOUT, CUT, SHELL_COMMAND, INLINE, WALLET
     )
 )  # fmt: skip
 
-# Places in the spans: start and end of what made the fact, within the record
-FORWARD_SPAN, WALLET_SPAN, POOL_SPAN = 0, 4, 8
+# Places in the spans, each the start and end of what made a fact, as offsets into the record. They say
+# something only if the fact is there. After the forward comes the letter of its option, after the wallet
+# its kind.
+FORWARD_SPAN, WALLET_SPAN, POOL_SPAN, CODE_SPAN = 0, 4, 8, 12
 SPANS = 16
-
-_DASH, _LETTER_C, _LETTER_E, _LETTER_R = ord("-"), ord("c"), ord("e"), ord("r")
 
 
 @njit
@@ -40,26 +46,15 @@ def _argument_end(data: Bytes, at: int, hi: int) -> int:
 
 
 @njit
-def _is_given_code(data: Bytes, lo: int, hi: int, kind: int) -> bool:
-    """Does an option cluster before the first plain argument hold the letter for "code follows"?"""
-    at = _argument_end(data, lo, hi) + 1
-    while at < hi:
-        end = _argument_end(data, at, hi)
-        if end - at < 2 or (data[at] != _DASH and data[at] != 43):
-            return False
-        if data[at + 1] == _DASH:
-            if end - at >= 6 and data[at + 2] == _LETTER_E:  # --eval
-                return True
-        else:
-            for i in range(at + 1, end):
-                letter = byte_at(data, i) | 32
-                if kind & (SHELL | PYTHON):
-                    if byte_at(data, i) == _LETTER_C:
-                        return True
-                elif letter == _LETTER_E or letter == 112 or letter == _LETTER_R:  # -e, -E, -p, -r
-                    return True
-        at = end + 1
-    return False
+def _given_code(data: Bytes, lo: int, hi: int, kinds: int, out: Ints) -> int:
+    """SHELL_COMMAND and INLINE, for each of the classes ``kinds`` whose options say so."""
+    facts = 0
+    kind = 1
+    while kind <= kinds:
+        if kinds & kind and code_span(data, lo, hi, kind, out):
+            facts |= SHELL_COMMAND if kind == SHELL else INLINE
+        kind <<= 1
+    return facts
 
 
 @njit
@@ -79,7 +74,8 @@ def exec_facts(
     """Fact bits of an exec; ``out`` int64[SPANS] gets the spans of the arguments that made them.
 
     ``data``: uint8, the whole record; path, the name it was called by and the arguments (each ended by
-    NUL, argv[0] first) are given as offsets into it.
+    NUL, argv[0] first) are given as offsets into it. ``flags``: enum exec_flag; ``stdin_kind``,
+    ``stdout_kind``: enum fd_kind.
     """
     facts = 0
     if flags & FLAG_MEMFD:
@@ -90,31 +86,41 @@ def exec_facts(
         facts |= SCRIPT
     if flags & FLAG_SETID:
         facts |= SETID
-    if flags & FLAG_ARGS_CUT:
+    if flags & (FLAG_ARGS_CUT | FLAG_ARGS_UNREADABLE):
         facts |= CUT
     if stdin_kind == FD_SOCKET:
         facts |= STDIN
     if stdout_kind == FD_SOCKET:
         facts |= STDOUT
+    # A script's name is not the interpreter's: what a script called ssh does, ssh itself will show.
+    if flags & FLAG_SCRIPT:
+        name_lo = name_hi
+    cut = facts & CUT != 0 or (args_hi > args_lo and data[args_hi - 1] != 0)
+    file, called = name_class(data, path_lo, path_hi), name_class(data, name_lo, name_hi)
     first_end = _argument_end(data, args_lo, args_hi)
-    kind = name_class(data, path_lo, path_hi) | name_class(data, args_lo, first_end)
-    if kind & INTERPRETERS and _is_given_code(data, args_lo, args_hi, kind):
-        facts |= SHELL_COMMAND if kind & SHELL else INLINE
-    options = ssh_options(data, path_lo, path_hi, name_lo, name_hi)
-    if options == NO_CLIENT:
-        options = ssh_options(data, args_lo, first_end, args_lo, first_end)
+    first = name_class(data, args_lo, first_end)
+    if first & MULTICALL and first_end < args_hi:  # busybox sh -c
+        args_lo = first_end + 1
+        first_end = _argument_end(data, args_lo, args_hi)
+        first = name_class(data, args_lo, first_end)
+    kinds = (file | called | first) & INTERPRETERS
+    if kinds:
+        facts |= _given_code(data, args_lo, args_hi, kinds, out[CODE_SPAN : CODE_SPAN + 2])
+    options = ssh_options(file, called | first)
     if options != NO_CLIENT:
-        facts |= ssh_facts(data, args_lo, args_hi, options, flags & FLAG_ARGS_CUT != 0, out[:3])
+        facts |= ssh_facts(data, args_lo, args_hi, options, cut, out[FORWARD_SPAN : FORWARD_SPAN + 3])
     rest = min(first_end + 1, args_hi)
-    if wallet_span(data, rest, args_hi, out[WALLET_SPAN : WALLET_SPAN + 2]) != NO_WALLET:
+    kind = wallet_span(data, rest, args_hi, out[WALLET_SPAN : WALLET_SPAN + 2])
+    if kind != NO_WALLET:
+        out[WALLET_SPAN + 2] = kind
         facts |= WALLET
     if pool_address_span(data, rest, args_hi, out[POOL_SPAN : POOL_SPAN + 2]):
         facts |= POOL
     return facts
 
 
-def _find(path: bytes, name: bytes, argv: Sequence[bytes], flags: int) -> tuple[int, bytes, Ints]:
-    args = b"".join(a + b"\0" for a in argv)
+def _find(path: bytes, name: bytes, args: bytes, flags: int) -> tuple[int, bytes, Ints]:
+    """The facts, all the text, and the spans into it."""
     text = path + name + args
     data = np.frombuffer(bytearray(text or b"\0"), np.uint8)
     out = np.zeros(SPANS, np.int64)
@@ -122,30 +128,44 @@ def _find(path: bytes, name: bytes, argv: Sequence[bytes], flags: int) -> tuple[
     return int(exec_facts(data, 0, a, a, b, b, c, flags, 0, 0, out)), text, out
 
 
-def describe_facts(path: bytes, name: bytes, args: Sequence[bytes], bits: int) -> dict[str, str]:
-    """What in the arguments made the facts ``bits``, for the evidence of an alert."""
-    found, text, out = _find(path, name, args, 0)
+def _joined(argv: Sequence[bytes]) -> bytes:
+    return b"".join(argument + b"\0" for argument in argv)
+
+
+def _names(bits: int) -> list[str]:
+    return [fact.name for bit, fact in enumerate(FACTS) if bits >> bit & 1]
+
+
+def describe_facts(path: bytes, name: bytes, args: Sequence[bytes] | bytes, bits: int) -> dict[str, str]:
+    """What in the arguments made the facts ``bits``, for the evidence of an alert.
+
+    ``args``: the arguments, or all of them as they stand in a record, each ended by NUL.
+    """
+    joined = args if isinstance(args, bytes) else _joined(args)
+    flags = (FLAG_SCRIPT if bits & SCRIPT else 0) | (FLAG_ARGS_CUT if bits & CUT else 0)
+    found, text, out = _find(path, name, joined, flags)
+    found &= bits
+
+    def cut(place: int) -> str:
+        return text[int(out[place]) : int(out[place + 1])].decode("utf-8", "backslashreplace")
+
     evidence: dict[str, str] = {}
-
-    def cut(at: int) -> str:
-        return text[int(out[at]) : int(out[at + 1])].decode("utf-8", "backslashreplace")
-
-    names = [fact.name for bit, fact in enumerate(FACTS) if bits & found & 1 << bit]
-    if any(n.startswith("ssh-") for n in names):
-        letter = int(out[2])
-        evidence["forward"] = f"-{chr(letter)} {cut(0)}" if letter else cut(0)
-    if "wallet" in names:
+    if any(fact.startswith("ssh-") for fact in _names(found)):
+        evidence["forward"] = f"-{chr(out[FORWARD_SPAN + 2])} {cut(FORWARD_SPAN)}"
+    if found & WALLET:
         evidence["wallet"] = cut(WALLET_SPAN)
-    if "pool-address" in names:
+        evidence["wallet_kind"] = KINDS[out[WALLET_SPAN + 2]]
+    if found & POOL:
         evidence["pool"] = cut(POOL_SPAN)
-    said = [fact.name for bit, fact in enumerate(FACTS) if bits & 1 << bit]
-    if said:
-        evidence["facts"] = " ".join(said)
+    if found & (SHELL_COMMAND | INLINE):
+        evidence["code"] = cut(CODE_SPAN)
+    if bits:
+        evidence["facts"] = " ".join(_names(bits))
     return evidence
 
 
 def facts_of(argv: Sequence[bytes], *, path: bytes | None = None, flags: int = 0) -> frozenset[str]:
     """Names of the facts about an exec of ``argv``, for tests and ``vigiles rules test``."""
     called = argv[0] if argv else b""
-    bits, _, _ = _find(called if path is None else path, called, argv, flags)
-    return frozenset(fact.name for bit, fact in enumerate(FACTS) if bits & 1 << bit)
+    bits, _, _ = _find(called if path is None else path, called, _joined(argv), flags)
+    return frozenset(_names(bits))

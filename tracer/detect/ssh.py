@@ -93,7 +93,7 @@ _FACTS = np.array(
     ],
     np.int64,
 )
-assert len(_FACTS) == KINDS  # noqa: S101 - at import, for whoever adds a kind
+assert len(_FACTS) == KINDS
 
 # What the walk remembers of an option's letter, and where: rows of its state, by kind of forward.
 _START, _END, _LETTER = 0, 1, 2
@@ -105,12 +105,10 @@ _MUX_FORWARD, _MUX_PROXY, _MUX_OTHER = 1, 2, 3
 
 
 @njit
-def ssh_options(data: Bytes, path_lo: int, path_hi: int, name_lo: int, name_hi: int) -> int:
-    """Whose options a client takes whose file is ``data[path_lo:path_hi]`` and that is called
-    ``data[name_lo:name_hi]``: one of the _OPTIONS above, or NO_CLIENT.
+def ssh_options(file: int, called: int) -> int:
+    """Whose options a program takes, by the classes (names.name_class) of its file and of the names it
+    is called by: one of the _OPTIONS above, or NO_CLIENT.
     """
-    called = name_class(data, name_lo, name_hi)
-    file = name_class(data, path_lo, path_hi)
     if called & AUTOSSH:
         return AUTOSSH_OPTIONS
     if (called | file) & DBCLIENT or (called & OPENSSH and file & DROPBEAR):
@@ -123,7 +121,8 @@ def ssh_options(data: Bytes, path_lo: int, path_hi: int, name_lo: int, name_hi: 
 @njit
 def is_ssh_client(data: Bytes, lo: int, hi: int) -> bool:
     """Whether the path or name ``data[lo:hi]`` is an ssh client's."""
-    return ssh_options(data, lo, hi, lo, hi) != NO_CLIENT
+    kind = name_class(data, lo, hi)
+    return ssh_options(kind, kind) != NO_CLIENT
 
 
 @njit

@@ -9,13 +9,12 @@ compute are checked by it; those that have no such checksum must be longer or be
 
 from __future__ import annotations
 
-import numpy as np
-
-from tracer.detect.checksums import BASE58, BASE58_DIGITS, BECH32, base58check, bech32, ton
+from tracer.detect.checksums import BASE58, BECH32, base58check, bech32, ton
 from tracer.detect.names import Bytes, Ints, byte_at, letters, lookup, table
 from tracer.jit import inline, njit
 
-# What an address is told by. Zero is none.
+# What an address is told by.
+NO_WALLET = 0
 CRYPTONOTE = 1
 BASE58CHECK = 2
 SEGWIT = 3
@@ -138,6 +137,9 @@ def _colon_name(args: Bytes, lo: int, start: int, end: int) -> int:
     while name > lo and _IS_ALNUM[args[name - 1]]:
         name -= 1
     known = lookup(_COLON_NAMES, args, name, start - 1, True)
+    if known == 0 and name > lo and args[name - 1] == _DASH:  # -ukaspa:…, an option's letter before it
+        name += 1
+        known = lookup(_COLON_NAMES, args, name, start - 1, True)
     if known == 0 or not known & 1023 <= end - start <= known >> 10 & 1023:
         return -1
     alphabet = _IS_CONFLUX if known & _CONFLUX else _IS_CASHADDR
