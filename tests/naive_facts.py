@@ -1,348 +1,256 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The plainest Python for what the kernels of tracer.detect find in an exec: written from the same
-sources (ssh's and the shells' manuals), not from the kernels, and never fast.
+"""The plainest Python for what the kernels of tracer.detect find in an exec: written from manuals and
+specifications, not from the kernels, and never fast.
 """
 
 from __future__ import annotations
 
+import base64
+import binascii
 import hashlib
 import re
-import shlex
 from collections.abc import Sequence
 
-SERVICES = {"ftp", "ssh", "telnet", "smtp", "domain", "http", "https", "socks", "mysql", "postgresql"}
+from naive_ssh import ssh
 
 
-class Refused(Exception):
-    """ssh would say what is wrong and exit."""
+def words(text: str) -> set[str]:
+    return set(text.split())
 
 
-def number(text: str, most: int) -> int | None:
-    match = re.fullmatch(r"[ \t-\r]*([+-]?)([0-9]+)", text, re.ASCII)
-    if not match:
-        return None
-    value = int(match[2]) * (-1 if match[1] == "-" else 1)
-    return value if 0 <= value <= most else None
+# Interpreters: which options take a value, which a program, which end the options.
+
+SHELLS = words("ash bash csh dash fish hush ksh ksh93 lksh mksh oksh posh rbash rksh rzsh sh tcsh yash zsh")
+INLINE = {
+    "python": ("c", "", "WXQ", "", "", "m"),
+    "perl": ("eE", "", "I", "", "CDFMVimx:", ""),
+    "ruby": ("e", "", "CEIXr", "", "FKTWix", ""),
+    "node": ("", "ep", "", "rC", "", ""),
+    "php": ("rBRE", "", "cdzt", "", "", "fFS"),
+    "lua": ("e", "", "l", "", "jO", "b"),
+}
+ALIASES = {"nodejs": "node", "pypy": "python", "luajit": "lua", "bun": "node"}
+LONG_CODE = {"node": {"eval", "print"}, "php": {"run", "process-begin", "process-code", "process-end"}}
+LONG_VALUE = {
+    "python": {"check-hash-based-pycs"},
+    "ruby": {"encoding", "external-encoding", "internal-encoding", "enable", "disable", "parser"},
+    "node": {
+        "require", "import", "loader", "experimental-loader", "conditions", "env-file", "title", "input-type"
+    },
+    "php": {"define"},
+}  # fmt: skip
 
 
-def port(text: str) -> int | None:
-    if "\1" in text:
-        return 1 if re.fullmatch("[0-9\1]+", text) else None
-    value = number(text, 65535)
-    return 1 if value is None and text in SERVICES else value
+def program(path: str) -> str:
+    name = path.rpartition("/")[2].removeprefix("-")
+    return name if name in SHELLS or name in INLINE else re.sub(r"[0-9.]+$", "", name)
 
 
-def fields(spec: str) -> list[tuple[str, bool]]:
-    """The parts of a forwarding specification, and whether each has a slash that counts."""
-    if "${" in re.sub(r"\$\{[^}]+\}", "", spec):
-        raise Refused
-    spec = re.sub(r"\$\{[^}]+\}", "\1", spec).lstrip(" \t\n\v\f\r")
-    found: list[tuple[str, bool]] = []
-    while spec and len(found) < 4:
-        if spec[0] == "[":
-            match = re.match(r"\[([^]]*)\](:|$)", spec, re.DOTALL)
-            if not match or (match[2] == "" and match.end() != len(spec)):
-                raise Refused
-            found.append((match[1], "/" in match[1]))
-            spec = spec[match.end() :]
-            continue
-        text, slash, rest = "", False, list(spec)
-        while rest:
-            byte = rest.pop(0)
-            if byte == ":":
-                break
-            if byte == "\\":
-                if not rest:
-                    if text:
-                        raise Refused
-                    return found
-                text += rest.pop(0)
-                continue
-            slash |= byte == "/"
-            text += byte
-        found.append((text, slash))
-        spec = "".join(rest)
-    if spec or not found:
-        raise Refused
-    return found
-
-
-def fits(text: str, path: bool) -> None:
-    if len(text) >= (108 if path else 1025):
-        raise Refused
-
-
-def forward(spec: str, socks: bool, remote: bool) -> tuple[str, str | None]:
-    """(listens on, connects to): "port", "host" or "path"; None stands for SOCKS."""
-    parts = fields(spec)
-    names = [text for text, _ in parts]
-    slash = [path for _, path in parts]
-    host = where = to = None
-    listen: str | None = None
-    connect: str | None = None
-    match parts:
-        case [_]:
-            where, listen = (names[0], "path") if slash[0] else (names[0], "port")
-        case [_, _] if slash[0] and slash[1]:
-            where, listen, to, connect = names[0], "path", names[1], "path"
-        case [_, _] if slash[1]:
-            where, listen, to, connect = names[0], "port", names[1], "path"
-        case [_, _]:
-            host, where, listen = names[0], names[1], "host"
-        case [_, _, _] if slash[0]:
-            where, listen, to, connect = names[0], "path", names[1], "host"
-        case [_, _, _] if slash[2]:
-            host, where, listen, to, connect = names[0], names[1], "host", names[2], "path"
-        case [_, _, _]:
-            where, listen, to, connect = names[0], "port", names[1], "host"
-        case _:
-            host, where, listen, to, connect = names[0], names[1], "host", names[2], "host"
-    if socks and len(parts) > 2:
-        raise Refused
-    if not socks and connect is None:
-        raise Refused
-    if connect == "host" and not port(names[-1]):
-        raise Refused
-    if listen != "path":
-        listening = port(where)
-        if listening is None or (listening == 0 and not remote):
-            raise Refused
-    else:
-        fits(where, True)
-    if host is not None:
-        fits(host, False)
-    if to is not None:
-        fits(to, connect == "path")
-    assert listen
-    return listen, connect
-
-
-def tun(text: str) -> None:
-    for part in text.split(":", 1):
-        if part.lower() != "any" and number(part, 0x7FFFFFFD) is None:
-            raise Refused
-
-
-class Ssh:
-    """What the options of a command line add up to."""
-
-    def __init__(self) -> None:
-        self.forwards: set[str] = set()
-        self.tunnel: bool | None = None
-        self.clear: bool | None = None
-        self.command: str | None = None
-        self.stdio = self.stdio_path = False
-
-    def remote(self, spec: str) -> None:
-        try:
-            self.remote_address(spec)
-        except Refused:
-            self.remote_socks(spec)
-
-    def remote_address(self, spec: str) -> None:
-        forward(spec, False, True)
-        self.forwards.add("ssh-reverse")
-
-    def remote_socks(self, spec: str) -> None:
-        _, connect = forward(spec, True, True)
-        self.forwards.add("ssh-reverse" if connect else "ssh-reverse-socks")
-
-    def local(self, spec: str) -> None:
-        forward(spec, False, False)
-        self.forwards.add("ssh-local")
-
-    def dynamic(self, spec: str) -> None:
-        _, connect = forward(spec, True, False)
-        self.forwards.add("ssh-local" if connect else "ssh-dynamic")
-
-    def option(self, letter: str, value: str) -> None:
-        match letter:
-            case "R":
-                self.remote(value)
-            case "L":
-                self.local(value)
-            case "D":
-                self.dynamic(value)
-            case "w":
-                tun(value)
-                if self.tunnel is None:
-                    self.tunnel = True
-            case "W":
-                if self.stdio or self.command:
-                    raise Refused
-                listen, _ = forward(value, True, False)
-                self.stdio = listen == "host"
-                self.stdio_path |= listen == "path"
-            case "O":
-                if self.stdio or self.command:
-                    raise Refused
-                self.command = value
-            case "o":
-                self.line(value)
-
-    def line(self, text: str) -> None:
-        text = text[:1] + text[1:].rstrip(" \t\r\n\f")
-        keyword, rest = word(text)
-        if keyword == "" and rest is not None:
-            keyword, rest = word(rest)
-        if not keyword or keyword.startswith("#"):
-            return
-        if not rest or not rest.lstrip(" \t\r\n"):
-            raise Refused
-        arguments = split(rest)
-        match keyword.lower():
-            case "remoteforward":
-                self.joined(arguments, self.remote_address, self.remote_socks)
-            case "localforward":
-                self.joined(arguments, self.local, None)
-            case "dynamicforward":
-                if len(arguments) != 1 or not arguments[0]:
-                    raise Refused
-                self.dynamic(arguments[0][:255])
-            case "tunnel":
-                if len(arguments) != 1:
-                    raise Refused
-                states = dict.fromkeys(("yes", "true", "ethernet", "point-to-point"), True)
-                states |= dict.fromkeys(("no", "false"), False)
-                if arguments[0].lower() not in states:
-                    raise Refused
-                if self.tunnel is None:
-                    self.tunnel = states[arguments[0].lower()]
-            case "tunneldevice":
-                if len(arguments) != 1:
-                    raise Refused
-                tun(arguments[0])
-            case "clearallforwardings":
-                if len(arguments) != 1 or arguments[0].lower() not in ("yes", "no", "true", "false"):
-                    raise Refused
-                if self.clear is None:
-                    self.clear = arguments[0].lower() in ("yes", "true")
-
-    @staticmethod
-    def joined(arguments: list[str], two, one) -> None:
-        if not arguments or not arguments[0] or len(arguments) > 2:
-            raise Refused
-        if len(arguments) == 2 and arguments[1]:
-            two(f"{arguments[0]}:{arguments[1]}"[:255])
-        elif one:
-            one(arguments[0][:255])
-        else:
-            raise Refused
-
-    def facts(self) -> frozenset[str]:
-        if self.command not in (None, "forward", "proxy"):
-            return frozenset()
-        found = set(self.forwards)
-        if self.tunnel and self.command != "forward":
-            found.add("ssh-tun")
-        if self.clear or (self.clear is None and self.stdio):
-            found.clear()
-        if self.stdio or self.stdio_path:
-            found.add("ssh-stdio")
-        return frozenset(found)
-
-
-def word(text: str) -> tuple[str | None, str | None]:
-    """The first word of a configuration line and the rest; None for one that is missing."""
-    match = re.search(r'[ \t\r\n"=]', text)
-    if not match:
-        return text, None
-    at = match.start()
-    if match[0] == '"':
-        closing = text.find('"', at + 1)
-        if closing < 0:
-            return None, None
-        return text[:at] + text[at + 1 : closing], text[closing + 1 :].lstrip(" \t\r\n")
-    rest = text[at + 1 :].lstrip(" \t\r\n")
-    if match[0] != "=" and rest.startswith("="):
-        rest = rest[1:].lstrip(" \t\r\n")
-    return text[:at], rest
-
-
-def split(text: str) -> list[str]:
-    """The arguments of a configuration line, unquoted."""
-    found: list[str] = []
-    rest = text.lstrip(" \t\r\n")
-    while rest := rest.lstrip(" \t"):
-        if rest[0] == "#":
-            break
-        token = re.match(
-            r"""(\\['"\\ ]|\\(?!['"\\ ])|[^\\"' \t]|"(\\["'\\]|\\(?!["'\\])|[^"\\])*"|"""
-            r"""'(\\["'\\]|\\(?!["'\\])|[^'\\])*')+""",
-            rest,
-            re.DOTALL,
-        )
-        if not token or (token.end() < len(rest) and rest[token.end()] not in " \t"):
-            raise Refused
-        found.append(unquoted(token[0]))
-        rest = rest[token.end() :]
-    return found
-
-
-def unquoted(token: str) -> str:
-    quote, text, escaped = "", "", False
-    for at, byte in enumerate(token):
-        if escaped:
-            text, escaped = text + byte, False
-        elif byte == "\\" and token[at + 1 : at + 2] in (set("'\"\\") if quote else set("'\"\\ ")):
-            escaped = True
-        elif byte == quote:
-            quote = ""
-        elif not quote and byte in "'\"":
-            quote = byte
-        else:
-            text += byte
-    return text
-
-
-def ssh(argv: Sequence[bytes]) -> frozenset[str]:
-    """The ssh-* facts of a command line, for OpenSSH 9.4 and later and for those before it."""
-    words = [argument.decode("latin-1") for argument in argv]
-    flags, values = "246ACKMNTXYafgknqstvxy", "BDEFIJLORSWbceilmopw"
-    return _ssh(words, flags, values + "P") or _ssh(words, flags + "P", values)
-
-
-def _ssh(argv: list[str], flags: str, values: str) -> frozenset[str]:
-    found = Ssh()
-    host = None
+def shell_command(argv: list[str]) -> bool:
     rest = argv[1:]
-    try:
-        while rest:
-            rest, ended = options(rest, flags, values, found)
-            if not rest or host is not None:
+    command = False
+    while rest and len(rest[0]) > 1 and rest[0][0] in "-+":
+        word = rest.pop(0)
+        if word[1] == "-":
+            name, equals, _ = word[2:].partition("=")
+            if word == "--":
                 break
-            host = rest.pop(0)
-            if host.startswith("-") or (host.startswith("@") and host.count("@") == 1):
-                raise Refused
-            if ended:
-                break
-    except Refused:
-        return frozenset()
-    return frozenset() if host is None else found.facts()
+            if name == "command":
+                return True
+            if name in {"rcfile", "init-file", "init-command"} and not equals:
+                del rest[:1]
+            continue
+        command |= word[0] == "-" and "c" in word[1:]
+        del rest[: sum(word[1:].count(letter) for letter in "oOC")]
+    return command
 
 
-def options(argv: list[str], flags: str, values: str, found: Ssh) -> tuple[list[str], bool]:
-    """One run of getopt(3): what it leaves, and whether "--" was the last it took."""
-    last = ""
-    rest = list(argv)
-    while rest and rest[0].startswith("-") and rest[0] != "-":
-        last = rest[0]
-        if last == "--":
-            return rest[1:], True
-        cluster = last[1:]
-        while cluster:
-            letter, cluster = cluster[0], cluster[1:]
-            if letter == "-" and cluster == "" and len(last) > 2:
-                return rest, False
-            if letter in values:
-                if not cluster:
-                    if len(rest) < 2:
-                        raise Refused
-                    rest.pop(0)
-                    cluster = last = rest[0]
-                found.option(letter, cluster)
+def inline_code(kind: str, argv: list[str]) -> bool:
+    code, code_next, value, value_next, attached, stop = INLINE[kind]
+    rest = argv[1:]
+    while rest and len(rest[0]) > 1 and rest[0][0] == "-":
+        word = rest.pop(0)
+        if word == "--":
+            return False
+        if word[1] == "-":
+            name, equals, _ = word[2:].partition("=")
+            if name in LONG_CODE.get(kind, ()):
+                return True
+            if name in LONG_VALUE.get(kind, ()) and not equals:
+                del rest[:1]
+            continue
+        for at, letter in enumerate(word[1:], 2):
+            if letter in code or letter in code_next:
+                return True
+            if letter in stop:
+                return False
+            if letter in attached:
                 break
-            if letter not in flags:
-                raise Refused
-        rest.pop(0)
-    return rest, last == "--"
+            if letter in value:
+                if at == len(word):
+                    del rest[:1]
+                break
+            if letter in value_next:
+                del rest[:1]
+    return False
+
+
+# Wallets and pools.
+
+ALNUM = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+BASE58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
+BECH32 = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"
+B58 = f"[{BASE58}]"
+SHAPES = [
+    rf"4[0-9AB]{B58}{{93}}", rf"4[0-9AB]{B58}{{104}}", rf"8[0-9AB]{B58}{{93}}", rf"W[Wo]{B58}{{95}}",
+    rf"X{B58}{{96}}", rf"ZEPH{B58}{{93,108}}", r"0x[0-9a-fA-F]{40}", rf"prl1[{BECH32}]{{38,}}",
+]  # fmt: skip
+WEAK_SHAPES = [rf"9{B58}{{50}}", rf"1{B58}{{44}}", r"(?=.*[JO])[A-Z]{60}"]
+NAMED = {
+    "kaspa karlsen spectre pyrin pyipad nautilus bugna hoosat sedra waglayla": rf"[{BECH32}]{{61,63}}",
+    "nexa": rf"[{BECH32}]{{47,63}}",
+    "xel": rf"[{BECH32}]{{58,64}}",
+    "cfx": r"[0-9a-hjkmnp-z]{42}",
+    "bitcoincash ecash": rf"[{BECH32}]{{42}}",
+}
+HUMAN_PARTS = words("bc ltc dgb vtc grs btg mona sys via zil xch zs ckb aleo xel")
+
+
+def base58check(text: str) -> int:
+    value = 0
+    for letter in text:
+        if letter not in BASE58:
+            return 0
+        value = value * 58 + BASE58.index(letter)
+    data = bytes(len(text) - len(text.lstrip("1"))) + value.to_bytes((value.bit_length() + 7) // 8, "big")
+    check = hashlib.sha256(hashlib.sha256(data[:-4]).digest()).digest()[:4]
+    return len(data) if 5 <= len(data) <= 40 and data[-4:] == check else 0
+
+
+def bech32(text: str) -> bool:
+    """As in BIP 173 and BIP 350."""
+    human, one, rest = text.rpartition("1")
+    if not one or set(rest) - set(BECH32) or human not in HUMAN_PARTS or len(rest) < 38:
+        return False
+    values = (
+        [ord(c) >> 5 for c in human] + [0] + [ord(c) & 31 for c in human] + [BECH32.index(c) for c in rest]
+    )
+    check = 1
+    for value in values:
+        top = check >> 25
+        check = (check & 0x1FFFFFF) << 5 ^ value
+        for bit, generator in enumerate((0x3B6A57B2, 0x26508E6D, 0x1EA119FA, 0x3D4233DD, 0x2A1462B3)):
+            check ^= generator if top >> bit & 1 else 0
+    return check in (1, 0x2BC830A3)
+
+
+def ton(text: str) -> bool:
+    if not re.fullmatch(r"[EU]Q[A-Za-z0-9_-]{46}", text):
+        return False
+    data = base64.urlsafe_b64decode(text)
+    return binascii.crc_hqx(data[:34], 0) == int.from_bytes(data[34:], "big")
+
+
+def is_wallet(text: str, weak: bool) -> bool:
+    if not 26 <= len(text) <= 128:
+        return False
+    if len(text) <= 36:
+        return base58check(text) in (25, 26)
+    if any(re.fullmatch(shape, text) for shape in SHAPES) or bech32(text) or ton(text):
+        return True
+    if text.startswith("ak_") and 50 <= len(text) <= 54:
+        return base58check(text[3:]) == 36
+    return weak and any(re.fullmatch(shape, text) for shape in WEAK_SHAPES)
+
+
+def wallet(args: bytes) -> bytes | None:
+    text = args.decode("latin-1")
+    for run in re.finditer(r"[A-Za-z0-9_-]{26,}", text):
+        start, end = run.span()
+        before, after = text[start - 1 : start], text[end : end + 1]
+        if after not in "\0./+:@,;\"' \t\n\r)]}>&#?|\\":
+            continue
+        if before in ("", "\0") and re.match("-[^-]", run[0]):
+            start += 2
+        if before not in "\0=:,\"' \t/@;([{<&?#|\n\r":
+            continue
+        if before == ":" and end - start >= 26:
+            name = re.search(r"[A-Za-z0-9]*$", text[: start - 1])
+            assert name
+            options = [name[0]] + ([name[0][1:]] if text[: name.start()].endswith("-") else [])
+            found = False
+            for option in options:
+                for names, rest in NAMED.items():
+                    if option.lower() in names.split() and re.fullmatch(rest, text[start:end]):
+                        return text[start - 1 - len(option) : end].encode("latin-1")
+                found |= any(option.lower() in names.split() for names in NAMED)
+                if found:
+                    break
+        weak = before in "\0=:,\"' \t" or text[:start].endswith("//")
+        if is_wallet(text[start:end], weak):
+            return text[start:end].encode("latin-1")
+    return None
+
+
+SCHEMES = words(
+    "stratum stratum1 stratum2 stratum3 stratums stratumss stratumtcp ethproxy ethstratum ethstratum1 ethstratum2 "
+    "nicehash nicehash1 alphstratum zmp kawpow ethash etchash autolykos2 octopus progpow firopow beamhash equihash "
+    "zhash cuckatoo verushash xelishash kheavyhash"
+)
+SCHEMES_WITH_TRANSPORT = SCHEMES | words("daemon solo node zil getwork xnp sv2 mallob")
+TRANSPORTS = words("tcp tcp4 tcp6 tcps udp ssl tls tls12 tls13 ws wss http https")
+HOST_PORT = re.compile(r"(?:\[[0-9a-fA-F:.%]*\]|[A-Za-z0-9._-]+):([0-9]+)")
+
+
+def host_port(text: str, at: int) -> int | None:
+    match = HOST_PORT.match(text, at)
+    return match.end() if match and 0 < int(match[1]) < 65536 else None
+
+
+def pool(args: bytes) -> bytes | None:
+    text = args.decode("latin-1")
+    for mark in re.finditer("://", text):
+        run = re.search(r"[A-Za-z0-9+]*$", text[: mark.start()])
+        assert run
+        starts = [run.start()]
+        if re.search(r"(^|\0)-$", text[: run.start()]):
+            starts.append(run.start() + 1)
+        for start in starts:
+            scheme, plus, transport = text[start : mark.start()].lower().partition("+")
+            if (transport in TRANSPORTS and scheme in SCHEMES_WITH_TRANSPORT) if plus else scheme in SCHEMES:
+                break
+        else:
+            continue
+        word = re.match(r"[^\0 \t\r\n\"'`,;<>|]*", text[mark.end() : mark.end() + 400])
+        assert word
+        end = host_port(text, mark.end())
+        behind = "@" if end is not None else "@/"
+        for at, byte in enumerate(word[0], mark.end() + 1):
+            if byte in behind and (found := host_port(text, at)) is not None:
+                end = found
+        if end is not None:
+            return text[start:end].encode("latin-1")
+    return None
+
+
+def facts(argv: Sequence[bytes]) -> frozenset[str]:
+    """Of an exec of ``argv``, argv[0] being its path and the name it is called by as well."""
+    line = [argument.decode("latin-1") for argument in argv]
+    found: set[str] = set()
+    first = line[0].rpartition("/")[2] if line else ""
+    if first in {"busybox", "toybox"} and len(line) > 1:
+        line = line[1:]
+    name = program(line[0]) if line else ""
+    name = ALIASES.get(name, name)
+    if name in SHELLS and shell_command(line):
+        found.add("shell-command")
+    if name in INLINE and inline_code(name, line):
+        found.add("inline-code")
+    if name in {"ssh", "slogin"}:
+        found |= ssh([word.encode("latin-1") for word in line])
+    rest = b"".join(word.encode("latin-1") + b"\0" for word in line[1:])
+    if wallet(rest) is not None:
+        found.add("wallet")
+    if pool(rest) is not None:
+        found.add("pool-address")
+    return frozenset(found)

@@ -7,7 +7,8 @@ import string
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence, Set
+    from collections.abc import Sequence
+    from collections.abc import Set as AbstractSet
 
     from tracer.rules.model import Group, Rule
 
@@ -65,7 +66,7 @@ def find(text: bytes, lo: int, hi: int, field: str, groups: Sequence[Group]) -> 
     return found
 
 
-def evaluate(on: str, there: Set[str], rules: Sequence[Rule]) -> list[tuple[str, str]]:
+def evaluate(on: str, there: AbstractSet[str], rules: Sequence[Rule]) -> list[tuple[str, str]]:
     """Ids and severities of the rules that hold where ``there`` are the signals, severest first."""
     fired = []
     for rule in rules:

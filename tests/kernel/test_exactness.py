@@ -117,7 +117,7 @@ def test_received_and_lost_make_sent_when_the_rings_overflow():
     small = ProbeOptions(critical_bytes=1 << 16, bulk_bytes=1 << 16)
     found = record(workload("flood", 20000), small, pause_reader=1.5)
     summary = found.summary
-    assert summary.lost["fork"] > 1000
+    assert summary.lost["fork"] > 50
     for kind, sent in summary.sent.items():
         assert summary.received[kind] + summary.lost[kind] == sent, kind
     state = found.engine.state

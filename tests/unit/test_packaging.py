@@ -17,7 +17,16 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON_LICENCE = "Apache-2.0"
 PROBES_LICENCE = "GPL-2.0-only OR BSD-2-Clause"
-NUMBA_COMPILERS = {"njit", "jit", "generated_jit", "vectorize", "guvectorize", "cfunc", "stencil", "jit_module"}
+NUMBA_COMPILERS = {
+    "njit",
+    "jit",
+    "generated_jit",
+    "vectorize",
+    "guvectorize",
+    "cfunc",
+    "stencil",
+    "jit_module",
+}
 
 
 def project_files() -> list[Path]:
@@ -57,7 +66,9 @@ def test_licence_line(path: Path):
     """Each source names the licence of its folder, first or right after the #! line."""
     head = path.read_text(encoding="utf-8").splitlines()[:2]
     expected = PROBES_LICENCE if path.is_relative_to(ROOT / "probes") else PYTHON_LICENCE
-    named = [match[1] for line in head if (match := re.search(r"SPDX-License-Identifier: (.*?)(?: \*/)?$", line))]
+    named = [
+        match[1] for line in head if (match := re.search(r"SPDX-License-Identifier: (.*?)(?: \*/)?$", line))
+    ]
     assert named == [expected]
 
 
@@ -126,7 +137,9 @@ def compiles_by_itself(tree: ast.Module) -> list[int]:
     return lines
 
 
-@pytest.mark.parametrize("path", [path for path in PYTHON if path.is_relative_to(ROOT / "tracer")], ids=name_of)
+@pytest.mark.parametrize(
+    "path", [path for path in PYTHON if path.is_relative_to(ROOT / "tracer")], ids=name_of
+)
 def test_only_jit_compiles(path: Path):
     """How kernels are compiled is said in tracer/jit.py alone."""
     found = compiles_by_itself(ast.parse(path.read_text(encoding="utf-8")))
@@ -173,7 +186,9 @@ def build():
 def tree(tmp_path: Path) -> Path:
     """Copy what the objects are built from."""
     (tmp_path / "tree").mkdir()
-    shutil.copytree(ROOT / "probes", tmp_path / "tree" / "probes", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(
+        ROOT / "probes", tmp_path / "tree" / "probes", ignore=shutil.ignore_patterns("__pycache__")
+    )
     return tmp_path / "tree"
 
 

@@ -51,57 +51,68 @@ _SHA256_START = _fractions_of_roots(8, 2)
 _SHA256_ROUND = _fractions_of_roots(64, 3)
 
 
-@inline
-def _turn(word: int, by: int) -> int:
-    """A 32-bit word rotated to the right."""
-    return (word >> by | word << (32 - by)) & _WORD
+@njit
+def _schedule(w: Ints) -> None:
+    """Fill the 64 words of SHA-256's message schedule from the first 16."""
+    for t in range(16, 64):
+        x, y = w[t - 15], w[t - 2]
+        small = (x >> 7 | x << 25) ^ (x >> 18 | x << 14) ^ x >> 3
+        large = (y >> 17 | y << 15) ^ (y >> 19 | y << 13) ^ y >> 10
+        w[t] = (w[t - 16] + (small & _WORD) + w[t - 7] + (large & _WORD)) & _WORD
 
 
 @njit
-def _sha256(message: Ints, length: int) -> Ints:
-    """SHA-256 of up to 55 bytes, one to an element, as eight 32-bit words."""
+def _sha256(message: Ints, lo: int, length: int) -> Ints:
+    """SHA-256 of up to 55 bytes of ``message``, one to an element, as eight 32-bit words."""
     w = np.zeros(64, np.int64)
     for at in range(length):
-        w[at >> 2] |= message[at] << (24 - 8 * (at & 3))
+        w[at >> 2] |= message[lo + at] << (24 - 8 * (at & 3))
     w[length >> 2] |= 0x80 << (24 - 8 * (length & 3))
     w[15] = 8 * length
-    for t in range(16, 64):
-        low, high = w[t - 15], w[t - 2]
-        small = _turn(low, 7) ^ _turn(low, 18) ^ low >> 3
-        large = _turn(high, 17) ^ _turn(high, 19) ^ high >> 10
-        w[t] = (w[t - 16] + small + w[t - 7] + large) & _WORD
+    _schedule(w)
     state = _SHA256_START.copy()
-    a, b, c, d, e, f, g, h = state
+    a, b, c, d = state[0], state[1], state[2], state[3]
+    e, f, g, h = state[4], state[5], state[6], state[7]
     for t in range(64):
-        one = h + (_turn(e, 6) ^ _turn(e, 11) ^ _turn(e, 25)) + (e & f ^ (e ^ _WORD) & g)
-        one += _SHA256_ROUND[t] + w[t]
-        two = (_turn(a, 2) ^ _turn(a, 13) ^ _turn(a, 22)) + (a & b ^ a & c ^ b & c)
+        one = (e >> 6 | e << 26) ^ (e >> 11 | e << 21) ^ (e >> 25 | e << 7)
+        two = (a >> 2 | a << 30) ^ (a >> 13 | a << 19) ^ (a >> 22 | a << 10)
+        one = (one & _WORD) + h + (e & f ^ (e ^ _WORD) & g) + _SHA256_ROUND[t] + w[t]
+        two = (two & _WORD) + (a & b ^ a & c ^ b & c)
         h, g, f, e = g, f, e, (d + one) & _WORD
         d, c, b, a = c, b, a, (one + two) & _WORD
-    for at, word in enumerate((a, b, c, d, e, f, g, h)):
-        state[at] = (state[at] + word) & _WORD
-    return state
+    state[0] += a
+    state[1] += b
+    state[2] += c
+    state[3] += d
+    state[4] += e
+    state[5] += f
+    state[6] += g
+    state[7] += h
+    return state & _WORD
 
 
 @njit
-def base58check(text: Bytes, lo: int, hi: int, shortest: int, longest: int) -> bool:
-    """Whether ``text[lo:hi]`` is base58 for so many bytes (at most 40), the last four of which are the
-    beginning of the double SHA-256 of the others. A random string passes once in four thousand million.
+def base58check(text: Bytes, lo: int, hi: int) -> int:
+    """For how many bytes (at most 40) ``text[lo:hi]`` is base58, if the last four of them are the
+    beginning of the double SHA-256 of the others; else 0. A random string passes once in 2^32.
     """
     limbs = np.zeros(10, np.int64)  # 32 bits each, the least first
-    zeros = 0
+    zeros = used = 0
     for at in range(lo, hi):
         carry = BASE58_DIGITS[text[at]]
         if carry < 0:
-            return False
+            return 0
         if carry == 0 and zeros == at - lo:
             zeros += 1
-        for limb in range(10):
+        for limb in range(used):
             carry += limbs[limb] * 58
             limbs[limb] = carry & _WORD
             carry >>= 32
         if carry != 0:
-            return False
+            if used == 10:
+                return 0
+            limbs[used] = carry
+            used += 1
     data = np.zeros(40, np.int64)
     for at in range(40):
         data[at] = limbs[9 - (at >> 2)] >> (24 - 8 * (at & 3)) & 255
@@ -109,14 +120,13 @@ def base58check(text: Bytes, lo: int, hi: int, shortest: int, longest: int) -> b
     while first < 40 and data[first] == 0:
         first += 1
     length = 40 - first + zeros
-    if not shortest <= length <= longest or length > 40:
-        return False
-    once = _sha256(data[40 - length :], length - 4)
+    if not 5 <= length <= 40:
+        return 0
+    once = _sha256(data, 40 - length, length - 4)
     for at in range(32):
         data[at] = once[at >> 2] >> (24 - 8 * (at & 3)) & 255
-    sum_of_rest = _sha256(data, 32)[0]
-    # the address's own last bytes: the least limb, which data no longer overlaps
-    return bool(sum_of_rest == limbs[0])
+    # the last four bytes are the least limb
+    return length if _sha256(data, 0, 32)[0] == limbs[0] else 0
 
 
 @inline
@@ -134,13 +144,18 @@ def _bech32_step(remainder: int, value: int) -> int:
 def bech32(text: Bytes, lo: int, one: int, hi: int) -> bool:
     """Whether ``text[lo:hi]``, small letters, is bech32 or bech32m; its separator is at ``one``."""
     remainder = 1
-    for at in range(lo, one):
-        remainder = _bech32_step(remainder, byte_at(text, at) >> 5)
-    remainder = _bech32_step(remainder, 0)
-    for at in range(lo, one):
-        remainder = _bech32_step(remainder, byte_at(text, at) & 31)
-    for at in range(one + 1, hi):
-        value = BECH32_DIGITS[text[at]]
+    size = one - lo
+    for step in range(
+        2 * size + hi - one
+    ):  # the high bits of the letters before it, 0, the low bits, the rest
+        if step < size:
+            value = byte_at(text, lo + step) >> 5
+        elif step == size:
+            value = 0
+        elif step <= 2 * size:
+            value = byte_at(text, lo + step - size - 1) & 31
+        else:
+            value = BECH32_DIGITS[text[one + step - 2 * size]]
         if value < 0:
             return False
         remainder = _bech32_step(remainder, value)

@@ -14,6 +14,7 @@ from tracer.detect.pools import pool_address_span
 from tracer.detect.ssh import NO_CLIENT, ssh_facts, ssh_options
 from tracer.detect.wallets import KINDS, NO_WALLET, wallet_span
 from tracer.jit import njit
+from tracer.text import decode
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,11 +50,11 @@ def _argument_end(data: Bytes, at: int, hi: int) -> int:
 def _given_code(data: Bytes, lo: int, hi: int, kinds: int, out: Ints) -> int:
     """SHELL_COMMAND and INLINE, for each of the classes ``kinds`` whose options say so."""
     facts = 0
-    kind = 1
-    while kind <= kinds:
-        if kinds & kind and code_span(data, lo, hi, kind, out):
+    while kinds:
+        kind = kinds & -kinds
+        kinds ^= kind
+        if code_span(data, lo, hi, kind, out):
             facts |= SHELL_COMMAND if kind == SHELL else INLINE
-        kind <<= 1
     return facts
 
 
@@ -147,7 +148,7 @@ def describe_facts(path: bytes, name: bytes, args: Sequence[bytes] | bytes, bits
     found &= bits
 
     def cut(place: int) -> str:
-        return text[int(out[place]) : int(out[place + 1])].decode("utf-8", "backslashreplace")
+        return decode(text[int(out[place]) : int(out[place + 1])])
 
     evidence: dict[str, str] = {}
     if any(fact.startswith("ssh-") for fact in _names(found)):

@@ -101,7 +101,7 @@ def _long_option(args: Bytes, lo: int, hi: int, kind: int, out: Ints) -> int:
     equals = lo + 2
     while equals < hi and args[equals] != _EQUALS:
         equals += 1
-    known = lookup(_LONG, args, lo + 2, equals, False)
+    known = lookup(_LONG, args, lo + 2, equals)
     if known & kind == 0:
         return _FLAG
     action = known >> 16

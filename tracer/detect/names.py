@@ -74,14 +74,20 @@ def pack(name: bytes) -> tuple[int, int, int]:
     return first, second, third
 
 
-def table(entries: Mapping[bytes, int]) -> Ints:
-    """A frozen hash table for :func:`lookup`: rows of key, key, key, value; value 0 means free."""
-    rows = np.zeros((4 * len(entries) + 1, KEYS + 1), np.int64)
+def table(entries: Mapping[bytes, int], *, fold: bool = False) -> Ints:
+    """A frozen hash table for :func:`lookup`: rows of key, key, key, value; value 0 means free.
+
+    ``fold``: the names are in small letters, and capitals are looked up as such. That is kept in an
+    extra row: as an argument of lookup(), Numba would compile it once for each.
+    """
+    size = 4 * len(entries) + 1
+    rows = np.zeros((size + 1, KEYS + 1), np.int64)
+    rows[size, KEYS] = fold
     for name, value in entries.items():
         key = pack(name)
-        row = sum(key) % len(rows)
+        row = sum(key) % size
         while rows[row, KEYS]:
-            row = (row + 1) % len(rows)
+            row = (row + 1) % size
         rows[row] = (*key, value)
     return rows
 
@@ -122,14 +128,15 @@ def packed(data: Bytes, lo: int, hi: int, fold: bool) -> int:
 
 
 @njit
-def lookup(rows: Ints, data: Bytes, lo: int, hi: int, fold: bool) -> int:
+def lookup(rows: Ints, data: Bytes, lo: int, hi: int) -> int:
     """The value that :func:`table` ``rows`` has for the name ``data[lo:hi]``, or 0."""
     if hi <= lo or hi - lo > PACKED * KEYS:
         return 0
+    size = len(rows) - 1
+    fold = rows[size, KEYS] != 0
     first = packed(data, lo, hi, fold)
     second = packed(data, lo + PACKED, hi, fold)
     third = packed(data, lo + 2 * PACKED, hi, fold)
-    size = len(rows)
     row = (first + second + third) % size
     while rows[row, KEYS] != 0:
         if rows[row, 0] == first and rows[row, 1] == second and rows[row, 2] == third:
@@ -166,10 +173,10 @@ def name_class(data: Bytes, lo: int, hi: int) -> int:
     lo = basename(data, lo, hi)
     if lo < hi and data[lo] == 45:
         lo += 1
-    kind = lookup(CLASSES, data, lo, hi, False)
+    kind = lookup(CLASSES, data, lo, hi)
     if kind != 0:
         return kind
     end = hi
     while end > lo and (data[end - 1] == 46 or 48 <= data[end - 1] <= 57):
         end -= 1
-    return lookup(CLASSES, data, lo, end, False) if end < hi else 0
+    return lookup(CLASSES, data, lo, end) if end < hi else 0

@@ -22,10 +22,12 @@ _SCHEMES = table(
         b"firopow beamhash equihash zhash cuckatoo verushash xelishash kheavyhash".split(),
         _ALONE,
     )
-    | dict.fromkeys(b"daemon solo node zil http getwork xnp sv2 mallob".split(), _WITH_TRANSPORT)
+    | dict.fromkeys(b"daemon solo node zil getwork xnp sv2 mallob".split(), _WITH_TRANSPORT),
+    fold=True,
 )
 _TRANSPORTS = table(
-    dict.fromkeys(b"tcp tcp4 tcp6 tcps udp ssl tls tls12 tls13 tls1.2 ws wss http https".split(), 1)
+    dict.fromkeys(b"tcp tcp4 tcp6 tcps udp ssl tls tls12 tls13 tls1.2 ws wss http https".split(), 1),
+    fold=True,
 )
 #: How far after "://" the host may begin: there can be a wallet, a worker and a password before it.
 _USER_MAX = 400
@@ -43,14 +45,14 @@ def _scheme(args: Bytes, lo: int, colon: int) -> int:
             plus = start
     wanted = _ALONE
     if plus < colon:
-        if lookup(_TRANSPORTS, args, plus + 1, colon, True) == 0:
+        if lookup(_TRANSPORTS, args, plus + 1, colon) == 0:
             return -1
         wanted = _ALONE | _WITH_TRANSPORT
-    if lookup(_SCHEMES, args, start, plus, True) & wanted:
+    if lookup(_SCHEMES, args, start, plus) & wanted:
         return start
     # -ostratum+tcp://…: an option's letter with its value
     attached = start > lo and args[start - 1] == _DASH and (start - 1 == lo or args[start - 2] == 0)
-    return start + 1 if attached and lookup(_SCHEMES, args, start + 1, plus, True) & wanted else -1
+    return start + 1 if attached and lookup(_SCHEMES, args, start + 1, plus) & wanted else -1
 
 
 @njit

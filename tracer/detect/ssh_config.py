@@ -32,10 +32,11 @@ _BACKSLASH, _QUOTE, _APOSTROPHE = ord("\\"), ord('"'), ord("'")
 _COLON, _EQUALS, _HASH, _BLANK, _TAB = ord(":"), ord("="), ord("#"), ord(" "), ord("\t")
 _LINE_MAX = 255  # the buffer in which readconf.c joins two arguments
 
-_FLAGS = table({b"yes": CLEAR_ON, b"true": CLEAR_ON, b"no": CLEAR_OFF, b"false": CLEAR_OFF})
+_FLAGS = table({b"yes": CLEAR_ON, b"true": CLEAR_ON, b"no": CLEAR_OFF, b"false": CLEAR_OFF}, fold=True)
 _TUNNELS = table(
     dict.fromkeys((b"yes", b"true", b"point-to-point", b"ethernet"), TUN)
-    | dict.fromkeys((b"no", b"false"), TUNNEL_OFF)
+    | dict.fromkeys((b"no", b"false"), TUNNEL_OFF),
+    fold=True,
 )
 _KEY_TUNNEL, _KEY_DEVICE, _KEY_CLEAR = 10, 11, 12
 _KEYWORDS = table(
@@ -46,7 +47,8 @@ _KEYWORDS = table(
         b"tunnel": _KEY_TUNNEL,
         b"tunneldevice": _KEY_DEVICE,
         b"clearallforwardings": _KEY_CLEAR,
-    }
+    },
+    fold=True,
 )
 _SPACES = letters(b" \t\r\n")
 _KEY_ENDS = letters(b' \t\r\n"=')
@@ -95,8 +97,8 @@ def _keyword(line: Bytes, n: int, span: Ints) -> int:
 def _words(line: Bytes, at: int, n: int, words: Bytes, ends: Ints) -> int:
     """Split ``line[at:n]`` as ssh's argv_split() does, quotes and backslashes taken away.
 
-    ``words`` gets the first word, a colon and the second, ``ends`` where they end. Returns the number
-    of words, or -1 when a quote is left open.
+    ``words`` gets the first word, a colon and the second; ``ends`` (3) the first one's start and where
+    the two end. Returns the number of words, or -1 when a quote is left open.
     """
     count = to = 0
     while at < n:
@@ -134,7 +136,7 @@ def _words(line: Bytes, at: int, n: int, words: Bytes, ends: Ints) -> int:
         if quote != 0:
             return -1
         if count < 2:
-            ends[count] = to
+            ends[count + 1] = to
         if count == 0:
             words[to] = _COLON
             to += 1
@@ -145,12 +147,12 @@ def _words(line: Bytes, at: int, n: int, words: Bytes, ends: Ints) -> int:
 @njit
 def _forward_line(key: int, words: Bytes, ends: Ints, count: int) -> int:
     """What the keyword of a forward does with ``count`` words; one word means SOCKS."""
-    if count == 0 or ends[0] == 0:
+    if count == 0 or ends[1] == 0:
         return REFUSED
-    alone = key == DYNAMIC or count == 1 or ends[1] == ends[0] + 1
+    alone = key == DYNAMIC or count == 1 or ends[2] == ends[1] + 1
     if count > (1 if key == DYNAMIC else 2) or (alone and key == LOCAL):
         return REFUSED
-    n = min(ends[0] if alone else ends[1], _LINE_MAX)
+    n = min(ends[1] if alone else ends[2], _LINE_MAX)
     if key == REVERSE:
         return forward_kind(words, n, LINE_SOCKS if alone else LINE_REMOTE)
     return forward_kind(words, n, _LETTER_D if key == DYNAMIC else _LETTER_L)
@@ -173,20 +175,20 @@ def line_kind(line: Bytes, n: int, cut: bool) -> int:
     if at < 0 or at >= n:
         return NOTHING if cut else REFUSED
     words = np.empty(n + 2, np.uint8)
-    ends = np.zeros(2, np.int64)
+    ends = np.zeros(3, np.int64)
     count = _words(line, at, n, words, ends)
-    key = lookup(_KEYWORDS, line, span[0], span[1], True)
+    key = lookup(_KEYWORDS, line, span[0], span[1])
     kind = REFUSED
     if count >= 0 and key == 0:
         kind = NOTHING
     elif count >= 0 and key <= LOCAL:
         kind = _forward_line(key, words, ends, count)
     elif count == 1 and key == _KEY_TUNNEL:
-        kind = lookup(_TUNNELS, words, 0, ends[0], True)
+        kind = lookup(_TUNNELS, words, ends[0], ends[1])
     elif count == 1 and key == _KEY_CLEAR:
-        kind = lookup(_FLAGS, words, 0, ends[0], True)
+        kind = lookup(_FLAGS, words, ends[0], ends[1])
     elif count == 1 and key == _KEY_DEVICE:
-        kind = NOTHING if tun_kind(words, 0, ends[0]) == TUN else REFUSED
+        kind = NOTHING if tun_kind(words, ends[0], ends[1]) == TUN else REFUSED
     if kind == NOTHING and key >= _KEY_TUNNEL and key != _KEY_DEVICE:
         kind = REFUSED  # neither yes nor no
     if kind == REFUSED and cut:

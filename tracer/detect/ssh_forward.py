@@ -58,7 +58,7 @@ _SERVICES = table(
         1,
     )
 )
-_ANY = table({b"any": 1})
+_ANY = table({b"any": 1}, fold=True)
 
 
 @njit
@@ -90,7 +90,7 @@ def _port(text: Bytes, lo: int, hi: int) -> int:
     if unknown > 0:
         return 1 if other == 0 else -1
     number = _decimal(text, lo, hi, 65535)
-    return number if number >= 0 or lookup(_SERVICES, text, lo, hi, False) == 0 else 1
+    return number if number >= 0 or lookup(_SERVICES, text, lo, hi) == 0 else 1
 
 
 @njit
@@ -259,8 +259,8 @@ def tun_kind(text: Bytes, lo: int, hi: int) -> int:
     colon = lo
     while colon < hi and text[colon] != _COLON:
         colon += 1
-    if lookup(_ANY, text, lo, colon, True) == 0 and _decimal(text, lo, colon, _TUN_MAX) < 0:
+    if lookup(_ANY, text, lo, colon) == 0 and _decimal(text, lo, colon, _TUN_MAX) < 0:
         return REFUSED
-    if colon < hi and lookup(_ANY, text, colon + 1, hi, True) == 0:
+    if colon < hi and lookup(_ANY, text, colon + 1, hi) == 0:
         return TUN if _decimal(text, colon + 1, hi, _TUN_MAX) >= 0 else REFUSED
     return TUN

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from tracer.detect.checksums import BASE58, BECH32, base58check, bech32, ton
 from tracer.detect.names import Bytes, Ints, byte_at, letters, lookup, table
-from tracer.jit import inline, njit
+from tracer.jit import njit
 
 # What an address is told by.
 NO_WALLET = 0
@@ -67,7 +67,8 @@ _COLON_NAMES = table(
         b"kaspa karlsen spectre pyrin pyipad nautilus bugna hoosat sedra waglayla".split(), _lengths(61, 63)
     )
     | {b"nexa": _lengths(47, 63), b"xel": _lengths(58, 64), b"cfx": _CONFLUX | _lengths(42, 42)}
-    | dict.fromkeys((b"bitcoincash", b"ecash"), _lengths(42, 42))
+    | dict.fromkeys((b"bitcoincash", b"ecash"), _lengths(42, 42)),
+    fold=True,
 )
 # Of those that are bech32: 2 where the checksum's kind is not published, so that the shape must do
 _HUMAN_PARTS = table(
@@ -79,7 +80,7 @@ _DASH, _COLON, _SLASH, _SMALL_X, _SMALL_A = ord("-"), ord(":"), ord("/"), ord("x
 _E, _J, _O, _Q, _U, _W, _X, _Z = (ord(letter) for letter in "EJOQUWXZ")
 
 
-@inline
+@njit
 def _all(args: Bytes, lo: int, hi: int, alphabet: Bytes) -> bool:
     while lo < hi and alphabet[args[lo]]:
         lo += 1
@@ -111,7 +112,7 @@ def _is_bech32(args: Bytes, lo: int, hi: int) -> bool:
         one -= 1
     if hi - one < 39 or one - lo > 8:
         return False
-    known = lookup(_HUMAN_PARTS, args, lo, one, False)
+    known = lookup(_HUMAN_PARTS, args, lo, one)
     return (known == 1 and bech32(args, lo, one, hi)) or (
         known == 2 and _all(args, one + 1, hi, _IS_CASHADDR)
     )
@@ -136,10 +137,10 @@ def _colon_name(args: Bytes, lo: int, start: int, end: int) -> int:
     name = start - 1
     while name > lo and _IS_ALNUM[args[name - 1]]:
         name -= 1
-    known = lookup(_COLON_NAMES, args, name, start - 1, True)
+    known = lookup(_COLON_NAMES, args, name, start - 1)
     if known == 0 and name > lo and args[name - 1] == _DASH:  # -ukaspa:…, an option's letter before it
         name += 1
-        known = lookup(_COLON_NAMES, args, name, start - 1, True)
+        known = lookup(_COLON_NAMES, args, name, start - 1)
     if known == 0 or not known & 1023 <= end - start <= known >> 10 & 1023:
         return -1
     alphabet = _IS_CONFLUX if known & _CONFLUX else _IS_CASHADDR
@@ -161,11 +162,11 @@ def _run_kind(args: Bytes, lo: int, start: int, end: int, weak: bool) -> int:
         return TON
     if length <= 36:
         # Bitcoin's and all that copied them: LTC, DOGE, RVN, TRX, DASH, with two bytes of version ZEC
-        return BASE58CHECK if base58check(args, start, end, 25, 26) else 0
+        return BASE58CHECK if base58check(args, start, end) in (25, 26) else 0
     if first >= _SMALL_A and _is_bech32(args, start, end):
         return SEGWIT
     if first == _SMALL_A and 50 <= length <= 54 and args[start + 1] == 107 and args[start + 2] == 95:  # ak_
-        return BASE58CHECK if base58check(args, start + 3, end, 36, 36) else 0
+        return BASE58CHECK if base58check(args, start + 3, end) == 36 else 0
     if weak and length == 51 and first == _DIGIT_9 and _all(args, start, end, _IS_BASE58):
         return ERGO
     if weak and length == 45 and first == _DIGIT_1 and _all(args, start, end, _IS_BASE58):

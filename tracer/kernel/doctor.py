@@ -157,7 +157,7 @@ def _gpus(report: Report) -> bool:
     from tracer.gpu.devices import discover, summary
 
     devices = discover()
-    for line in summary():
+    for line in summary(devices):
         report.add("gpu", "driver", "info", line)
     for device in devices:
         number = f"{device.major}:{'*' if device.minor is None else device.minor}"

@@ -43,7 +43,7 @@ def parse(text: str, source: str) -> Draft:
         lines = Lines(text)
     except tomllib.TOMLDecodeError as error:
         found = re.search(r"\(at line (\d+), column \d+\)", str(error))
-        line = int(found[1]) if found else text.count("\n") + 1
+        line = int(found[1]) if found else text.rstrip().count("\n") + 1
         message = re.sub(r" \(at .*\)$", "", str(error))
         return Draft(source, errors=[RuleError(f"not valid TOML: {message}", path=source, line=line)])
     except RecursionError:
@@ -137,7 +137,7 @@ class _File:
         """Those under ``when``, or the one that the rule itself spells out."""
         spelled = [key for key in ("all", "any", "at_least") if key in table]
         if "when" not in table:
-            return (self.conditions(path, table, none=()),) if spelled else ()
+            return (self.conditions(path, table),) if spelled else ()
         if spelled:
             self.fail((*path, spelled[0]), f"'{spelled[0]}' beside 'when'", "move it into an entry of 'when'")
         found = []
@@ -145,12 +145,21 @@ class _File:
             place = (*path, "when", number)
             entry = self.as_table(place, body)
             self.known_keys(place, entry, _ALTERNATIVE_KEYS)
-            found.append(self.conditions(place, entry, self.references(place, entry, "none")))
+            none = self.references(place, entry, "none")
+            severity = self.word(place, entry, "severity", SEVERITIES)
+            found.append(self.conditions(place, entry, none, severity))
         if not found:
             self.fail((*path, "when"), "'when' is empty", 'add an entry such as {any = ["…"]}')
         return tuple(found)
 
-    def conditions(self, path: KeyPath, table: dict[str, Any], none: tuple[Reference, ...]) -> Conditions:
+    def conditions(
+        self,
+        path: KeyPath,
+        table: dict[str, Any],
+        none: tuple[Reference, ...] = (),
+        severity: str | None = None,
+    ) -> Conditions:
+        """What has to be found; ``none`` and ``severity`` are the alternative's own, beside the rule's."""
         every, some = self.references(path, table, "all"), self.references(path, table, "any")
         if not every and not some:
             self.fail(path, "nothing has to be found for this to hold", "add 'all' or 'any'")
@@ -159,7 +168,6 @@ class _File:
             hint = f"from 1 to {len(some)}, the number of entries in 'any'" if some else "add 'any'"
             self.fail((*path, "at_least"), f"at_least = {at_least} can't be met", hint)
         at_least = at_least if at_least is not None else min(len(some), 1)
-        severity = self.word(path, table, "severity", SEVERITIES)
         return Conditions(every, some, at_least, none, severity, self.lines.of(path))
 
     # keys with a meaning
