@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """bcc's ring-buffer callback on as many records of the same size. Runs in the distribution's Python.
 
-    /usr/bin/python3 bench/bcc_ring.py RECORDS ROUNDS
+/usr/bin/python3 bench/bcc_ring.py RECORDS ROUNDS
 """
 
 import ctypes

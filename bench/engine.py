@@ -19,7 +19,6 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-
 from bench import machine, synthetic
 from tracer.engine.engine import Engine
 from tracer.rules import load_rules
@@ -76,7 +75,7 @@ def _drain_memory(engine: Engine, ring: synthetic.MemoryRing, empty: synthetic.M
 
 
 def memory_figures() -> dict[str, dict[str, float]]:
-    """ns per event by stream: min, median, max over ROUNDS."""
+    """Ns per event by stream: min, median, max over ROUNDS."""
     streams = _kinds()
     empty = synthetic.MemoryRing([])
     engine = Engine(load_rules([]))
@@ -130,7 +129,7 @@ def _numba_contender(live: _Live) -> Callable[[], int]:
 
 
 def _callback_contender(live: _Live) -> Callable[[], int]:
-    """libbpf's own reader with a Python callback that decodes each record, as most scripts do."""
+    """Libbpf's own reader with a Python callback that decodes each record, as most scripts do."""
     from tracer.kernel import libbpf
 
     lib = libbpf.library()
@@ -166,7 +165,7 @@ def _callback_contender(live: _Live) -> Callable[[], int]:
 
 
 def live_figures() -> dict[str, dict[str, float]]:
-    """ns per event by contender over LIVE_ROUNDS interleaved storms."""
+    """Ns per event by contender over LIVE_ROUNDS interleaved storms."""
     live = _Live()
     try:
         contenders = {

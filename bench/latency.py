@@ -63,6 +63,7 @@ class _Times:
     """A sink that keeps latencies in µs."""
 
     def __init__(self) -> None:
+        self.target, self.failed = "bench", 0
         self.alerts: list[float] = []
         self.connects: list[float] = []
 
@@ -83,7 +84,9 @@ class _Times:
 def every_core_compiling(seconds: float) -> Iterator[None]:
     """One endless compiler a core, for a bounded time."""
     until = str(time.time() + seconds)
-    workers = [subprocess.Popen([sys.executable, "-I", "-c", _COMPILE, until]) for _ in range(os.cpu_count() or 1)]
+    workers = [
+        subprocess.Popen([sys.executable, "-I", "-c", _COMPILE, until]) for _ in range(os.cpu_count() or 1)
+    ]
     try:
         time.sleep(0.5)
         yield

@@ -40,7 +40,12 @@ def execute(tgid: int, parent: int, ts: int, argv: list[bytes], path: bytes) -> 
     args = b"".join(a + b"\0" for a in argv)
     cwd = b"/home/agent/work"
     row["parent_tgid"], row["parent_start"] = parent, parent * 1000
-    row["path_len"], row["name_len"], row["cwd_len"], row["args_len"] = len(path), len(path), len(cwd), len(args)
+    row["path_len"], row["name_len"], row["cwd_len"], row["args_len"] = (
+        len(path),
+        len(path),
+        len(cwd),
+        len(args),
+    )
     row["args_total"] = len(args)
     row["size"] = schema.EXEC.itemsize + 2 * len(path) + len(cwd) + len(args)
     return row.tobytes() + path + path + cwd + args

@@ -91,7 +91,7 @@ def _child(argv: list[str], identity: Identity | None, gate: int, report: int) -
         os.execvp(argv[0], argv)
     except OSError as error:
         code = error.errno or errno.EIO
-    except BaseException:
+    except BaseException:  # noqa: BLE001 - nothing may pass: this is a copy of our process
         code = errno.EINVAL
     os.write(report, _ERROR.pack(stage, code))
     os._exit(NOT_FOUND)

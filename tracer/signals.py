@@ -43,7 +43,7 @@ class SignalQueue:
 
     def take(self) -> list[Received]:
         """Signals that have come since the last call."""
-        found = []
+        found: list[Received] = []
         while True:
             try:
                 raw = os.read(self.fd, _SIGNALFD_SIGINFO.size)

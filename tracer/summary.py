@@ -36,7 +36,7 @@ class Tally:
             self.latencies_us[total % _KEPT] = latency_us
 
     def percentile(self, share: float) -> float | None:
-        """The latency in µs below which ``share`` (0–100) of the alerts lie."""
+        """The latency in µs below which ``share`` (0 to 100) of the alerts lie."""
         return float(np.percentile(self.latencies_us, share)) if self.latencies_us else None
 
 

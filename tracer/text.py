@@ -16,7 +16,7 @@ _HARMFUL = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 
 
 def decode(raw: bytes) -> str:
-    """UTF-8; bytes that are none become ``\\xNN``."""
+    r"""UTF-8; bytes that are none become ``\xNN``."""
     return raw.decode("utf-8", "backslashreplace")
 
 

@@ -38,7 +38,10 @@ _CRITICAL = [schema.KIND[k] for k in ("EVENT_FORK", "EVENT_EXEC", "EVENT_EXIT")]
 
 
 class Sink(Protocol):
-    """Where alerts go."""
+    """Where alerts go. ``failed`` counts those that could not be written to ``target``."""
+
+    target: str
+    failed: int
 
     def tell(self, alert: Alert) -> None:
         """Take one alert; must not raise."""
@@ -195,9 +198,7 @@ class Watch:
         """Drain what is left and sum up."""
         self._next_tick = float("inf")
         self._drain_all()
-        failed = {
-            getattr(s, "target", ""): s.failed for s in self._sinks if getattr(s, "failed", 0)
-        }
+        failed = {s.target: s.failed for s in self._sinks if s.failed}
         return summarise(self.engine, self.probes, self.tally, time.monotonic() - self._began, failed)
 
     def close(self) -> None:

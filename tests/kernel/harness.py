@@ -40,6 +40,8 @@ class Recording:
     status: int = 0
     summary: Summary | None = None
     engine: Engine | None = None
+    target: str = "test"
+    failed: int = 0
 
     def tell(self, alert: Alert) -> None:
         self.alerts.append(alert)

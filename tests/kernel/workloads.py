@@ -279,14 +279,20 @@ def io_uring_connect() -> None:
     if ring < 0:
         sys.exit(f"io_uring_setup: {os.strerror(ctypes.get_errno())}")
     sq_off = struct.unpack_from("<10I", params.raw, 40)
-    sq = mmap.mmap(ring, 4096, mmap.MAP_SHARED | mmap.MAP_POPULATE, mmap.PROT_READ | mmap.PROT_WRITE, offset=0)
-    sqes = mmap.mmap(ring, 4096, mmap.MAP_SHARED | mmap.MAP_POPULATE, mmap.PROT_READ | mmap.PROT_WRITE, offset=0x10000000)
+    sq = mmap.mmap(
+        ring, 4096, mmap.MAP_SHARED | mmap.MAP_POPULATE, mmap.PROT_READ | mmap.PROT_WRITE, offset=0
+    )
+    sqes = mmap.mmap(
+        ring, 4096, mmap.MAP_SHARED | mmap.MAP_POPULATE, mmap.PROT_READ | mmap.PROT_WRITE, offset=0x10000000
+    )
     server = _server(socket.AF_INET, "127.0.0.1")
     client = socket.socket()
     address = ctypes.create_string_buffer(
         struct.pack("<H", socket.AF_INET) + struct.pack(">H4B8x", server.getsockname()[1], 127, 0, 0, 1)
     )
-    sqes[:64] = struct.pack("<BBHiQQIIQ24x", 16, 0, 0, client.fileno(), 16, ctypes.addressof(address), 0, 0, 7)
+    sqes[:64] = struct.pack(
+        "<BBHiQQIIQ24x", 16, 0, 0, client.fileno(), 16, ctypes.addressof(address), 0, 0, 7
+    )
     struct.pack_into("<I", sq, sq_off[6], 0)  # array[0] = 0
     struct.pack_into("<I", sq, sq_off[1], 1)  # tail = 1
     done = libc.syscall(426, ring, 1, 1, 1, None, 0)

@@ -74,7 +74,9 @@ def miner(tmp_path):
 
 
 def test_an_alert_has_the_schema(alerts, miner):
-    done = vigiles("run", "--alerts", alerts[0], "--", "sh", "-c", f"{miner} -o stratum+tcp://a.example:1; exit 3")
+    done = vigiles(
+        "run", "--alerts", alerts[0], "--", "sh", "-c", f"{miner} -o stratum+tcp://a.example:1; exit 3"
+    )
     assert done.returncode == 3
     (alert,) = alerts[1]()
     assert set(alert) >= SCHEMA
@@ -166,7 +168,9 @@ def test_misuse_is_one_clear_line(arguments, status, words):
 
 def test_a_broken_rule_file(tmp_path):
     rules = tmp_path / "mine.toml"
-    rules.write_text('[rules."miner.mine"]\ntitle = "t"\non = "exec"\nseverity = "grave"\nany = ["readers"]\n')
+    rules.write_text(
+        '[rules."miner.mine"]\ntitle = "t"\non = "exec"\nseverity = "grave"\nany = ["readers"]\n'
+    )
     done = vigiles("run", "--rules", str(rules), "--", "true")
     assert done.returncode == 2
     assert f"{rules}:4:" in done.stderr
@@ -245,7 +249,9 @@ def test_a_killed_tracer_leaves_nothing_that_the_next_start_does_not_remove(mome
         watch.wait()
     if moment == "running" or b"sleep" in command_line(child):
         os.kill(child, signal.SIGKILL)
-    wait_until(lambda: not Path(f"/proc/{child}").exists() or b"Z" in Path(f"/proc/{child}/stat").read_bytes())
+    wait_until(
+        lambda: not Path(f"/proc/{child}").exists() or b"Z" in Path(f"/proc/{child}/stat").read_bytes()
+    )
     wait_until(lambda: cgroup.remove_stale() or not leftovers())
 
 
@@ -310,6 +316,7 @@ def test_attach_sees_what_runs_already(alerts, tmp_path):
 def test_attach_to_a_cgroup(alerts, miner):
     own = cgroup.TreeCgroup.create()
     try:
+
         def go() -> None:
             subprocess.run(["sh", "-c", f"echo $$ > {own.path}/cgroup.procs; {miner}; true"], check=True)
 

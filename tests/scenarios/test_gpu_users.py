@@ -119,7 +119,9 @@ def test_stages_of_a_pipeline(job):
 
 
 def test_another_executable_is_unexpected(job):
-    ((rule, severity, argv),) = job({"train.py": COMPUTE + spawn("perl", "-e", PERL)}, PYTHON, "HERE/train.py")
+    ((rule, severity, argv),) = job(
+        {"train.py": COMPUTE + spawn("perl", "-e", PERL)}, PYTHON, "HERE/train.py"
+    )
     assert (rule, severity, argv[0]) == ("gpu.unexpected-client", "high", b"perl")
 
 
@@ -139,7 +141,9 @@ def test_a_copy_of_the_interpreter_is_another_executable(job, tmp_path):
 
 def test_another_script_below_a_shell(job, tmp_path):
     rogue = spawn("sh", "-c", f"{PYTHON} {tmp_path}/other.py; true")
-    ((rule, severity, argv),) = job({"train.py": COMPUTE + rogue, "other.py": COMPUTE}, PYTHON, "HERE/train.py")
+    ((rule, severity, argv),) = job(
+        {"train.py": COMPUTE + rogue, "other.py": COMPUTE}, PYTHON, "HERE/train.py"
+    )
     assert (rule, severity) == ("gpu.unexpected-client", "medium")
     assert argv[1].endswith(b"other.py")
 

@@ -31,12 +31,11 @@ NUMBA_COMPILERS = {
 
 def project_files() -> list[Path]:
     """List what git tracks or would track; in a source archive, everything."""
-    git = shutil.which("git")
-    if git and (ROOT / ".git").exists():
-        listing = [git, "-C", ROOT, "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-        names = subprocess.run(listing, check=True, capture_output=True, text=True).stdout.split("\0")
-        files = [ROOT / name for name in names if name]
-    else:
+    listing = ["git", "-C", str(ROOT), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    found = subprocess.run(listing, check=False, capture_output=True, text=True)
+    if found.returncode == 0:
+        files = [ROOT / name for name in found.stdout.split("\0") if name]
+    else:  # a source archive, or somebody else's checkout
         files = [path for path in ROOT.rglob("*") if not {".venv", "__pycache__"} & set(path.parts)]
     return [path for path in files if path.is_file()]
 

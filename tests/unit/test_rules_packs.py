@@ -442,7 +442,12 @@ def test_gpu(rules: RuleSet, fact: str, severity: str):
 @pytest.mark.parametrize("liar", ["grep", "bash", "nohup", "git"])
 def test_a_false_name_excuses_nobody(rules: RuleSet, liar: str):
     """argv[0] and the name a program is called by are the caller's to choose; the path is the kernel's."""
-    event = Sample(names=(b"x", liar.encode()), path=b"/tmp/x", args=b"-o\0stratum+tcp://pool.example:3333\0")
+    event = Sample(
+        names=(b"x", liar.encode()),
+        path=b"/tmp/x",
+        args=b"-c\0config\0-o\0stratum+tcp://pool.example:3333\0",
+        facts=facts_of([liar.encode(), b"-c", b"config"], path=b"/tmp/x"),
+    )
     assert fired(rules, event) == {"miner.command": "critical"}
 
 

@@ -15,8 +15,8 @@ HEADER = (Path(__file__).parent.parent.parent / "probes" / "events.h").read_text
 
 
 def members(struct: str) -> list[str]:
-    body = re.search(rf"struct {struct} \{{(.*?)\n\}};", HEADER, re.S).group(1)
-    body = re.sub(r"/\*.*?\*/", "", body, flags=re.S)
+    body = re.search(rf"struct {struct} \{{(.*?)\n\}};", HEADER, re.DOTALL).group(1)
+    body = re.sub(r"/\*.*?\*/", "", body, flags=re.DOTALL)
     found = []
     for declaration in body.split(";"):
         words = declaration.split()
@@ -31,7 +31,7 @@ def members(struct: str) -> list[str]:
 
 
 def test_every_struct_of_the_header_is_in_btf_with_every_field():
-    structs = re.findall(r"^struct (\w+) \{", HEADER, re.M)
+    structs = re.findall(r"^struct (\w+) \{", HEADER, re.MULTILINE)
     assert len(structs) > 10
     for struct in structs:
         layout = schema.BTF.dtype(struct)
@@ -39,7 +39,7 @@ def test_every_struct_of_the_header_is_in_btf_with_every_field():
 
 
 def test_every_enum_of_the_header_is_in_btf():
-    for enum in re.findall(r"^enum (\w+) \{", HEADER, re.M):
+    for enum in re.findall(r"^enum (\w+) \{", HEADER, re.MULTILINE):
         assert schema.BTF.enum(enum), enum
 
 
@@ -59,7 +59,10 @@ def test_facts_know_the_flags_by_their_value():
     from tracer.detect import execfacts
 
     for name in ("MEMFD", "DELETED", "SCRIPT", "SETID", "ARGS_CUT"):
-        assert getattr(execfacts, f"FLAG_{name}", schema.EXEC_FLAG[f"EXEC_{name}"]) == schema.EXEC_FLAG[f"EXEC_{name}"]
+        assert (
+            getattr(execfacts, f"FLAG_{name}", schema.EXEC_FLAG[f"EXEC_{name}"])
+            == schema.EXEC_FLAG[f"EXEC_{name}"]
+        )
 
 
 def test_engine_handles_every_kind_that_is_sent():

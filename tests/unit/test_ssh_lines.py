@@ -12,8 +12,8 @@ from tracer.detect.execfacts import facts_of
 REVERSE, SOCKS, LOCAL, DYNAMIC, TUN, STDIO = (
     f"ssh-{name}" for name in ("reverse", "reverse-socks", "local", "dynamic", "tun", "stdio")
 )
-XMAS = "x" * 1025
-SUN = "/" + "s" * 106
+#: One more than fits into where ssh keeps it.
+LONG_HOST, LONG_PATH = "x" * 1025, "/" + "s" * 107
 
 LINES: list[tuple[str, set[str]]] = [
     # every way to give an option its value
@@ -94,10 +94,10 @@ LINES: list[tuple[str, set[str]]] = [
     ("ssh -R [::1:8080:localhost:22 host", set()),
     ("ssh -R [::1]8080:localhost:22 host", set()),
     ("ssh -R '${PORT:localhost:22' host", set()),
-    (f"ssh -R {XMAS}:80:h:22 host", set()),
-    (f"ssh -R {XMAS[1:]}:80:h:22 host", {REVERSE}),
-    (f"ssh -R {SUN}:{SUN} host", {REVERSE}),
-    (f"ssh -R {SUN}:{SUN}s host", set()),
+    (f"ssh -R {LONG_HOST}:80:h:22 host", set()),
+    (f"ssh -R {LONG_HOST[1:]}:80:h:22 host", {REVERSE}),
+    (f"ssh -R {LONG_PATH[:-1]}:{LONG_PATH[:-1]} host", {REVERSE}),
+    (f"ssh -R {LONG_PATH[:-1]}:{LONG_PATH} host", set()),
     ("ssh -L 8080 host", set()),
     ("ssh -L 0:localhost:22 host", set()),
     ("ssh -L foo:localhost:22 host", set()),
@@ -198,8 +198,10 @@ LINES: list[tuple[str, set[str]]] = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("line", "facts"), LINES, ids=[line if len(line) < 90 else line[:40] + line[-40:] for line, _ in LINES]
-)
+def shown(line: str) -> str:
+    return line if len(line) < 90 else f"{line[:20]}...{len(line)}...{line[-20:]}"
+
+
+@pytest.mark.parametrize(("line", "facts"), LINES, ids=[shown(line) for line, _ in LINES])
 def test_command_line(line, facts):
     assert facts_of([word.encode() for word in shlex.split(line)]) == facts

@@ -13,7 +13,7 @@ from tracer.cli.options import WatchOptions, watch_options
 @click.option("--user", metavar="NAME", help="Run the command as this user (default: whoever called sudo).")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def run(*, options: WatchOptions, user: str | None, command: tuple[str, ...]) -> int:
-    """Run COMMAND and watch all that descends from it.
+    r"""Run COMMAND and watch all that descends from it.
 
     Its standard input, output and error are its own. The exit status is the command's (128+N if it
     died of signal N), 125 if the tracer failed, 126 or 127 if the command could not be started.

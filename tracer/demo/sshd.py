@@ -52,9 +52,7 @@ def _answers(port: int) -> bool:
 def running(folder: Path) -> Iterator[Sshd]:
     """A server for the current user, as long as the block lasts; files go to ``folder`` (private)."""
     for name in ("host", "user"):
-        subprocess.run(
-            ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name)], check=True
-        )
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name)], check=True)
     authorised = folder / "authorized_keys"
     authorised.write_bytes((folder / "user.pub").read_bytes())
     authorised.chmod(0o600)

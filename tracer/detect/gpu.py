@@ -63,7 +63,7 @@ def make_gpu(users: tuple[str, ...] | None) -> GpuState:
 def glob_matches(pattern: Bytes, p_lo: int, p_hi: int, text: Bytes, t_lo: int, t_hi: int) -> bool:
     """Does ``text`` match? ``*`` is any run of bytes, ``?`` any one; no other magic."""
     p, t = p_lo, t_lo
-    star, resume = np.int64(-1), np.int64(0)
+    star, resume = -1, 0
     while t < t_hi:
         if p < p_hi and pattern[p] == 42:
             star = p
@@ -87,7 +87,7 @@ def glob_matches(pattern: Bytes, p_lo: int, p_hi: int, text: Bytes, t_lo: int, t
 def _matches_any(gpu: GpuState, lo: int, hi: int) -> bool:
     """Does text[lo:hi], or its last path component, match one of the patterns?"""
     base = basename(gpu.text, lo, hi)
-    at = np.int64(0)
+    at = 0
     while at < len(gpu.patterns):
         end = at
         while end < len(gpu.patterns) and gpu.patterns[end] != 0:
@@ -126,7 +126,7 @@ def _is_listed(p: Processes, gpu: GpuState, entry: int) -> bool:
 @njit
 def _script_is_listed(gpu: GpuState, count: int) -> bool:
     """The first argument that is no option (the script, or the module after -m) decides."""
-    at = np.int64(0)
+    at = 0
     number = 0
     while at < count:
         end = at
@@ -160,7 +160,8 @@ def _presume(p: Processes, gpu: GpuState, entry: int) -> None:
 @njit
 def _started_apart(p: Processes, gpu: GpuState, entry: int) -> bool:
     """Was this interpreter, with a script that is not the trainer's, started by something else than
-    the trainer's own machinery or the job's launcher?"""
+    the trainer's own machinery or the job's launcher?
+    """
     module = p.images[p.table[entry].image].program & IS_MODULE
     shell = False
     at = p.table[entry].parent

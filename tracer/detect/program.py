@@ -41,7 +41,7 @@ def _argument_end(data: Bytes, at: int, hi: int) -> int:
 def _begins(data: Bytes, lo: int, hi: int, text: bytes) -> bool:
     if hi - lo < len(text):
         return False
-    for i in range(len(text)):
+    for i in range(len(text)):  # noqa: SIM110 - Numba has no generators here
         if byte_at(data, lo + i) != text[i]:
             return False
     return True

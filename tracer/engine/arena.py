@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from tracer.engine.intrinsics import i64
 from tracer.jit import njit
 
 BLOCK = 128
@@ -24,7 +25,8 @@ FREE_HEAD, FREE_COUNT, CUT = range(3)
 
 class Arena(NamedTuple):
     """``blocks`` uint8[n, BLOCK]; ``following`` int32[n], the next block of a chain or of the free
-    list; ``state`` int64[3]."""
+    list; ``state`` int64[3].
+    """
 
     blocks: npt.NDArray[np.uint8]
     following: npt.NDArray[np.int32]
@@ -33,9 +35,7 @@ class Arena(NamedTuple):
 
 def make_arena(capacity: int) -> Arena:
     """An arena of ``capacity`` blocks; memory is touched only as it is used."""
-    arena = Arena(
-        np.zeros((capacity, BLOCK), np.uint8), np.zeros(capacity, np.int32), np.zeros(3, np.int64)
-    )
+    arena = Arena(np.zeros((capacity, BLOCK), np.uint8), np.zeros(capacity, np.int32), np.zeros(3, np.int64))
     arena.state[FREE_HEAD] = 0
     arena.state[FREE_COUNT] = capacity
     return arena
@@ -48,18 +48,18 @@ def store(arena: Arena, source: npt.NDArray[np.uint8], lo: int, hi: int) -> tupl
     ``following`` is zero-initialised: a free block that was never used is followed by its neighbour,
     and stored links are off by one to make that the meaning of zero.
     """
-    first = np.int64(NO_BLOCK)
-    last = np.int64(NO_BLOCK)
+    first = NO_BLOCK
+    last = NO_BLOCK
     at = lo
     while at < hi:
         if arena.state[FREE_COUNT] == 0:
             arena.state[CUT] += 1
             break
         block = arena.state[FREE_HEAD]
-        link = np.int64(arena.following[block])
+        link = i64(arena.following[block])
         arena.state[FREE_HEAD] = block + 1 if link == 0 else link - 1
         arena.state[FREE_COUNT] -= 1
-        count = min(hi - at, np.int64(BLOCK))
+        count = min(hi - at, BLOCK)
         for i in range(count):
             arena.blocks[block, i] = source[at + i]
         arena.following[block] = NO_BLOCK
@@ -77,26 +77,26 @@ def release(arena: Arena, first: int) -> None:
     """Give the chain that begins with ``first`` back."""
     block = first
     while block != NO_BLOCK:
-        link = np.int64(arena.following[block])
+        link = i64(arena.following[block])
         arena.following[block] = arena.state[FREE_HEAD] + 1
         arena.state[FREE_HEAD] = block
         arena.state[FREE_COUNT] += 1
-        block = np.int64(NO_BLOCK) if link == NO_BLOCK else link - 1
+        block = NO_BLOCK if link == NO_BLOCK else link - 1
 
 
 @njit
 def load(arena: Arena, first: int, skip: int, count: int, target: npt.NDArray[np.uint8]) -> int:
     """Copy ``count`` bytes of a chain, from byte ``skip`` on, into ``target``; how many there were."""
     block = first
-    done = np.int64(0)
-    position = np.int64(0)
-    limit = min(count, np.int64(len(target)))
+    done = 0
+    position = 0
+    limit = min(count, i64(len(target)))
     while block != NO_BLOCK and done < limit:
         for i in range(BLOCK):
             if position >= skip and done < limit:
                 target[done] = arena.blocks[block, i]
                 done += 1
             position += 1
-        link = np.int64(arena.following[block])
-        block = np.int64(NO_BLOCK) if link == NO_BLOCK else link - 1
+        link = i64(arena.following[block])
+        block = NO_BLOCK if link == NO_BLOCK else link - 1
     return done

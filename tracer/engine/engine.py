@@ -71,9 +71,7 @@ class Engine:
         flows: int = 1 << 16,
     ) -> None:
         self.rules = rules
-        self.state = make_state(
-            rules.automaton, rules.table, gpu_users, processes=processes, flows=flows
-        )
+        self.state = make_state(rules.automaton, rules.table, gpu_users, processes=processes, flows=flows)
         self._rings = np.zeros((2, 4), np.int64)
         self._bound: tuple[Ring, ...] = ()
         self._flag = 0
@@ -160,7 +158,9 @@ class Engine:
         if not count:
             return None
         rules = tuple(self.rules.alternative_rule[int(n)] for n in self.state.fired[:count])
-        return Fired(rules, int(pending[ENTRY]), int(pending[KIND]), int(pending[TIME]), int(pending[SUBJECT]))
+        return Fired(
+            rules, int(pending[ENTRY]), int(pending[KIND]), int(pending[TIME]), int(pending[SUBJECT])
+        )
 
     def describe(self, entry: int) -> Program | None:
         """The process at ``entry``; None when the event could not be given to one."""

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from tracer.engine.intrinsics import i64
 from tracer.jit import inline, njit
 
 NONE = -1
@@ -65,11 +66,11 @@ def find_flow(f: Flows, cookie: int) -> int:
     mask = len(f.slots) - 1
     at = _home(f.slots, cookie)
     while f.slots[at]:
-        entry = np.int64(f.slots[at]) - 1
+        entry = i64(f.slots[at]) - 1
         if f.table[entry].cookie == cookie:
             return entry
         at = (at + 1) & mask
-    return np.int64(NONE)
+    return NONE
 
 
 @njit
@@ -86,7 +87,7 @@ def open_flow(f: Flows, cookie: int) -> int:
         f.state[F_USED] += 1
     else:
         f.state[F_FULL] += 1
-        return np.int64(NONE)
+        return NONE
     f.table[entry].cookie = cookie
     mask = len(f.slots) - 1
     at = _home(f.slots, cookie)
@@ -102,11 +103,11 @@ def close_flow(f: Flows, cookie: int) -> None:
     """The flow is over; closing the gap in the hash leaves no tombstone."""
     mask = len(f.slots) - 1
     at = _home(f.slots, cookie)
-    while f.slots[at] and f.table[np.int64(f.slots[at]) - 1].cookie != cookie:
+    while f.slots[at] and f.table[i64(f.slots[at]) - 1].cookie != cookie:
         at = (at + 1) & mask
     if f.slots[at] == 0:
         return
-    entry = np.int64(f.slots[at]) - 1
+    entry = i64(f.slots[at]) - 1
     f.table[entry].state = 0
     f.table[entry].start = f.state[F_FREE]
     f.state[F_FREE] = entry + 1
@@ -114,7 +115,7 @@ def close_flow(f: Flows, cookie: int) -> None:
     hole = at
     at = (at + 1) & mask
     while f.slots[at]:
-        home = _home(f.slots, f.table[np.int64(f.slots[at]) - 1].cookie)
+        home = _home(f.slots, f.table[i64(f.slots[at]) - 1].cookie)
         if ((at - home) & mask) >= ((at - hole) & mask):
             f.slots[hole] = f.slots[at]
             hole = at

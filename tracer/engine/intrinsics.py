@@ -135,7 +135,7 @@ def _without_owner(context: Any, builder: Any, kind: Any, value: Any) -> Any:
         array = context.make_array(kind)(context, builder, value)
         array.meminfo = cgutils.get_null_value(array.meminfo.type)
         array.parent = cgutils.get_null_value(array.parent.type)
-        return array._getvalue()
+        return array._getvalue()  # noqa: SLF001 - Numba's own name for it
     if isinstance(kind, types.BaseTuple):
         parts = [
             _without_owner(context, builder, part, builder.extract_value(value, i))

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from tracer.engine import arena as strings
 from tracer.engine.arena import Arena
+from tracer.engine.intrinsics import i64
 from tracer.jit import inline, njit
 
 NONE = -1
@@ -78,7 +79,8 @@ IMAGE = np.dtype(
 
 class Processes(NamedTuple):
     """``table`` PROCESS[n]; ``images`` IMAGE[n]; ``slots`` int32[2**k], a hash of tgid to the live
-    entry, + 1; ``state`` int64[11]; ``arena`` the strings."""
+    entry, + 1; ``state`` int64[11]; ``arena`` the strings.
+    """
 
     table: npt.NDArray[np.void]
     images: npt.NDArray[np.void]
@@ -110,11 +112,11 @@ def find(p: Processes, tgid: int) -> int:
     mask = len(p.slots) - 1
     at = _home(p.slots, tgid)
     while p.slots[at]:
-        entry = np.int64(p.slots[at]) - 1
+        entry = i64(p.slots[at]) - 1
         if p.table[entry].tgid == tgid:
             return entry
         at = (at + 1) & mask
-    return np.int64(NONE)
+    return NONE
 
 
 @njit
@@ -123,7 +125,7 @@ def find_exact(p: Processes, tgid: int, start: int) -> int:
     entry = find(p, tgid)
     if entry != NONE and p.table[entry].start == start:
         return entry
-    return np.int64(NONE)
+    return NONE
 
 
 @njit
@@ -147,7 +149,7 @@ def _leave(p: Processes, entry: int) -> None:
     hole = at
     at = (at + 1) & mask
     while p.slots[at]:
-        home = _home(p.slots, p.table[np.int64(p.slots[at]) - 1].tgid)
+        home = _home(p.slots, p.table[i64(p.slots[at]) - 1].tgid)
         if ((at - home) & mask) >= ((at - hole) & mask):
             p.slots[hole] = p.slots[at]
             hole = at
@@ -176,7 +178,7 @@ def _new_image(p: Processes) -> int:
         p.state[I_USED] += 1
     else:
         p.state[IMAGES_FULL] += 1
-        return np.int64(NONE)
+        return NONE
     p.images[image].users = 1
     p.images[image].block = strings.NO_BLOCK
     return image
@@ -243,7 +245,7 @@ def add_process(p: Processes, tgid: int, start: int, parent: int, now: int) -> i
         p.state[MISSED_EXIT] += 1
         exit_process(p, old)
         if old == parent:  # nobody is his own parent, but a recording may say so
-            parent = np.int64(NONE)
+            parent = NONE
     entry = p.state[P_FREE] - 1
     if entry >= 0:
         p.state[P_FREE] = p.table[entry].parent
@@ -252,7 +254,7 @@ def add_process(p: Processes, tgid: int, start: int, parent: int, now: int) -> i
         p.state[P_USED] += 1
     else:
         p.state[FULL] += 1
-        return np.int64(NONE)
+        return NONE
     row = p.table[entry]
     row.tgid = tgid
     row.start = start

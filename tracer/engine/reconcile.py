@@ -33,7 +33,8 @@ _DELETED = " (deleted)"
 @njit
 def _take_in(p: Processes, tasks: npt.NDArray[np.void], stale: npt.NDArray[np.int64]) -> int:
     """Add what is missing, mark what is there; ``stale`` gets the entries whose program is unknown
-    or has changed. Returns how many those are."""
+    or has changed. Returns how many those are.
+    """
     p.state[procs.ROUND] += 1
     count = 0
     for i in range(len(tasks)):

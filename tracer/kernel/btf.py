@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 from elftools.elf.elffile import ELFFile
+from elftools.elf.sections import SymbolTableSection
 
 from tracer.errors import LoadError
 
@@ -71,9 +72,12 @@ class Btf:
                 if section is None:
                     raise LoadError(f"{path} has no .BTF section: was it stripped with -s instead of -g?")
                 data: bytes = section.data()
+                symbols = elf.get_section_by_name(".symtab")
+                if not isinstance(symbols, SymbolTableSection):
+                    raise LoadError(f"{path} has no symbol table: was it stripped with -s instead of -g?")
                 self._symbols = [
                     (symbol.name, symbol["st_value"], symbol["st_size"], symbol["st_shndx"])
-                    for symbol in elf.get_section_by_name(".symtab").iter_symbols()
+                    for symbol in symbols.iter_symbols()
                 ]
                 self._rodata = elf.get_section_index(".rodata")
         except OSError as error:
@@ -93,7 +97,9 @@ class Btf:
             extra, at = _read_extra(kind, info & 0xFFFF, data, at + _TYPE.size)
             name = strings[name_off : strings.index(0, name_off)].decode()
             if kind in (STRUCT, UNION, ENUM, ENUM64):
-                extra = tuple((strings[row[0] : strings.index(0, row[0])].decode(), *row[1:]) for row in extra)
+                extra = tuple(
+                    (strings[row[0] : strings.index(0, row[0])].decode(), *row[1:]) for row in extra
+                )
             self._types.append(_Type(name, kind, size, extra))
 
     @cached_property
@@ -154,7 +160,7 @@ class Btf:
         """The values of ``enum name``, in order."""
         for found in self._types:
             if found.kind == ENUM and found.name == name:
-                return {member: value for member, value in found.extra}
+                return dict(found.extra)
         raise LoadError(f"{self.path.name}: BTF has no enum {name}; refer to it from a global")
 
     def option(self, name: str) -> tuple[int, int]:

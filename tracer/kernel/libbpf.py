@@ -90,7 +90,7 @@ def _find() -> ctypes.CDLL:
 
 def library() -> ctypes.CDLL:
     """The loaded library, with every prototype set; raises HostError when missing or too old."""
-    global _library
+    global _library  # noqa: PLW0603 - loaded once
     with _lock:
         if _library is not None:
             return _library
@@ -133,7 +133,7 @@ _keep_message = _PRINT(_print)
 
 
 def version() -> str:
-    """libbpf's version, as ``1.1``."""
+    """Libbpf's version, as ``1.1``."""
     lib = library()
     return f"{lib.libbpf_major_version()}.{lib.libbpf_minor_version()}"
 

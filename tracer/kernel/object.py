@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -104,13 +105,11 @@ class Object:
         self.path = path
         libbpf.forget_messages()
         options = libbpf.open_options(btf)
-        self._handle: int | None = self._lib.bpf_object__open_file(
-            os.fsencode(path), ctypes.byref(options)
-        )
+        self._handle: int | None = self._lib.bpf_object__open_file(os.fsencode(path), ctypes.byref(options))
         if not self._handle:
             raise libbpf.failure(f"{path} can't be opened as a BPF object")
 
-    def __enter__(self) -> Object:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

@@ -64,8 +64,6 @@ class ProbeOptions:
     tree_cgroup_level: int = 0
 
 
-
-
 def usable(programs: Iterable[str]) -> dict[str, str | None]:
     """Try each program alone: None if the kernel takes it, else its complaint in one line."""
     found: dict[str, str | None] = {}
@@ -189,9 +187,10 @@ class Probes:
             size = ctypes.c_uint32(_INFO_BYTES)
             lib = libbpf.library()
             fd = self._object.program_fd(name)
-            if lib.bpf_obj_get_info_by_fd(fd, buffer, ctypes.byref(size)) == 0:
-                if size.value >= _RECURSION_MISSES + 8:
-                    (count,) = struct.unpack_from("<Q", buffer, _RECURSION_MISSES)
-                    if count:
-                        found[name] = count
+            failed = lib.bpf_obj_get_info_by_fd(fd, buffer, ctypes.byref(size))
+            if failed or size.value < _RECURSION_MISSES + 8:
+                continue  # a kernel before 5.12 does not count them
+            (count,) = struct.unpack_from("<Q", buffer, _RECURSION_MISSES)
+            if count:
+                found[name] = count
         return found

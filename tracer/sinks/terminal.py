@@ -49,6 +49,8 @@ class Terminal:
 
     def __init__(self, stream: TextIO | None = None, *, colour: bool | None = None) -> None:
         self._stream = stream or sys.stderr
+        self.target = "standard error"
+        self.failed = 0
         self._colour = self._stream.isatty() if colour is None else colour
 
     def tell(self, alert: Alert) -> None:
@@ -61,7 +63,7 @@ class Terminal:
             self._stream.write(line + "\n")
             self._stream.flush()
         except (OSError, ValueError):
-            pass  # nobody reads any more: alerts still reach the other sinks
+            self.failed += 1  # nobody reads any more: alerts still reach the other sinks
 
     def close(self) -> None:
         """Nothing to give back."""
