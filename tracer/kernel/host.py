@@ -3,17 +3,12 @@
 
 from __future__ import annotations
 
-import ctypes
-import errno
 import os
 from pathlib import Path
 
 from tracer.errors import HostError
 
 BTF_FILE = Path("/sys/kernel/btf/vmlinux")
-BPFFS = Path("/sys/fs/bpf")
-TRACEFS = (Path("/sys/kernel/tracing"), Path("/sys/kernel/debug/tracing"))
-CGROUP2_PLACES = (Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/unified"))
 
 CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_SYS_ADMIN": 21, "CAP_PERFMON": 38, "CAP_BPF": 39}
 
@@ -84,18 +79,6 @@ def cgroup2_root() -> Path:
             hint="mkdir -p /sys/fs/cgroup/unified && mount -t cgroup2 none /sys/fs/cgroup/unified",
         )
     return root
-
-
-def ensure_mounted(kind: str, point: Path) -> Path | None:
-    """Where ``kind`` is mounted, mounting it at ``point`` if it is nowhere; None if refused."""
-    if found := find_mount(kind):
-        return found
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.mount(kind.encode(), os.fsencode(point), kind.encode(), 0, None):
-        if ctypes.get_errno() == errno.EBUSY:
-            return find_mount(kind)
-        return None
-    return point
 
 
 def require() -> None:
