@@ -125,11 +125,13 @@ def test_what_the_kernel_says(flags, stdin, stdout, expected):
     assert facts([b"x"], flags, stdin, stdout)[0] == expected
 
 
-def test_any_name_tells():
+def test_only_the_file_tells():
     assert facts_of([b"x", b"-c", b"ls"]) == frozenset()
     assert facts_of([b"x", b"-c", b"ls"], path=b"/bin/dash") == {"shell-command"}
     assert facts_of([b"sh", b"-c", b"ls"], path=b"/bin/busybox") == {"shell-command"}
-    assert facts_of([b"sh", b"-c", b"ls"], path=b"/usr/bin/python3") == {"shell-command", "inline-code"}
+    # argv[0] is whatever the caller likes
+    assert facts_of([b"sh", b"-c", b"ls"], path=b"/usr/bin/python3") == {"inline-code"}
+    assert facts_of([b"sh", b"-c", b"ls"], path=b"/tmp/xmrig") == frozenset()
 
 
 def test_a_script_is_not_what_it_is_called():

@@ -19,7 +19,7 @@ from ssh_lines import ARGV, SOUND
 pytestmark = pytest.mark.skipif(shutil.which("ssh") is None, reason="ssh is not installed")
 
 #: What we do not look for, or what only the machine it runs on can know.
-OTHER_COMPLAINTS = (b"Bad configuration option", b"contains invalid characters", b"Cannot fork")
+OTHER_COMPLAINTS = (b"Bad configuration option", b"contains invalid characters", b"Only a single -J")
 
 
 def opened(output: str) -> frozenset[str]:
@@ -45,6 +45,9 @@ def opened(output: str) -> frozenset[str]:
 
 
 def check(argv: list[bytes]) -> None:
+    ours = facts_of(argv)
+    # -W with a path did nothing until OpenSSH 9.3 or so, and then clears the other forwards
+    assume("ssh-stdio" not in ours or len(ours) == 1)
     done = subprocess.run(
         ["ssh", "-G", "-F", "none", *argv[1:]],
         stdin=subprocess.DEVNULL,
@@ -54,7 +57,7 @@ def check(argv: list[bytes]) -> None:
     )
     assume(done.returncode == 0 or not any(text in done.stderr for text in OTHER_COMPLAINTS))
     theirs = opened(done.stdout.decode("latin-1")) if done.returncode == 0 else frozenset()
-    assert facts_of(argv) - {"ssh-stdio"} == theirs, done.stderr
+    assert ours - {"ssh-stdio"} == theirs, done.stderr
 
 
 @settings(max_examples=500)

@@ -104,7 +104,8 @@ def exec_facts(
         args_lo = first_end + 1
         first_end = _argument_end(data, args_lo, args_hi)
         first = name_class(data, args_lo, first_end)
-    kinds = (file | called | first) & INTERPRETERS
+    # These facts excuse: only the file that runs decides, since argv[0] is whatever the caller likes.
+    kinds = (first if file & MULTICALL else file) & INTERPRETERS
     if kinds:
         facts |= _given_code(data, args_lo, args_hi, kinds, out[CODE_SPAN : CODE_SPAN + 2])
     options = ssh_options(file, called | first)

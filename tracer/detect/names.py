@@ -74,20 +74,28 @@ def pack(name: bytes) -> tuple[int, int, int]:
     return first, second, third
 
 
+@inline
+def _mixed(key: int) -> int:
+    """The bytes of a sum of keys, folded into its lowest ten bits or so."""
+    key ^= key >> 28
+    key ^= key >> 14
+    return key ^ key >> 7
+
+
 def table(entries: Mapping[bytes, int], *, fold: bool = False) -> Ints:
     """A frozen hash table for :func:`lookup`: rows of key, key, key, value; value 0 means free.
 
     ``fold``: the names are in small letters, and capitals are looked up as such. That is kept in an
     extra row: as an argument of lookup(), Numba would compile it once for each.
     """
-    size = 4 * len(entries) + 1
+    size = 1 << (4 * len(entries)).bit_length()
     rows = np.zeros((size + 1, KEYS + 1), np.int64)
     rows[size, KEYS] = fold
     for name, value in entries.items():
         key = pack(name)
-        row = sum(key) % size
+        row = _mixed(sum(key)) & size - 1
         while rows[row, KEYS]:
-            row = (row + 1) % size
+            row = row + 1 & size - 1
         rows[row] = (*key, value)
     return rows
 
@@ -117,7 +125,7 @@ def is_space(byte: int) -> bool:
     return byte == 32 or 9 <= byte <= 13
 
 
-@njit
+@inline
 def packed(data: Bytes, lo: int, hi: int, fold: bool) -> int:
     """Up to seven bytes of ``data[lo:hi]`` as one number; ``fold``: letters made small."""
     number = 0
@@ -135,13 +143,15 @@ def lookup(rows: Ints, data: Bytes, lo: int, hi: int) -> int:
     size = len(rows) - 1
     fold = rows[size, KEYS] != 0
     first = packed(data, lo, hi, fold)
-    second = packed(data, lo + PACKED, hi, fold)
-    third = packed(data, lo + 2 * PACKED, hi, fold)
-    row = (first + second + third) % size
+    second = third = 0
+    if hi - lo > PACKED:
+        second = packed(data, lo + PACKED, hi, fold)
+        third = packed(data, lo + 2 * PACKED, hi, fold)
+    row = _mixed(first + second + third) & size - 1
     while rows[row, KEYS] != 0:
         if rows[row, 0] == first and rows[row, 1] == second and rows[row, 2] == third:
             return int(rows[row, KEYS])
-        row = row + 1 if row + 1 < size else 0
+        row = row + 1 & size - 1
     return 0
 
 

@@ -100,7 +100,7 @@ def classify(data: Bytes, path_lo: int, path_hi: int, args_lo: int, args_hi: int
     if kind & PYTHON:
         more, script = _python(data, args_lo, args_hi)
         bits |= IS_INTERPRETER | more
-    elif kind & INTERPRETERS:
+    elif kind & INTERPRETERS & ~SHELL:
         bits |= IS_INTERPRETER
         at = _argument_end(data, args_lo, args_hi) + 1
         while at < args_hi and data[at] == _DASH:
