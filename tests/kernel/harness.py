@@ -22,7 +22,7 @@ from tracer.summary import Summary
 from tracer.watch import Watch
 
 WORKLOADS = Path(__file__).parent / "workloads.py"
-PATIENCE_S = 60.0
+PATIENCE_S = 240.0
 
 
 def workload(*arguments: object) -> list[str]:
@@ -89,6 +89,7 @@ def record(
     gpu_users: tuple[str, ...] | None = None,
     rules: list[Path] | None = None,
     identity=None,
+    keep_events: bool = True,
 ) -> Recording:
     """Run ``argv`` to the end of its tree. ``pause_reader``: read nothing for so many seconds."""
     found = Recording()
@@ -111,7 +112,7 @@ def record(
             found.engine,
             [found],
             tree="test",
-            on_records=lambda tap: found.events.extend(records(tap)),
+            on_records=(lambda tap: found.events.extend(records(tap))) if keep_events else None,
         )
         stack.callback(watch.close)
         watch.repair()

@@ -41,7 +41,9 @@ PROGRAMS = {
     "binary": (b"/opt/app/infer", [b"infer"], {}),
 }  # fmt: skip
 STEPS = st.lists(
-    st.tuples(st.sampled_from(["fork", "exec", "compute"]), st.integers(0, 6), st.sampled_from(sorted(PROGRAMS))),
+    st.tuples(
+        st.sampled_from(["fork", "exec", "compute"]), st.integers(0, 6), st.sampled_from(sorted(PROGRAMS))
+    ),
     max_size=40,
 )
 
@@ -65,13 +67,28 @@ def play(steps, users):
         ts = len(records) + 1
         if what == "fork":
             clients.append(
-                Client(client, client.exe, client.script, client.shell, client.interpreter, client.worker, client.module)
+                Client(
+                    client,
+                    client.exe,
+                    client.script,
+                    client.shell,
+                    client.interpreter,
+                    client.worker,
+                    client.module,
+                )
             )
             records.append(synthetic.fork(100 + len(clients) - 1, 100 + number, ts))
         elif what == "exec":
             path, argv, facts = PROGRAMS[program]
             records.append(synthetic.execute(100 + number, 1, ts, argv, path))
-            fresh = {"script": "", "shell": False, "interpreter": False, "worker": False, "module": False, **facts}
+            fresh = {
+                "script": "",
+                "shell": False,
+                "interpreter": False,
+                "worker": False,
+                "module": False,
+                **facts,
+            }
             if fresh["worker"]:
                 fresh["script"] = client.parent.script if client.parent else ""
             for key, value in {**fresh, "exe": path.decode(), "judged": False}.items():
@@ -92,8 +109,9 @@ def fix_inode(records: list[bytes]) -> list[bytes]:
             row = np.frombuffer(record[: schema.EXEC.itemsize], schema.EXEC).copy()
             path = record[schema.EXEC.itemsize :][: int(row["path_len"][0])]
             row["ino"] = sum(path)
-            record = row.tobytes() + record[schema.EXEC.itemsize :]
-        out.append(record)
+            out.append(row.tobytes() + record[schema.EXEC.itemsize :])
+        else:
+            out.append(record)
     return out
 
 

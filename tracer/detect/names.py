@@ -74,12 +74,15 @@ def pack(name: bytes) -> tuple[int, int, int]:
     return first, second, third
 
 
-@inline
-def _mixed(key: int) -> int:
-    """The bytes of a sum of keys, folded into its lowest ten bits or so."""
+def _mix(key: int) -> int:
+    """The bytes of a sum of keys, folded into its lowest bits."""
     key ^= key >> 28
     key ^= key >> 14
     return key ^ key >> 7
+
+
+#: The same in kernels: tables are made at import, when nothing should be compiled.
+_mixed = inline(_mix)
 
 
 def table(entries: Mapping[bytes, int], *, fold: bool = False) -> Ints:
@@ -93,7 +96,7 @@ def table(entries: Mapping[bytes, int], *, fold: bool = False) -> Ints:
     rows[size, KEYS] = fold
     for name, value in entries.items():
         key = pack(name)
-        row = _mixed(sum(key)) & size - 1
+        row = _mix(sum(key)) & size - 1
         while rows[row, KEYS]:
             row = row + 1 & size - 1
         rows[row] = (*key, value)

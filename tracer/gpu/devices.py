@@ -116,7 +116,7 @@ def stand_in(option: str) -> Device:
         )
     hint = "it takes a device node, such as /dev/null"
     try:
-        found = os.stat(path)  # noqa: PTH116 - a Path would make "" the current directory
+        found = os.stat(path)  # a Path would make "" the current directory
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else error
         raise VigilesError(f"--gpu-device {option!r}: {path!r}: {why}", hint=hint) from None
