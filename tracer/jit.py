@@ -88,22 +88,40 @@ def mark_warm() -> None:
         shutil.rmtree(old, ignore_errors=True)
 
 
-_CACHE = cache_directory()
-if _CACHE is not None:
-    os.environ["NUMBA_CACHE_DIR"] = str(_CACHE)
+import numba  # noqa: E402 - nothing above needs it
 
-import numba  # noqa: E402 - Numba reads its environment at import
+_CACHE = cache_directory()
+# Not through the environment: whoever imported Numba first would have the cache beside our sources,
+# writable by others and blind to changes in callees.
+numba.config.CACHE_DIR = "" if _CACHE is None else str(_CACHE)
 
 CACHED = _CACHE is not None
 
 
+def _compiled(function: F, **more: bool) -> F:
+    compiled: F = numba.njit(nogil=True, cache=CACHED, error_model="numpy", no_cfunc_wrapper=True, **more)(
+        function
+    )
+    return compiled
+
+
 def njit(function: F) -> F:
     """Compile ``function`` in nopython mode with the project's defaults."""
-    compiled: F = numba.njit(nogil=True, cache=CACHED, error_model="numpy")(function)
-    return compiled
+    return _compiled(function)
 
 
 def inline(function: F) -> F:
     """As :func:`njit`, for leaf functions that LLVM should always inline."""
-    compiled: F = numba.njit(nogil=True, cache=CACHED, error_model="numpy", forceinline=True)(function)
-    return compiled
+    return _compiled(function, forceinline=True)
+
+
+def kernel(function: F) -> F:
+    """As :func:`njit`, for what only other kernels call: no wrapper for Python is made, which for a
+    state of eighty arrays takes longer to compile than the function.
+    """
+    return _compiled(function, no_cpython_wrapper=True)
+
+
+def inline_kernel(function: F) -> F:
+    """Both :func:`inline` and :func:`kernel`."""
+    return _compiled(function, forceinline=True, no_cpython_wrapper=True)

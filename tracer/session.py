@@ -12,7 +12,8 @@ import os
 import signal
 import sys
 import time
-from contextlib import ExitStack
+from collections.abc import Iterable
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -209,7 +210,7 @@ def attach_to(pids: list[int], path: Path | None, options: WatchOptions) -> int:
         stack.callback(probes.close)
         probes.attach_kernel()
         _track_all(probes, pids)
-        found = {cgroup.of_process(int(pid)) for pid in probes.tasks()["tgid"] if _alive(int(pid))}
+        found = _cgroups_of(int(pid) for pid in probes.tasks()["tgid"])
         for place in [path] if path is not None else _topmost(found):
             probes.attach_cgroup(place)
         tree = path.name if path is not None else f"pid-{pids[0]}"
@@ -224,8 +225,13 @@ def attach_to(pids: list[int], path: Path | None, options: WatchOptions) -> int:
     return 0
 
 
-def _alive(pid: int) -> bool:
-    return cgroup.process_start_ticks(pid) is not None
+def _cgroups_of(pids: Iterable[int]) -> set[Path]:
+    """The cgroups that these processes are in; those that have ended meanwhile are in none."""
+    found = set()
+    for pid in pids:
+        with suppress(OSError):
+            found.add(cgroup.of_process(pid))
+    return found
 
 
 def _cgroup_members(path: Path) -> set[int]:

@@ -23,7 +23,7 @@ from tracer.engine.intrinsics import (
 )
 from tracer.engine.ring import NOTHING, SKIP, advance, peek
 from tracer.engine.state import LAG_BUCKETS, MAX_CPUS, PENDING, State
-from tracer.jit import inline, njit
+from tracer.jit import inline, inline_kernel, njit
 from tracer.kernel import schema
 
 EXEC, CONNECT, GPU_IOCTL = (schema.KIND[f"EVENT_{k}"] for k in ("EXEC", "CONNECT", "GPU_IOCTL"))
@@ -56,7 +56,7 @@ def lag_bucket(lag: int) -> int:
     return min(octave * 4 + rest - 4, LAG_BUCKETS - 1)
 
 
-@inline
+@inline_kernel
 def _account(state: State, address: int, kind: int, now: int) -> None:
     head = read_head(address)
     state.received[kind] += 1

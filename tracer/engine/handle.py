@@ -1,5 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What one record does to the state, and which rules it fires: one function a kind of event."""
+"""What one record does to the state, and which rules it fires: one function a kind of event.
+
+All but the exec's are inlined into the loop: to pass the state to a function is to copy some eighty
+arrays, ten times the work of an event. An exec does enough to bear it, and would make the loop so
+big that compiling it takes half a minute more.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +19,7 @@ from tracer.engine.flows import NONE as NO_FLOW
 from tracer.engine.intrinsics import bytes_at, i64, record_reader
 from tracer.engine.processes import NONE
 from tracer.engine.state import ENTRY, KIND, PENDING, SUBJECT, TIME, State
-from tracer.jit import njit
+from tracer.jit import inline_kernel, kernel
 from tracer.kernel import schema
 from tracer.rules.evaluate import evaluate
 from tracer.rules.model import ON_EXEC, ON_GPU, WHERE_ARGS, WHERE_NAME, WHERE_PATH
@@ -45,18 +50,18 @@ read_flow_close = record_reader(schema.FLOW_CLOSE)
 read_gpu_ioctl = record_reader(schema.GPU_IOCTL)
 
 
-@njit
+@inline_kernel
 def known(state: State, tgid: int, start: int, ts: int) -> int:
     """The entry of the process an event is about; made without a parent if its fork was missed."""
     p = state.processes
     entry = procs.find_exact(p, tgid, start)
     if entry == NONE:
-        entry = procs.add_process(p, tgid, start, NONE, ts)
+        entry = procs.add_process(p, tgid, start, i64(NONE), ts)
         p.state[procs.MISSED_FORK] += 1
     return entry
 
 
-@njit
+@inline_kernel
 def _note(state: State, entry: int, kind: int, ts: int, subject: int, count: int) -> None:
     """Leave the ``count`` rules in state.fired for Python to tell."""
     state.pending[PENDING] = count
@@ -66,7 +71,7 @@ def _note(state: State, entry: int, kind: int, ts: int, subject: int, count: int
     state.pending[SUBJECT] = subject
 
 
-@njit
+@inline_kernel
 def on_fork(state: State, address: int) -> None:
     e = read_fork(address)
     p = state.processes
@@ -76,7 +81,7 @@ def on_fork(state: State, address: int) -> None:
         p.state[procs.MISSED_FORK] += 1
 
 
-@njit
+@inline_kernel
 def _argument_end(data: Bytes, lo: int, hi: int) -> int:
     at = lo
     while at < hi and data[at] != 0:
@@ -84,7 +89,7 @@ def _argument_end(data: Bytes, lo: int, hi: int) -> int:
     return at
 
 
-@njit
+@kernel
 def on_exec(state: State, address: int, length: int) -> None:
     e = read_exec(address)
     p = state.processes
@@ -134,17 +139,17 @@ def on_exec(state: State, address: int, length: int) -> None:
     )  # fmt: skip
     a, s = state.automaton, state.signals
     first_end = _argument_end(data, args_lo, args_hi)
-    scan(data, path_lo, name_lo, WHERE_PATH, a, s)
-    scan(data, basename(data, path_lo, name_lo), name_lo, WHERE_NAME, a, s)
-    scan(data, basename(data, name_lo, cwd_lo), cwd_lo, WHERE_NAME, a, s)
-    scan(data, basename(data, args_lo, first_end), first_end, WHERE_NAME, a, s)
-    scan(data, min(first_end + 1, args_hi), args_hi, WHERE_ARGS, a, s)
-    count = evaluate(ON_EXEC, s, state.rules, state.fired)
+    scan(data, path_lo, name_lo, i64(WHERE_PATH), a, s)
+    scan(data, basename(data, path_lo, name_lo), name_lo, i64(WHERE_NAME), a, s)
+    scan(data, basename(data, name_lo, cwd_lo), cwd_lo, i64(WHERE_NAME), a, s)
+    scan(data, basename(data, args_lo, first_end), first_end, i64(WHERE_NAME), a, s)
+    scan(data, min(first_end + 1, args_hi), args_hi, i64(WHERE_ARGS), a, s)
+    count = evaluate(i64(ON_EXEC), s, state.rules, state.fired)
     if count:
         _note(state, entry, EXEC, i64(e.ts), 0, count)
 
 
-@njit
+@inline_kernel
 def on_exit(state: State, address: int) -> None:
     e = read_head(address)
     entry = procs.find_exact(state.processes, i64(e.tgid), i64(e.start))
@@ -152,7 +157,7 @@ def on_exit(state: State, address: int) -> None:
         procs.exit_process(state.processes, entry)
 
 
-@njit
+@inline_kernel
 def on_connect(state: State, address: int, kind: int) -> None:
     e = read_connect(address)
     known(state, i64(e.tgid), i64(e.start), i64(e.ts))
@@ -179,7 +184,7 @@ def on_connect(state: State, address: int, kind: int) -> None:
         f.state = CONNECTING
 
 
-@njit
+@inline_kernel
 def on_flow_open(state: State, address: int) -> None:
     e = read_flow_open(address)
     entry = open_flow(state.flows, i64(e.cookie))
@@ -199,7 +204,7 @@ def on_flow_open(state: State, address: int) -> None:
         f.remote[i] = e.remote[i]
 
 
-@njit
+@inline_kernel
 def on_gpu_ioctl(state: State, address: int) -> None:
     e = read_gpu_ioctl(address)
     p = state.processes
@@ -214,13 +219,13 @@ def on_gpu_ioctl(state: State, address: int) -> None:
         return
     state.signals[:] = 0
     state.signals[0] = facts
-    count = evaluate(ON_GPU, state.signals, state.rules, state.fired)
+    count = evaluate(i64(ON_GPU), state.signals, state.rules, state.fired)
     if count:
         subject = i64(e.family) << 48 | i64(e.nr) << 32 | i64(e.code)
         _note(state, entry, GPU_IOCTL, i64(e.ts), subject, count)
 
 
-@njit
+@inline_kernel
 def handle(state: State, address: int, length: int) -> int:
     """Take one record in; returns its kind (0: malformed). Fired rules are left in ``state``.
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The cgroup of a traced tree: made, filled, watched for emptiness, removed.
 
-Its name carries who made it (``vigiles-PID-START``), so that a later start can tell a cgroup whose
+Its name carries who made it (``vigiles-PID-START-COUNT``), so that a later start can tell a cgroup whose
 tracer was killed and remove it once it is empty.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import itertools
 import os
 import struct
 import time
@@ -18,6 +19,7 @@ from tracer.errors import HostError
 from tracer.kernel import host
 
 _PREFIX = "vigiles-"
+_made = itertools.count()
 
 
 def process_start_ticks(pid: int) -> int | None:
@@ -101,7 +103,8 @@ class TreeCgroup:
     @classmethod
     def create(cls) -> TreeCgroup:
         """Make one; falls back to the top of the hierarchy when the caller's refuses children."""
-        name = f"{_PREFIX}{os.getpid()}-{process_start_ticks(os.getpid())}"
+        # The count tells two trees of one process apart, of which the first may not be empty yet.
+        name = f"{_PREFIX}{os.getpid()}-{process_start_ticks(os.getpid())}-{next(_made)}"
         failure: OSError | None = None
         for parent in dict.fromkeys((of_process(), host.cgroup2_root())):
             try:
@@ -143,7 +146,7 @@ def remove_stale() -> list[Path]:
     places = {of_process(), host.cgroup2_root()}
     for path in {p for place in places for p in place.glob(f"{_PREFIX}*-*")}:
         try:
-            pid, start = (int(part) for part in path.name.removeprefix(_PREFIX).split("-"))
+            pid, start, _ = (int(part) for part in path.name.removeprefix(_PREFIX).split("-"))
         except ValueError:
             continue
         if process_start_ticks(pid) != start and is_empty(path) and TreeCgroup(path).remove(0):
