@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shutil
 import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,11 +23,14 @@ def _processor() -> str:
 
 
 def foreign_programs() -> list[str]:
-    """BPF programs that somebody else has loaded: they would distort every figure."""
-    listed = subprocess.run(["bpftool", "-j", "prog", "list"], capture_output=True, text=True, check=False)
-    if listed.returncode:
-        return []
-    return [f"{p.get('type')}:{p.get('name', '')}" for p in json.loads(listed.stdout) if p.get("pids")]
+    """BPF programs that are loaded already: somebody else's, and they would distort every figure."""
+    tool = shutil.which("bpftool")
+    if tool is None:
+        return ["unknown: bpftool is not installed"]
+    listed = subprocess.run([tool, "-j", "prog", "list"], capture_output=True, text=True, check=False)
+    if listed.returncode or not listed.stdout.strip():
+        return ["unknown: bpftool can't list them"]
+    return [f"{p.get('type')}:{p.get('name', '')}" for p in json.loads(listed.stdout)]
 
 
 def describe() -> dict[str, Any]:
