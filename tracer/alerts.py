@@ -100,6 +100,10 @@ class AlertBuilder:
         """Measure the wall clock again."""
         self._offset = clock.wall_offset_ns()
 
+    def learn_cgroup(self, identity: int) -> None:
+        """Look the name of a cgroup up before an alert needs it."""
+        _cgroup_path(identity)
+
     def build(self, fired: Fired, engine_ns: int) -> list[Alert]:
         """One alert for each rule that fired."""
         engine = self._engine

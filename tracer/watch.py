@@ -183,6 +183,8 @@ class Watch:
         """
         before = clock.boottime_ns()
         tasks = self.probes.tasks()
+        for identity in np.unique(tasks["cgroup"]):
+            self._builder.learn_cgroup(int(identity))
         stale = reconcile.take_in(self.engine, tasks)
         self._drain_all()
         reconcile.end_missing(self.engine, before)
