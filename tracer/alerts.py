@@ -8,20 +8,21 @@ from __future__ import annotations
 
 import re
 import socket
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 from tracer import clock
 from tracer.detect.execfacts import describe_facts
+from tracer.detect.gpu import KNOWN, TRAINER, TRAINER_START
 from tracer.engine.engine import Engine, Fired, Program
 from tracer.gpu.names import describe as describe_gpu
 from tracer.kernel import cgroup, schema
 from tracer.rules import Rule
 from tracer.text import decode
 
-#: Sixteen are enough to see who did it; the rest is counted.
 ANCESTRY_MAX = 256
+#: Sixteen matches are enough to see why; the rest is counted.
 EVIDENCE_MAX = 16
 _CONTAINER = re.compile(r"(?:^|[-/:_])([0-9a-f]{64})(?:\.scope)?(?:/|$)")
 _EXEC = schema.KIND["EVENT_EXEC"]
@@ -45,7 +46,6 @@ class Alert:
     wall_ns: int = 0
     action: str = "none"
     span: str | None = None
-    extra: dict[str, Any] = field(default_factory=dict)
 
     @property
     def latency_us(self) -> float:
@@ -136,8 +136,8 @@ class AlertBuilder:
         family, number, code = fired.subject >> 48, fired.subject >> 32 & 0xFFFF, fired.subject & 0xFFFFFFFF
         evidence: dict[str, Any] = {"ioctl": describe_gpu(family, number, code)}
         state = self._engine.state.gpu.state
-        if state[1]:
-            evidence["first_client"] = {"pid": int(state[5]), "start_ns": int(state[6])}
+        if state[KNOWN]:
+            evidence["first_client"] = {"pid": int(state[TRAINER]), "start_ns": int(state[TRAINER_START])}
         return evidence
 
     def _exec_evidence(self, program: Program | None) -> dict[str, Any]:

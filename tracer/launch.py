@@ -9,7 +9,6 @@ tree. If the tracer dies while the child waits, the pipe closes and the child ex
 from __future__ import annotations
 
 import errno
-import grp
 import os
 import pwd
 import signal
@@ -69,11 +68,6 @@ def _become(identity: Identity) -> None:
     os.setresgid(identity.gid, identity.gid, identity.gid)
     os.setresuid(identity.uid, identity.uid, identity.uid)
     os.environ.update(HOME=identity.home, USER=identity.name, LOGNAME=identity.name)
-    try:
-        os.environ["USER"] = pwd.getpwuid(identity.uid).pw_name
-        grp.getgrgid(identity.gid)
-    except KeyError:
-        pass  # a group without a name is no reason to stop
 
 
 def _child(argv: list[str], identity: Identity | None, gate: int, report: int) -> NoReturn:

@@ -57,8 +57,10 @@ def running(folder: Path) -> Iterator[Sshd]:
     authorised.write_bytes((folder / "user.pub").read_bytes())
     authorised.chmod(0o600)
     port = _free_port()
-    if os.geteuid() == 0:
-        Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # privilege separation wants it
+    separation = Path("/run/sshd")  # root's sshd wants it for privilege separation
+    made = os.geteuid() == 0 and not separation.exists()
+    if made:
+        separation.mkdir(mode=0o755)
     config = folder / "sshd_config"
     config.write_text(
         f"ListenAddress 127.0.0.1\nPort {port}\nHostKey {folder / 'host'}\n"
@@ -77,3 +79,5 @@ def running(folder: Path) -> Iterator[Sshd]:
     finally:
         server.terminate()
         server.wait()
+        if made:
+            separation.rmdir()
