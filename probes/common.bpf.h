@@ -100,6 +100,24 @@ INLINE __u64 wake_flags(int urgent)
 	return BPF_RB_NO_WAKEUP;
 }
 
+/*
+ * For records that go out by bpf_ringbuf_output, whose flags have to be known before
+ * its space is taken: the reader may have fallen asleep in between. It is woken by
+ * an empty record.
+ */
+INLINE void wake_sleeper(void *ring)
+{
+	__u32 zero = 0;
+	struct reader_state *state = bpf_map_lookup_elem(&reader, &zero);
+	void *nothing;
+
+	if (!state || !state->asleep || !__sync_lock_test_and_set(&state->asleep, 0))
+		return;
+	nothing = bpf_ringbuf_reserve(ring, 8, 0);
+	if (nothing)
+		bpf_ringbuf_discard(nothing, BPF_RB_FORCE_WAKEUP);
+}
+
 /* Fill the head of a record about `task`'s process. */
 INLINE void fill_head(struct event_head *head, struct task_struct *task, enum event_kind kind,
 		      enum event_ring ring, __u32 size, struct counters *c)

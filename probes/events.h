@@ -32,7 +32,11 @@ enum event_kind {
 	EVENT_GPU_COUNTS = 10,
 	/* never on a ring: written by the task iterator for attach and repair */
 	EVENT_TASK = 11,
-	EVENT_KINDS = 12,
+	/* on the bulk ring */
+	EVENT_FIRST_BYTES = 12,
+	/* never on a ring: made by user space when it has read an executed file */
+	EVENT_FILE = 13,
+	EVENT_KINDS = 14,
 };
 
 enum event_ring {
@@ -85,13 +89,33 @@ enum fd_kind {
 	FD_SOCKET = 4,
 	FD_NULL = 5,
 	FD_OTHER = 6,
+	FD_NETWORK = 7, /* an IPv4 or IPv6 socket; FD_SOCKET: of another family */
+};
+
+/* Words of signals: tracer/detect/facts.py, WORDS; a test compares them. */
+#define SIGNAL_WORDS 6
+
+/*
+ * What the rules say of an event, found out by the probe: before the new program
+ * has run an instruction, before the packet has left. Only those rules can hold
+ * here that ask for nothing but what the probe itself finds out.
+ */
+struct verdict {
+	__u64 signals[SIGNAL_WORDS]; /* indicator groups found, facts known here */
+	__u32 epoch;   /* which set of rules has judged; 0: not judged */
+	__u32 took_ns; /* from the hook's beginning to the verdict */
+	__u32 row;     /* 1 + the severest alternative that holds; 0: none does */
+	__u32 _pad_verdict;
 };
 
 struct event_exec {
 	struct event_head head;
+	struct verdict verdict;
 	__u64 parent_start;
 	__u64 cgroup; /* id in the default hierarchy (its inode number) */
 	__u64 ino;
+	__u64 file_size;
+	__u64 changed_ns; /* the file's mtime */
 	__u32 parent_tgid; /* real parent at this moment */
 	__u32 dev;	   /* kernel encoding: major << 20 | minor */
 	__u32 uid;
@@ -115,10 +139,29 @@ struct event_exit {
 	__u32 _pad;
 };
 
+/* What an executed file is, found out after the exec. */
+struct event_file {
+	struct event_head head; /* of the process; ts: when it executed the file */
+	struct verdict verdict; /* signals alone */
+};
+
 enum flow_flag {
 	FLOW_ACCEPTED = 1 << 0, /* the other end opened it */
 	FLOW_OUTSIDE = 1 << 1,	/* the task had left the tree's cgroup */
 	FLOW_UNCONNECTED = 1 << 2, /* a datagram sent without connect() */
+	FLOW_LATE = 1 << 3,	   /* it was there before the watch */
+};
+
+enum first_flag {
+	FIRST_LATE = 1 << 0,	   /* not the beginning: the flow is older than the watch */
+	FIRST_DISORDERED = 1 << 1, /* segments came out of order, some bytes may be missing */
+	FIRST_LAST = 1 << 2,	   /* nothing more of this direction is looked at */
+};
+
+enum first_direction {
+	DIRECTION_SENT = 0,
+	DIRECTION_RECEIVED = 1,
+	DIRECTIONS = 2,
 };
 
 /* The same addresses wherever a flow is described; ports in host order. */
@@ -161,6 +204,26 @@ struct event_flow_close {
 	__s32 error;	   /* errno; 0 for an orderly end */
 	__u8 established;  /* 0: the handshake never ended */
 	__u8 _pad[3];
+};
+
+/* Captured of each direction of a flow, or of a datagram. */
+#define FIRST_BYTES 512
+/* A direction is looked at no longer than for so many packets that bring something. */
+#define FIRST_SEGMENTS 8
+
+/* All of a flow's first bytes in one direction so far; they follow the struct. */
+struct event_first_bytes {
+	struct event_head head; /* of the flow's owner */
+	struct verdict verdict;
+	__u64 cookie;
+	struct flow_addr addr; /* as the packet has it */
+	__u16 len;    /* bytes that follow */
+	__u16 first;  /* payload of the first packet, captured or not */
+	__u16 other;  /* bytes captured of the other direction so far */
+	__u8 direction; /* enum first_direction */
+	__u8 segment; /* packets with payload so far, this one included */
+	__u8 first_flags; /* enum first_flag */
+	__u8 _pad[7];
 };
 
 enum gpu_family {
@@ -249,7 +312,8 @@ enum loss_reason {
 	LOSS_SOCK_STORAGE = 3, /* a socket could not be followed */
 	LOSS_GPU_STATE = 4,    /* a GPU client could not be followed */
 	LOSS_SCRATCH = 5,      /* no scratch memory: can't happen, so counted */
-	LOSS_REASONS = 6,
+	LOSS_CONTENDED = 6,    /* two packets of one flow at the same moment */
+	LOSS_REASONS = 7,
 };
 
 struct counters {
@@ -267,11 +331,13 @@ struct counters {
 #endif
 VIGILES_ASSERT(sizeof(struct event_head) == 40, "event_head");
 VIGILES_ASSERT(sizeof(struct event_fork) == 56, "event_fork");
-VIGILES_ASSERT(sizeof(struct event_exec) == 112, "event_exec");
+VIGILES_ASSERT(sizeof(struct verdict) == 64, "verdict");
+VIGILES_ASSERT(sizeof(struct event_exec) == 192, "event_exec");
 VIGILES_ASSERT(sizeof(struct event_exit) == 48, "event_exit");
 VIGILES_ASSERT(sizeof(struct flow_addr) == 40, "flow_addr");
 VIGILES_ASSERT(sizeof(struct event_connect) == 88, "event_connect");
 VIGILES_ASSERT(sizeof(struct event_flow_close) == 120, "event_flow_close");
+VIGILES_ASSERT(sizeof(struct event_first_bytes) == 168, "event_first_bytes");
 VIGILES_ASSERT(sizeof(struct event_gpu_open) == 56, "event_gpu_open");
 VIGILES_ASSERT(sizeof(struct event_gpu_ioctl) == 64, "event_gpu_ioctl");
 VIGILES_ASSERT(sizeof(struct gpu_kind) == 24, "gpu_kind");

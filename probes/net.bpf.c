@@ -1,59 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The network: who connects where, what became of it, who listens. A socket that
- * the tree made carries its owner in its own storage, because most of its life
- * happens in interrupts, where the current task is anybody.
+ * The network: who connects where, what became of it, who listens.
  */
 #include "tree.bpf.h"
-
-#define TCP_ESTABLISHED 1
-#define TCP_SYN_SENT 2
-#define TCP_SYN_RECV 3
-#define TCP_CLOSE 7
-#define TCP_LISTEN 10
+#include "flow.bpf.h"
 
 #define SOCK_DONE 1 /* enum sock_flags: the other end's FIN has come */
-
-struct flow {
-	__u64 owner_start;
-	__u64 began; /* connect, or accept */
-	__u64 cookie;
-	__u32 owner_tgid;
-	__u32 owner_tid;
-	__u32 told; /* FLOW_TOLD_*: which events this socket has already sent */
-	__u32 last_port; /* of the last unconnected datagram */
-	__u32 last_address[4];
-	__u8 flags;
-	__u8 established;
-	__u8 _pad[6];
-};
-
-#define FLOW_TOLD_CONNECT 1
-#define FLOW_TOLD_LISTEN 2
-
-/* BPF_F_CLONE: an accepted socket starts with its listener's owner. */
-struct {
-	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
-	__uint(map_flags, BPF_F_NO_PREALLOC | BPF_F_CLONE);
-	__type(key, int);
-	__type(value, struct flow);
-} flows SEC(".maps");
-
-INLINE void own_flow(struct flow *flow, struct task_struct *task)
-{
-	flow->owner_start = BPF_CORE_READ(task, group_leader, start_boottime);
-	flow->owner_tgid = BPF_CORE_READ(task, tgid);
-	flow->owner_tid = BPF_CORE_READ(task, pid);
-	flow->began = bpf_ktime_get_boot_ns();
-	flow->established = 0;
-}
-
-INLINE void head_of_owner(struct event_head *head, struct flow *flow)
-{
-	head->start = flow->owner_start;
-	head->tgid = flow->owner_tgid;
-	head->tid = flow->owner_tid;
-}
 
 /*
  * cgroup hooks. Why: they run in connect() and sendmsg() themselves, io_uring's
@@ -180,22 +132,6 @@ SEC("cgroup/post_bind6")
 int on_bind6(struct bpf_sock *ctx)
 {
 	return tell_bind(ctx, 1);
-}
-
-INLINE void fill_addr(struct flow_addr *addr, const struct sock *sk)
-{
-	addr->family = sk->__sk_common.skc_family;
-	addr->protocol = IPPROTO_TCP;
-	addr->local_port = sk->__sk_common.skc_num;
-	addr->remote_port = bpf_ntohs(sk->__sk_common.skc_dport);
-	if (addr->family == AF_INET) {
-		*(__u32 *)addr->local = sk->__sk_common.skc_rcv_saddr;
-		*(__u32 *)addr->remote = sk->__sk_common.skc_daddr;
-	} else {
-		BPF_CORE_READ_INTO((struct in6_addr *)addr->local, sk,
-				   __sk_common.skc_v6_rcv_saddr);
-		BPF_CORE_READ_INTO((struct in6_addr *)addr->remote, sk, __sk_common.skc_v6_daddr);
-	}
 }
 
 INLINE void tell_open(struct sock *sk, struct flow *flow, __u64 now)

@@ -3,6 +3,7 @@
 #include "tree.bpf.h"
 #include "path.bpf.h"
 #include "gpu_state.bpf.h"
+#include "knowledge.bpf.h"
 
 #define ARGS_CAPTURE 4096
 #define CALLED_CAPTURE 255
@@ -24,9 +25,11 @@
  * not nest on one CPU (the kernel refuses the inner run and counts it; user
  * space shows that count as a loss).
  */
+#define STRINGS_CAPTURE (PATH_CAPTURE + 256 + PATH_CAPTURE + ARGS_CAPTURE + 64)
+
 struct exec_scratch {
 	struct event_exec event;
-	char strings[PATH_CAPTURE + 256 + PATH_CAPTURE + ARGS_CAPTURE + 64];
+	char strings[STRINGS_CAPTURE];
 	struct path_buffer path;
 };
 
@@ -73,8 +76,10 @@ INLINE __u8 kind_of_descriptor(struct task_struct *task, __u32 fd)
 	struct fdtable *table = BPF_CORE_READ(task, files, fdt);
 	struct file **slots;
 	struct file *file = NULL;
+	struct socket *socket;
 	struct inode *inode;
 	__u32 mode, major, rdev;
+	__u16 family;
 
 	if (fd >= BPF_CORE_READ(table, max_fds))
 		return FD_CLOSED;
@@ -90,7 +95,9 @@ INLINE __u8 kind_of_descriptor(struct task_struct *task, __u32 fd)
 	case S_IFIFO:
 		return FD_PIPE;
 	case S_IFSOCK:
-		return FD_SOCKET;
+		socket = BPF_CORE_READ(file, private_data);
+		family = BPF_CORE_READ(socket, sk, __sk_common.skc_family);
+		return family == AF_INET || family == AF_INET6 ? FD_NETWORK : FD_SOCKET;
 	case S_IFCHR:
 		rdev = BPF_CORE_READ(inode, i_rdev);
 		major = rdev >> 20;
@@ -138,6 +145,20 @@ INLINE __u16 path_flags(struct path_buffer *walk, __u16 cut)
 	return flags;
 }
 
+INLINE __u64 changed_ns(struct inode *inode)
+{
+	struct inode___6_7 *between = (void *)inode;
+	struct inode___old *old = (void *)inode;
+
+	if (bpf_core_field_exists(inode->i_mtime_sec))
+		return BPF_CORE_READ(inode, i_mtime_sec) * 1000000000 +
+		       BPF_CORE_READ(inode, i_mtime_nsec);
+	if (bpf_core_field_exists(between->__i_mtime))
+		return BPF_CORE_READ(between, __i_mtime.tv_sec) * 1000000000 +
+		       BPF_CORE_READ(between, __i_mtime.tv_nsec);
+	return BPF_CORE_READ(old, i_mtime.tv_sec) * 1000000000 + BPF_CORE_READ(old, i_mtime.tv_nsec);
+}
+
 INLINE __u16 file_flags(struct file *file, struct event_exec *e)
 {
 	struct inode *inode = BPF_CORE_READ(file, f_inode);
@@ -145,6 +166,8 @@ INLINE __u16 file_flags(struct file *file, struct event_exec *e)
 	__u16 flags = 0;
 
 	e->ino = BPF_CORE_READ(inode, i_ino);
+	e->file_size = BPF_CORE_READ(inode, i_size);
+	e->changed_ns = changed_ns(inode);
 	e->dev = BPF_CORE_READ(inode, i_sb, s_dev);
 	if (mode & (S_ISUID | S_ISGID))
 		flags |= EXEC_SETID;
@@ -163,6 +186,101 @@ INLINE __u16 file_flags(struct file *file, struct event_exec *e)
 	return flags;
 }
 
+/* Stops at the first NUL; meanwhile `slash` and `unversioned` are kept. */
+static long name_byte(__u64 i, struct walk *w)
+{
+	__u64 at = w->lo + i;
+
+	if (at >= w->hi || at >= STRINGS_CAPTURE || !w->text[at])
+		return 1;
+	w->end = at + 1;
+	if (w->text[at] == '/')
+		w->slash = at + 1;
+	if (w->text[at] != '.' && (w->text[at] < '0' || w->text[at] > '9'))
+		w->unversioned = at + 1;
+	return 0;
+}
+
+INLINE void measure_name(struct walk *w, __u32 lo, __u32 hi)
+{
+	w->lo = w->slash = w->end = w->unversioned = lo;
+	w->hi = hi;
+	if (hi > lo)
+		bpf_loop(hi - lo, name_byte, w, 0);
+}
+
+/* The groups in the last part of the path text[lo..hi), up to a NUL; where it ends. */
+INLINE __u32 walk_name(struct walk *w, __u32 lo, __u32 hi)
+{
+	__u32 end;
+
+	measure_name(w, lo, hi);
+	end = w->end;
+	walk(w, w->slash, end, WHERE_NAME);
+	return end;
+}
+
+/*
+ * The names in the path text[lo..hi): as all names, and as the file's own, with
+ * and without a version behind it, as names.name_class has it.
+ */
+INLINE void walk_path_name(struct walk *w, __u32 lo, __u32 hi)
+{
+	__u32 name, unversioned;
+
+	measure_name(w, lo, hi);
+	name = w->slash;
+	unversioned = w->unversioned;
+	walk(w, name, hi, WHERE_NAME);
+	if (name < STRINGS_CAPTURE && name < hi && w->text[name] == '-')
+		name++;
+	walk(w, name, hi, WHERE_FILE_NAME);
+	if (unversioned > name && unversioned < hi)
+		walk(w, name, unversioned, WHERE_FILE_NAME);
+}
+
+/*
+ * What the rules say of this exec. The strings are scanned as engine/handle.py
+ * scans them: path, the names it goes by, the arguments behind the first.
+ *
+ * Not static, so that the verifier looks at it once, by itself, and not again for
+ * each of the thousand ways that lead here.
+ */
+__noinline int judge_exec(struct exec_scratch *s)
+{
+	struct walk w = { .text_max = STRINGS_CAPTURE };
+	__u32 called, cwd, args, end, first;
+	struct event_exec *e;
+	struct verdict *v;
+
+	if (!s || !begin_walk(&w))
+		return 0;
+	e = &s->event;
+	v = &e->verdict;
+	called = e->path_len;
+	cwd = called + e->name_len;
+	args = cwd + e->cwd_len;
+	end = args + e->args_len;
+	w.text = (const __u8 *)s->strings;
+	walk(&w, 0, called, WHERE_PATH);
+	walk_path_name(&w, 0, called);
+	walk_name(&w, called, cwd);
+	first = walk_name(&w, args, end);
+	if (first + 1 < end)
+		walk(&w, first + 1, end, WHERE_ARGS);
+#pragma unroll
+	for (int bit = 0; bit < KNOWLEDGE_FLAGS; bit++)
+		if (e->flags >> bit & 1)
+			w.signals[0] |= fact(w.header->flag_facts[bit]);
+	w.signals[0] |= fact(w.header->stdio_facts[0][e->stdio[0] & 7]);
+	w.signals[0] |= fact(w.header->stdio_facts[1][e->stdio[1] & 7]);
+	v->row = judge(&w, w.signals, RULES_ON_EXEC);
+	__builtin_memcpy(v->signals, w.signals, sizeof(v->signals));
+	v->epoch = w.header->epoch;
+	v->took_ns = bpf_ktime_get_boot_ns() - e->head.ts;
+	return 0;
+}
+
 /*
  * Why this hook: the new program is in place and has not run an instruction. The
  * arguments lie on its fresh stack, where nobody else has had a chance to change
@@ -179,7 +297,7 @@ int BPF_PROG(on_exec, struct task_struct *task, int old_pid, struct linux_binprm
 	struct event_exec *e;
 	struct mm_struct *mm;
 	unsigned long arg_start, arg_end;
-	__u64 total, args, end = 0, was;
+	__u64 total, args, end = 0, was, began;
 	__u32 zero = 0;
 	__u16 flags = 0;
 	long n;
@@ -189,6 +307,7 @@ int BPF_PROG(on_exec, struct task_struct *task, int old_pid, struct linux_binprm
 			return 0;
 		flags |= EXEC_ADOPTED;
 	}
+	began = bpf_ktime_get_boot_ns();
 	s = bpf_map_lookup_elem(&exec_scratch, &zero);
 	c = my_counters();
 	if (!s || !c) {
@@ -263,6 +382,9 @@ int BPF_PROG(on_exec, struct task_struct *task, int old_pid, struct linux_binprm
 	if (end > sizeof(*e) + sizeof(s->strings))
 		end = sizeof(*e) + sizeof(s->strings);
 	fill_head(&e->head, task, EVENT_EXEC, RING_CRITICAL, end, c);
+	e->head.ts = began;
+	if (judge_here)
+		judge_exec(s);
 	if (bpf_ringbuf_output(&ring_critical, s, end, wake_flags(1)))
 		__sync_fetch_and_add(&c->lost[EVENT_EXEC], 1);
 	return 0;

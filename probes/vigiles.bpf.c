@@ -5,8 +5,10 @@
  */
 #include "process.bpf.c"
 #include "net.bpf.c"
+#include "first.bpf.c"
 #include "gpu.bpf.c"
 #include "tasks.bpf.c"
+#include "sockets.bpf.c"
 
 /*
  * clang drops types that nothing refers to from BTF, and user space reads the
@@ -15,7 +17,13 @@
 const struct event_head *anchor_head __attribute__((unused));
 const struct event_fork *anchor_fork __attribute__((unused));
 const struct event_exec *anchor_exec __attribute__((unused));
+const struct event_file *anchor_file __attribute__((unused));
 const struct event_exit *anchor_exit __attribute__((unused));
+const struct event_first_bytes *anchor_first_bytes __attribute__((unused));
+const struct knowledge_header *anchor_knowledge_header __attribute__((unused));
+const struct knowledge_pattern *anchor_knowledge_pattern __attribute__((unused));
+const struct knowledge_rule *anchor_knowledge_rule __attribute__((unused));
+const enum knowledge_element *anchor_knowledge_element __attribute__((unused));
 const struct event_connect *anchor_connect __attribute__((unused));
 const struct event_listen *anchor_listen __attribute__((unused));
 const struct event_flow_open *anchor_flow_open __attribute__((unused));
@@ -30,6 +38,8 @@ const enum event_ring *anchor_ring __attribute__((unused));
 const enum exec_flag *anchor_exec_flag __attribute__((unused));
 const enum fd_kind *anchor_fd_kind __attribute__((unused));
 const enum flow_flag *anchor_flow_flag __attribute__((unused));
+const enum first_flag *anchor_first_flag __attribute__((unused));
+const enum first_direction *anchor_first_direction __attribute__((unused));
 const enum gpu_family *anchor_gpu_family __attribute__((unused));
 const enum gpu_flag *anchor_gpu_flag __attribute__((unused));
 const enum loss_reason *anchor_loss __attribute__((unused));

@@ -34,7 +34,24 @@ struct super_block {
 	__u32 s_dev;
 };
 
+/* The time of change has moved about: 6.11 and later, 6.7 to 6.10, before. */
+struct timespec64 {
+	__s64 tv_sec;
+	long tv_nsec;
+};
+
+struct inode___6_7 {
+	struct timespec64 __i_mtime;
+};
+
+struct inode___old {
+	struct timespec64 i_mtime;
+};
+
 struct inode {
+	__s64 i_size;
+	__s64 i_mtime_sec;
+	__u32 i_mtime_nsec;
 	__u16 i_mode;
 	__u32 i_nlink;
 	__u32 i_rdev;
@@ -64,6 +81,7 @@ struct path {
 };
 
 struct file {
+	void *private_data;
 	struct inode *f_inode;
 	struct path f_path;
 };
@@ -165,6 +183,7 @@ struct sock_common {
 		};
 	};
 	__u16 skc_family;
+	volatile unsigned char skc_state;
 	unsigned long skc_flags;
 	struct in6_addr skc_v6_daddr;
 	struct in6_addr skc_v6_rcv_saddr;
@@ -174,6 +193,10 @@ struct sock {
 	struct sock_common __sk_common;
 	__u16 sk_protocol;
 	int sk_err;
+};
+
+struct socket {
+	struct sock *sk;
 };
 
 struct tcp_sock {
@@ -188,6 +211,18 @@ struct bpf_iter_meta {
 	struct seq_file *seq;
 	__u64 session_id;
 	__u64 seq_num;
+};
+
+struct bpf_iter__task_file {
+	union {
+		struct bpf_iter_meta *meta;
+	};
+	union {
+		struct task_struct *task;
+	};
+	union {
+		struct file *file;
+	};
 };
 
 struct bpf_iter__task {

@@ -60,6 +60,8 @@ _PROTOTYPES: dict[str, tuple[Any, list[Any]]] = {
     "bpf_map__set_max_entries": (c_int, [c_void_p, c_uint32]),
     "bpf_map__max_entries": (c_uint32, [c_void_p]),
     "bpf_map__value_size": (c_uint32, [c_void_p]),
+    "bpf_map__set_inner_map_fd": (c_int, [c_void_p, c_int]),
+    "bpf_map_create": (c_int, [c_int, c_char_p, c_uint32, c_uint32, c_uint32, c_void_p]),
     "bpf_map__initial_value": (c_void_p, [c_void_p, POINTER(c_size_t)]),
     "bpf_map_lookup_elem": (c_int, [c_int, c_void_p, c_void_p]),
     "bpf_map_update_elem": (c_int, [c_int, c_void_p, c_void_p, c_uint64]),
@@ -117,12 +119,14 @@ _libc = ctypes.CDLL(None)
 _libc.vsnprintf.restype = c_int
 _libc.vsnprintf.argtypes = [c_char_p, c_size_t, c_char_p, c_void_p]
 _LEVEL_DEBUG = 2
+#: A verifier log ends with what matters, so there must be room for all of it.
+_MESSAGE_BYTES = 1 << 24
 
 
 def _print(level: int, pattern: bytes, arguments: int) -> int:
     if level >= _LEVEL_DEBUG:
         return 0
-    buffer = ctypes.create_string_buffer(16384)
+    buffer = ctypes.create_string_buffer(_MESSAGE_BYTES)
     written: int = _libc.vsnprintf(buffer, len(buffer), pattern, arguments)
     _messages.extend(buffer.value.decode("utf-8", "backslashreplace").splitlines())
     return written
@@ -156,6 +160,37 @@ def failure(what: str, code: int | None = None) -> LoadError:
     if number == errno.EPERM:
         hint = "run as root; in a container it needs CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN and CAP_SYS_ADMIN"
     return LoadError(f"{what}: {os.strerror(number)} ({name})", hint=hint, detail=messages() or None)
+
+
+class _MapCreateOpts(ctypes.Structure):
+    """struct bpf_map_create_opts up to ``map_flags`` (tools/lib/bpf/bpf.h)."""
+
+    _fields_ = [
+        ("sz", c_size_t),
+        ("btf_fd", c_uint32),
+        ("btf_key_type_id", c_uint32),
+        ("btf_value_type_id", c_uint32),
+        ("btf_vmlinux_value_type_id", c_uint32),
+        ("inner_map_fd", c_uint32),
+        ("map_flags", c_uint32),
+    ]
+
+
+_BPF_MAP_TYPE_ARRAY = 2
+_BPF_F_MMAPABLE = 1 << 10
+
+
+def create_array(name: bytes, value_size: int, entries: int, *, mappable: bool) -> int:
+    """A new array map; its descriptor, which the caller closes."""
+    options = _MapCreateOpts()
+    options.sz = ctypes.sizeof(_MapCreateOpts)
+    options.map_flags = _BPF_F_MMAPABLE if mappable else 0
+    fd = int(
+        library().bpf_map_create(_BPF_MAP_TYPE_ARRAY, name, 4, value_size, entries, ctypes.byref(options))
+    )
+    if fd < 0:
+        raise failure(f"can't make a map of {entries} elements of {value_size} bytes", fd)
+    return fd
 
 
 def open_options(btf: str | None = None) -> _OpenOpts:

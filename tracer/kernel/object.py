@@ -48,6 +48,11 @@ class Map:
         if code := self._lib.bpf_map__set_max_entries(self._handle, entries):
             raise libbpf.failure(f"map {self.name} can't have {entries} entries", code)
 
+    def set_inner(self, template: int) -> None:
+        """Set the shape of the maps that this array of maps takes, before load."""
+        if code := self._lib.bpf_map__set_inner_map_fd(self._handle, template):
+            raise libbpf.failure(f"map {self.name} can't take such maps", code)
+
     def update(self, key: bytes, value: bytes) -> None:
         """Set one value."""
         code = self._lib.bpf_map_update_elem(self.fd, key, value, BPF_ANY)

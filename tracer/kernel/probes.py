@@ -16,11 +16,15 @@ import numpy.typing as npt
 from tracer.errors import LoadError
 from tracer.gpu.devices import Device, map_entries
 from tracer.kernel import libbpf, schema
+from tracer.kernel.knowledge import Knowledge
 from tracer.kernel.object import Link, Map, Object
+from tracer.rules import RuleSet
 
 #: struct member of tree.bpf.h: tree, exit_sent, gpu_client, padding.
 _MEMBER = struct.Struct("<IIII")
 _INFO_BYTES = 256
+#: What knowledge.bpf.h declares.
+_ROW_CELLS = 64
 #: Where recursion_misses lies in struct bpf_prog_info (include/uapi/linux/bpf.h, since 5.12).
 _RECURSION_MISSES = 208
 
@@ -40,6 +44,7 @@ HOOKS: tuple[Hook, ...] = (
     Hook("on_exec", "execs", "kernel", needed=True),
     Hook("on_exit", "exits", "kernel", needed=True),
     Hook("on_task", "processes that were there before", "iterator", needed=True),
+    Hook("on_socket", "flows that were there before", "iterator"),
     Hook("on_tcp_state", "TCP connections: begin, end, result; listening", "kernel"),
     Hook("on_connect4", "connects, IPv4", "cgroup"),
     Hook("on_connect6", "connects, IPv6", "cgroup"),
@@ -47,6 +52,8 @@ HOOKS: tuple[Hook, ...] = (
     Hook("on_sendmsg6", "datagrams sent without connect, IPv6", "cgroup"),
     Hook("on_bind4", "datagram servers, IPv4", "cgroup"),
     Hook("on_bind6", "datagram servers, IPv6", "cgroup"),
+    Hook("on_egress", "first bytes sent", "cgroup"),
+    Hook("on_ingress", "first bytes received", "cgroup"),
     Hook("on_device", "GPU devices opened", "cgroup"),
     Hook("on_sys_enter", "GPU ioctls (at every system call of the host)", "gpu"),
 )
@@ -62,6 +69,8 @@ class ProbeOptions:
     by_lineage: bool = False
     tree_cgroup: int = 0
     tree_cgroup_level: int = 0
+    #: What probes judge by; without it only user space does.
+    rules: RuleSet | None = None
 
 
 def usable(programs: Iterable[str]) -> dict[str, str | None]:
@@ -83,6 +92,7 @@ class Probes:
 
     def __init__(self, options: ProbeOptions) -> None:
         self.options = options
+        self.knowledge = Knowledge(options.rules) if options.rules else None
         wanted = {h.program for h in HOOKS if h.place != "gpu" or options.devices}
         self.missing: dict[str, str] = {}
         try:
@@ -97,6 +107,8 @@ class Probes:
         self.loaded = wanted - set(self.missing)
         self.attached: set[str] = set()
         self._links: list[Link] = []
+        if self.knowledge:
+            self.knowledge.install(self._object.map("knowledge"))
         devices = self._object.map("gpu_devices")
         for key, value in map_entries(options.devices):
             devices.update(key, value)
@@ -105,12 +117,16 @@ class Probes:
         candidate = Object(schema.object_path())
         try:
             candidate.select(programs)
+            if self.knowledge:
+                candidate.map("knowledge").set_inner(self.knowledge.template)
             candidate.map("ring_critical").resize(self.options.critical_bytes)
             candidate.map("ring_bulk").resize(self.options.bulk_bytes)
             for name, value in (
                 ("filter_by_lineage", int(self.options.by_lineage)),
                 ("tree_cgroup", self.options.tree_cgroup),
                 ("tree_cgroup_level", self.options.tree_cgroup_level),
+                ("judge_here", int(self.knowledge is not None)),
+                ("row_cells", self.knowledge.cells if self.knowledge else _ROW_CELLS),
             ):
                 offset, size = schema.BTF.option(name)
                 candidate.set_option(offset, value.to_bytes(size, "little"))
@@ -120,8 +136,16 @@ class Probes:
             raise
         return candidate
 
+    def reload(self, rules: RuleSet) -> int:
+        """Judge by ``rules`` from now on; the epoch that verdicts then carry. Raises RuleError."""
+        if self.knowledge is None:
+            return 0
+        return self.knowledge.replace(self.map("knowledge"), rules)
+
     def close(self) -> None:
         """Detach and unload."""
+        if self.knowledge:
+            self.knowledge.close()
         self._object.close()
 
     def map(self, name: str) -> Map:
@@ -169,11 +193,22 @@ class Probes:
                 return found[found["tgid"] == found["tid"]]
 
     def _iterate(self) -> npt.NDArray[np.void]:
+        return np.frombuffer(self._read_iterator("on_task"), schema.TASK)
+
+    def _read_iterator(self, program: str) -> bytes:
         parts = []
-        with self._object.iterate("on_task") as fd:
+        with self._object.iterate(program) as fd:
             while chunk := os.read(fd, 1 << 20):
                 parts.append(chunk)
-        return np.frombuffer(b"".join(parts), schema.TASK)
+        return b"".join(parts)
+
+    def sockets(self) -> list[bytes]:
+        """Flows that the tree had before the watch, as FLOW_OPEN records; marks all its sockets."""
+        if "on_socket" not in self.loaded:
+            return []
+        size = schema.FLOW_OPEN.itemsize
+        found = self._read_iterator("on_socket")
+        return [found[at : at + size] for at in range(0, len(found) - size + 1, size)]
 
     def counters(self) -> npt.NDArray[np.void]:
         """COUNTERS[cpus]: what was sent, lost, and why."""

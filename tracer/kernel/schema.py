@@ -32,6 +32,9 @@ FLOW_FLAG = BTF.enum("flow_flag")
 GPU_FAMILY = BTF.enum("gpu_family")
 GPU_FLAG = BTF.enum("gpu_flag")
 LOSS = BTF.enum("loss_reason")
+FIRST_FLAG = BTF.enum("first_flag")
+DIRECTION = BTF.enum("first_direction")
+KNOWLEDGE_ELEMENT = BTF.enum("knowledge_element")
 
 HEAD = BTF.dtype("event_head")
 FORK = BTF.dtype("event_fork")
@@ -47,6 +50,11 @@ GPU_COUNTS = BTF.dtype("event_gpu_counts")
 GPU_KIND = BTF.dtype("gpu_kind")
 TASK = BTF.dtype("event_task")
 COUNTERS = BTF.dtype("counters")
+FIRST_BYTES = BTF.dtype("event_first_bytes")
+FILE = BTF.dtype("event_file")
+KNOWLEDGE_HEADER = BTF.dtype("knowledge_header")
+KNOWLEDGE_PATTERN = BTF.dtype("knowledge_pattern")
+KNOWLEDGE_RULE = BTF.dtype("knowledge_rule")
 
 #: Layout by kind of event.
 LAYOUT: dict[int, np.dtype[np.void]] = {
@@ -61,6 +69,8 @@ LAYOUT: dict[int, np.dtype[np.void]] = {
     KIND["EVENT_GPU_IOCTL"]: GPU_IOCTL,
     KIND["EVENT_GPU_COUNTS"]: GPU_COUNTS,
     KIND["EVENT_TASK"]: TASK,
+    KIND["EVENT_FIRST_BYTES"]: FIRST_BYTES,
+    KIND["EVENT_FILE"]: FILE,
 }
 
 #: Human names of kinds: ``exec``, ``flow-open``, …
@@ -68,4 +78,4 @@ KIND_NAME: dict[int, str] = {
     number: name.removeprefix("EVENT_").lower().replace("_", "-") for name, number in KIND.items()
 }
 #: Kinds that probes count as sent and lost, in the order of events.h.
-SENT_KINDS: tuple[int, ...] = tuple(k for k in LAYOUT if k != KIND["EVENT_TASK"])
+SENT_KINDS: tuple[int, ...] = tuple(k for k in LAYOUT if k not in (KIND["EVENT_TASK"], KIND["EVENT_FILE"]))

@@ -1,0 +1,454 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The first bytes of each flow, in each direction. They tell what a flow is
+ * whatever the program is called, and they are judged before the packet leaves.
+ *
+ * Why cgroup_skb: it sees every packet of the cgroup's sockets and nobody else's,
+ * whatever call sent them (io_uring, splice, sendfile), may drop them, and costs an
+ * established flow one look-up a packet. What it misses: sockets made before their
+ * process came into the cgroup or after it left, and AF_PACKET.
+ */
+#include "tree.bpf.h"
+#include "flow.bpf.h"
+#include "knowledge.bpf.h"
+
+#ifndef IPPROTO_ICMP
+#define IPPROTO_ICMP 1
+#define IPPROTO_ICMPV6 58
+#endif
+#define IPV6_HOP_BY_HOP 0
+#define IPV6_ROUTING 43
+#define IPV6_FRAGMENT 44
+#define IPV6_DESTINATION 60
+#define EXTENSIONS_MAX 4
+#define ICMP_HEADER 8
+#define UDP_HEADER 8
+
+/* A stream this far on, whose beginning has a hole: it will not be filled any more. */
+#define HOPELESS (1 << 20)
+
+#define TCP_FIN 0x01
+#define TCP_SYN 0x02
+#define TCP_ACK 0x10
+
+/* Every message of these is looked at, not the first alone: names are in them. */
+#define PORT_DNS 53
+#define PORT_MDNS 5353
+
+/* One direction. The bytes lie behind the event, so that both go out in one piece. */
+struct side {
+	struct event_first_bytes event;
+	/* Twice as long as used: a copy of up to FIRST_BYTES may begin at any place. */
+	__u8 bytes[2 * FIRST_BYTES];
+	__u32 busy;	/* a packet is being taken in */
+	__u32 gap_from; /* bytes that came before those in front of them */
+	__u32 gap_to;
+	__u32 have;
+};
+
+struct first {
+	struct side sides[DIRECTIONS];
+	__u64 signals[SIGNAL_WORDS]; /* of both directions */
+	__u32 epoch;
+	__u32 row; /* told already */
+	__u32 uses; /* the flow's, when this began */
+	__u32 _pad;
+};
+
+/*
+ * Apart from `flows`, because it is large and needed for a few packets only.
+ * BPF_F_CLONE: see handshake().
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC | BPF_F_CLONE);
+	__type(key, int);
+	__type(value, struct first);
+} firsts SEC(".maps");
+
+struct packet {
+	__u32 payload; /* where it begins */
+	__u32 length;  /* of the payload */
+	__u32 sequence; /* of its first byte */
+	__u16 source, destination;
+	__u8 protocol;
+	__u8 ipv6;
+	__u8 syn, ack;
+};
+
+/* Addresses and ports as the packet has them, seen from our end. */
+INLINE void fill_packet_addr(struct __sk_buff *skb, struct flow_addr *addr, const struct packet *p,
+			     int direction)
+{
+	__u8 *source = direction == DIRECTION_SENT ? addr->local : addr->remote;
+	__u8 *target = direction == DIRECTION_SENT ? addr->remote : addr->local;
+
+	addr->family = p->ipv6 ? AF_INET6 : AF_INET;
+	addr->protocol = p->protocol;
+	if (p->ipv6) {
+		bpf_skb_load_bytes(skb, 8, source, 16);
+		bpf_skb_load_bytes(skb, 24, target, 16);
+	} else {
+		bpf_skb_load_bytes(skb, 12, source, 4);
+		bpf_skb_load_bytes(skb, 16, target, 4);
+	}
+	addr->local_port = direction == DIRECTION_SENT ? p->source : p->destination;
+	addr->remote_port = direction == DIRECTION_SENT ? p->destination : p->source;
+}
+
+INLINE int find_transport(struct __sk_buff *skb, struct packet *p)
+{
+	__u8 head[8];
+
+	if (bpf_skb_load_bytes(skb, 0, head, sizeof(head)))
+		return 0;
+	p->ipv6 = head[0] >> 4 == 6;
+	if (!p->ipv6) {
+		if ((head[6] & 0x1f) | head[7]) /* not the first fragment */
+			return 0;
+		if (bpf_skb_load_bytes(skb, 9, &p->protocol, 1))
+			return 0;
+		p->payload = (head[0] & 15) * 4;
+		return 1;
+	}
+	p->protocol = head[6];
+	p->payload = 40;
+#pragma unroll
+	for (int i = 0; i < EXTENSIONS_MAX; i++) {
+		__u8 next = p->protocol;
+
+		if (next != IPV6_HOP_BY_HOP && next != IPV6_ROUTING && next != IPV6_FRAGMENT &&
+		    next != IPV6_DESTINATION)
+			return 1;
+		if (bpf_skb_load_bytes(skb, p->payload, head, sizeof(head)))
+			return 0;
+		if (next == IPV6_FRAGMENT && (head[2] | (head[3] & 0xf8)))
+			return 0;
+		p->protocol = head[0];
+		p->payload += next == IPV6_FRAGMENT ? 8 : (head[1] + 1) * 8;
+	}
+	return 1;
+}
+
+/* False when there is nothing in the packet that concerns us. */
+INLINE int take_apart(struct __sk_buff *skb, struct packet *p)
+{
+	__u8 head[16];
+
+	if (!find_transport(skb, p))
+		return 0;
+	if (p->protocol == IPPROTO_TCP) {
+		if (bpf_skb_load_bytes(skb, p->payload, head, sizeof(head)))
+			return 0;
+		p->syn = head[13] & TCP_SYN;
+		p->ack = head[13] & TCP_ACK;
+		__builtin_memcpy(&p->sequence, head + 4, 4);
+		p->sequence = bpf_ntohl(p->sequence) + (p->syn ? 1 : 0);
+		p->payload += (head[12] >> 4) * 4;
+	} else if (p->protocol == IPPROTO_UDP) {
+		if (bpf_skb_load_bytes(skb, p->payload, head, 4))
+			return 0;
+		p->payload += UDP_HEADER;
+	} else if (p->protocol == IPPROTO_ICMP || p->protocol == IPPROTO_ICMPV6) {
+		__builtin_memset(head, 0, 4);
+		p->payload += ICMP_HEADER;
+	} else {
+		return 0;
+	}
+	p->source = (__u16)head[0] << 8 | head[1];
+	p->destination = (__u16)head[2] << 8 | head[3];
+	p->length = skb->len > p->payload ? skb->len - p->payload : 0;
+	return 1;
+}
+
+/*
+ * The flow of a socket that no hook has seen being made: older than the watch,
+ * raw, or handed in from outside. Whoever sends on it first counts as its owner.
+ */
+INLINE struct flow *unknown_flow(struct bpf_sock *sk, const struct packet *p, int direction)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	int member = direction == DIRECTION_SENT && member_or_worker(task) != NULL;
+	struct flow *flow;
+
+	if (filter_by_lineage && !member)
+		return NULL;
+	flow = bpf_sk_storage_get(&flows, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+	if (!flow) {
+		count_loss(LOSS_SOCK_STORAGE);
+		return NULL;
+	}
+	if (member)
+		own_flow(flow, task);
+	if (p->protocol == IPPROTO_TCP)
+		flow->flags |= FLOW_LATE;
+	return flow;
+}
+
+/*
+ * Where the stream begins. The first packet that we see need not be the first of the
+ * stream; what the socket waits for is. (A listener waits for nothing.)
+ */
+INLINE __u32 first_number(struct bpf_sock *sk, const struct packet *p, int direction)
+{
+	struct bpf_tcp_sock *tp;
+
+	if (direction == DIRECTION_RECEIVED && sk->state != TCP_LISTEN) {
+		tp = bpf_tcp_sock(sk);
+		if (tp) /* volatile: or clang computes the address of either number first */
+			return *(volatile __u32 *)&tp->rcv_nxt;
+	}
+	return p->sequence;
+}
+
+/* Bytes behind a hole: those nearest to it are kept, as long as they are in one piece. */
+INLINE void keep_gap(struct side *side, __u32 from, __u32 to)
+{
+	if (!side->gap_to || to < side->gap_from) {
+		side->gap_from = from;
+		side->gap_to = to;
+	} else if (from <= side->gap_to) {
+		if (from < side->gap_from)
+			side->gap_from = from;
+		if (to > side->gap_to)
+			side->gap_to = to;
+	}
+}
+
+/* The next bytes of a stream, in their place. True if there is more than before. */
+INLINE int take_in(struct __sk_buff *skb, struct bpf_sock *sk, struct flow *flow, struct side *side,
+		   const struct packet *p, int direction)
+{
+	__u32 place = 0, count = p->length, have = side->have;
+
+	if (p->protocol == IPPROTO_TCP) {
+		if (!(flow->based & (1 << direction))) {
+			flow->base[direction] = first_number(sk, p, direction);
+			flow->based |= 1 << direction;
+		}
+		place = p->sequence - flow->base[direction];
+		if (place >= FIRST_BYTES) { /* also: before the beginning */
+			if ((__s32)place < 0 || place > have)
+				side->event.first_flags |= FIRST_DISORDERED;
+			if ((__s32)place > HOPELESS)
+				flow->seen |= 1 << direction;
+			return 0;
+		}
+	} else {
+		have = 0;
+	}
+	if (count > FIRST_BYTES)
+		count = FIRST_BYTES;
+	barrier_var(place);
+	barrier_var(count);
+	place &= FIRST_BYTES - 1;
+	if (count == 0 || count > FIRST_BYTES)
+		return 0;
+	if (bpf_skb_load_bytes(skb, p->payload, &side->bytes[place], count))
+		return 0;
+	if (p->protocol != IPPROTO_TCP || (!place && !side->event.first))
+		side->event.first = p->length > 0xffff ? 0xffff : p->length;
+	if (place > have) {
+		side->event.first_flags |= FIRST_DISORDERED;
+		keep_gap(side, place, place + count);
+		return 0;
+	}
+	if (place + count <= have && p->protocol == IPPROTO_TCP)
+		return 0; /* sent again */
+	have = place + count;
+	if (side->gap_to && side->gap_from <= have) {
+		if (side->gap_to > have)
+			have = side->gap_to;
+		side->gap_to = 0;
+	}
+	side->have = have > FIRST_BYTES ? FIRST_BYTES : have;
+	return 1;
+}
+
+static __noinline int judge_first(struct first *first, __u32 direction)
+{
+	struct side *side = &first->sides[direction & 1];
+	struct walk w = { .text_max = FIRST_BYTES };
+	struct verdict *v = &side->event.verdict;
+
+	if (!begin_walk(&w))
+		return 0;
+	if (first->epoch != w.header->epoch) {
+		/* other rules: what the old ones found means nothing to them */
+		__builtin_memset(first->signals, 0, sizeof(first->signals));
+		first->epoch = w.header->epoch;
+		first->row = 0;
+	}
+	w.text = side->bytes;
+	walk(&w, 0, side->have, direction ? WHERE_RECEIVED : WHERE_SENT);
+#pragma unroll
+	for (int word = 0; word < SIGNAL_WORDS; word++) {
+		first->signals[word] |= w.signals[word];
+		w.signals[word] = first->signals[word];
+	}
+	v->row = judge(&w, w.signals, RULES_ON_FLOW);
+	__builtin_memcpy(v->signals, w.signals, sizeof(v->signals));
+	v->epoch = w.header->epoch;
+	return 0;
+}
+
+INLINE void tell_first(struct __sk_buff *skb, struct bpf_sock *sk, struct flow *flow,
+		       struct first *first, const struct packet *p, int direction, __u64 began)
+{
+	struct side *side = &first->sides[direction];
+	struct event_first_bytes *e = &side->event;
+	struct counters *c = my_counters();
+	__u64 size;
+	int news;
+
+	e->segment++;
+	if (p->protocol == IPPROTO_TCP &&
+	    (side->have == FIRST_BYTES || e->segment >= FIRST_SEGMENTS))
+		e->first_flags |= FIRST_LAST;
+	if (judge_here)
+		judge_first(first, direction);
+	e->verdict.took_ns = bpf_ktime_get_boot_ns() - began;
+	news = e->verdict.row && e->verdict.row != first->row;
+	first->row = e->verdict.row;
+	if (!c)
+		return;
+	size = sizeof(*e) + (side->have & (2 * FIRST_BYTES - 1));
+	fill_head(&e->head, bpf_get_current_task_btf(), EVENT_FIRST_BYTES, RING_BULK, size, c);
+	e->head.ts = began;
+	if (flow->owner_tgid)
+		head_of_owner(&e->head, flow);
+	e->cookie = bpf_get_socket_cookie(skb);
+	fill_packet_addr(skb, &e->addr, p, direction);
+	e->addr.flags = flow->flags;
+	if (flow->handshake_port)
+		e->addr.flags |= FLOW_ACCEPTED;
+	if (flow->flags & FLOW_LATE)
+		e->first_flags |= FIRST_LATE;
+	e->direction = direction;
+	e->len = side->have;
+	e->other = first->sides[!direction].have;
+	if (bpf_ringbuf_output(&ring_bulk, side, size, news ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP))
+		__sync_fetch_and_add(&c->lost[EVENT_FIRST_BYTES], 1);
+	else if (!news)
+		wake_sleeper(&ring_bulk);
+}
+
+INLINE void begin_side(struct side *side)
+{
+	side->have = 0;
+	side->gap_to = 0;
+	side->event.first = 0;
+	side->event.segment = 0;
+	side->event.first_flags = 0;
+}
+
+INLINE void begin_anew(struct first *first, struct flow *flow)
+{
+	begin_side(&first->sides[DIRECTION_SENT]);
+	begin_side(&first->sides[DIRECTION_RECEIVED]);
+	first->uses = flow->uses;
+	first->epoch = 0;
+	first->row = 0;
+}
+
+/*
+ * Data that comes with a handshake (TCP Fast Open; the last ACK, late) meets the
+ * listener: the socket it is for will be cloned from that in a moment, by the same
+ * CPU. What it leaves there goes over to the clone, which is told by the port of the
+ * other end whether it is its own: another CPU's handshake may have come between.
+ */
+INLINE void handshake(struct bpf_sock *sk, struct flow *flow, const struct packet *p)
+{
+	bpf_sk_storage_delete(&firsts, sk);
+	flow->based = 0;
+	flow->seen = 0;
+	flow->handshake_port = p->length ? p->source : 0;
+}
+
+INLINE int look(struct __sk_buff *skb, int direction)
+{
+	struct bpf_sock *sk = skb->sk;
+	__u32 mark = 1 << direction;
+	struct packet p = {};
+	struct first *first;
+	struct flow *flow;
+	struct side *side;
+	__u64 began;
+	int every, listening;
+
+	if (!sk)
+		return 1;
+	sk = bpf_sk_fullsock(sk);
+	if (!sk)
+		return 1;
+	flow = bpf_sk_storage_get(&flows, sk, 0, 0);
+	if (flow && (flow->seen & mark))
+		return 1;
+	if (!take_apart(skb, &p))
+		return 1;
+	if (p.syn && flow && !p.ack == (direction == DIRECTION_SENT)) {
+		/* We open it: the streams begin with our SYN and the answer to it. */
+		flow->base[direction] = p.sequence;
+		flow->based |= mark;
+	}
+	listening = p.protocol == IPPROTO_TCP && sk->state == TCP_LISTEN;
+	if (listening && flow && direction == DIRECTION_RECEIVED)
+		handshake(sk, flow, &p);
+	if (!p.length)
+		return 1; /* mostly acknowledgements: they come this far, but pay for no clock */
+	began = bpf_ktime_get_boot_ns();
+	if (!flow)
+		flow = unknown_flow(sk, &p, direction);
+	if (!flow)
+		return 1;
+	first = bpf_sk_storage_get(&firsts, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+	if (!first) {
+		count_loss(LOSS_SOCK_STORAGE);
+		return 1;
+	}
+	side = &first->sides[direction];
+	if (flow->handshake_port && !listening) {
+		if (flow->handshake_port != (direction == DIRECTION_SENT ? p.destination : p.source)) {
+			flow->based = 0;
+			begin_anew(first, flow);
+		}
+		flow->handshake_port = 0;
+	}
+	if (first->uses != flow->uses)
+		begin_anew(first, flow);
+	if (__sync_lock_test_and_set(&side->busy, 1)) {
+		count_loss(LOSS_CONTENDED);
+		return 1;
+	}
+	if (take_in(skb, sk, flow, side, &p, direction)) {
+		every = p.protocol == IPPROTO_UDP &&
+			(p.source == PORT_DNS || p.destination == PORT_DNS ||
+			 p.source == PORT_MDNS || p.destination == PORT_MDNS);
+		if (p.protocol != IPPROTO_TCP) {
+			/* each datagram is judged by itself */
+			side->event.segment = 0;
+			side->event.first_flags = every ? 0 : FIRST_LAST;
+			first->epoch = 0;
+		}
+		tell_first(skb, sk, flow, first, &p, direction, began);
+	}
+	if (side->event.first_flags & FIRST_LAST && !listening)
+		flow->seen |= mark;
+	/* an exchange: clang 14 has no release store for BPF */
+	__sync_lock_test_and_set(&side->busy, 0);
+	if (flow->seen == (1 << DIRECTION_SENT | 1 << DIRECTION_RECEIVED))
+		bpf_sk_storage_delete(&firsts, sk);
+	return 1;
+}
+
+SEC("cgroup_skb/egress")
+int on_egress(struct __sk_buff *skb)
+{
+	return look(skb, DIRECTION_SENT);
+}
+
+SEC("cgroup_skb/ingress")
+int on_ingress(struct __sk_buff *skb)
+{
+	return look(skb, DIRECTION_RECEIVED);
+}

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * What a socket of the tree carries in its own storage: whose it is and what has
+ * been told of it. Most of its life happens in interrupts, where the current task
+ * is anybody.
+ */
+#ifndef VIGILES_FLOW_BPF_H
+#define VIGILES_FLOW_BPF_H
+
+#include "common.bpf.h"
+
+#define TCP_ESTABLISHED 1
+#define TCP_SYN_SENT 2
+#define TCP_SYN_RECV 3
+#define TCP_CLOSE 7
+#define TCP_LISTEN 10
+
+struct flow {
+	__u64 owner_start;
+	__u64 began; /* connect, or accept */
+	__u64 cookie;
+	__u32 owner_tgid;
+	__u32 owner_tid;
+	__u32 told; /* FLOW_TOLD_*: which events this socket has already sent */
+	__u32 last_port; /* of the last unconnected datagram */
+	__u32 last_address[4];
+	__u32 base[DIRECTIONS]; /* sequence number of the stream's first byte */
+	__u32 uses; /* a socket may connect again: then everything begins anew */
+	__u16 handshake_port; /* whose data came with a handshake, while this was a listener */
+	__u8 flags;
+	__u8 established;
+	__u8 based; /* directions whose base is known, as bits */
+	__u8 seen;  /* directions whose first bytes have been told */
+	__u8 _pad[6];
+};
+
+#define FLOW_TOLD_CONNECT 1
+#define FLOW_TOLD_LISTEN 2
+
+/* BPF_F_CLONE: an accepted socket starts with its listener's owner. */
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC | BPF_F_CLONE);
+	__type(key, int);
+	__type(value, struct flow);
+} flows SEC(".maps");
+
+INLINE void own_flow(struct flow *flow, struct task_struct *task)
+{
+	flow->owner_start = BPF_CORE_READ(task, group_leader, start_boottime);
+	flow->owner_tgid = BPF_CORE_READ(task, tgid);
+	flow->owner_tid = BPF_CORE_READ(task, pid);
+	flow->began = bpf_ktime_get_boot_ns();
+	flow->established = 0;
+	flow->based = 0;
+	flow->seen = 0;
+	flow->handshake_port = 0;
+	flow->uses++;
+}
+
+INLINE void head_of_owner(struct event_head *head, struct flow *flow)
+{
+	head->start = flow->owner_start;
+	head->tgid = flow->owner_tgid;
+	head->tid = flow->owner_tid;
+}
+
+INLINE void fill_addr(struct flow_addr *addr, const struct sock *sk)
+{
+	addr->family = sk->__sk_common.skc_family;
+	addr->protocol = IPPROTO_TCP;
+	addr->local_port = sk->__sk_common.skc_num;
+	addr->remote_port = bpf_ntohs(sk->__sk_common.skc_dport);
+	if (addr->family == AF_INET) {
+		*(__u32 *)addr->local = sk->__sk_common.skc_rcv_saddr;
+		*(__u32 *)addr->remote = sk->__sk_common.skc_daddr;
+	} else {
+		BPF_CORE_READ_INTO((struct in6_addr *)addr->local, sk,
+				   __sk_common.skc_v6_rcv_saddr);
+		BPF_CORE_READ_INTO((struct in6_addr *)addr->remote, sk, __sk_common.skc_v6_daddr);
+	}
+}
+
+#endif
