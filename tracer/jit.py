@@ -29,10 +29,10 @@ F = TypeVar("F", bound=Callable[..., Any])
 def _source_hash() -> str:
     """Numba does not notice a change in a function called from another file: we do."""
     digest = hashlib.blake2b(digest_size=8)
-    folders = ("engine", "detect", "rules", "kernel", "_bpf")
+    folders = ("engine", "detect", "detect/wire", "rules", "kernel", "triage", "_bpf")
     files = [f for name in folders for f in (PACKAGE / name).iterdir() if f.suffix in (".py", ".o")]
     for file in sorted([*files, Path(__file__)]):
-        digest.update(file.name.encode())
+        digest.update(str(file.relative_to(PACKAGE)).encode())
         digest.update(file.read_bytes())
     return digest.hexdigest()
 
@@ -99,15 +99,25 @@ CACHED = _CACHE is not None
 
 
 def _compiled(function: F, **more: bool) -> F:
-    compiled: F = numba.njit(nogil=True, cache=CACHED, error_model="numpy", no_cfunc_wrapper=True, **more)(
+    # Without the runtime that counts references to arrays: those that kernels are given belong to the
+    # caller. In a loop that hands on a tuple of arrays, counting them is most of the work.
+    options = {"_nrt": False} | more
+    compiled: F = numba.njit(nogil=True, cache=CACHED, error_model="numpy", no_cfunc_wrapper=True, **options)(
         function
     )
     return compiled
 
 
 def njit(function: F) -> F:
-    """Compile ``function`` in nopython mode with the project's defaults."""
+    """Compile ``function`` in nopython mode with the project's defaults. It can't make arrays."""
     return _compiled(function)
+
+
+def allocating(function: F) -> F:
+    """As :func:`njit`, for what makes arrays of its own. It may return them to another such function only:
+    nobody else would free them.
+    """
+    return _compiled(function, _nrt=True)
 
 
 def inline(function: F) -> F:
@@ -116,10 +126,17 @@ def inline(function: F) -> F:
 
 
 def kernel(function: F) -> F:
-    """As :func:`njit`, for what only other kernels call: no wrapper for Python is made, which for a
-    state of eighty arrays takes longer to compile than the function.
+    """As :func:`njit`, for what only other kernels call: no wrapper for Python is made, which often
+    takes longer to compile than the function.
     """
     return _compiled(function, no_cpython_wrapper=True)
+
+
+def entry(function: Callable[[int, int, int], int]) -> Any:
+    """Compile ``function`` at once, to be called by its ``.address`` (see engine/address.py): whatever
+    calls it so doesn't contain its code, and needn't be compiled with it.
+    """
+    return numba.cfunc("int64(int64, int64, int64)", cache=CACHED, error_model="numpy")(function)
 
 
 def inline_kernel(function: F) -> F:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 
 from tracer.detect.names import Bytes, Ints, byte_at
-from tracer.jit import inline, njit
+from tracer.jit import allocating, inline, njit
 
 BASE58 = b"123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 BECH32 = b"qpzry9x8gf2tvdw0s3jn54khce6mua7l"
@@ -47,7 +47,7 @@ def _fractions_of_roots(count: int, power: int) -> Ints:
     return np.array(roots, np.int64)
 
 
-_SHA256_START = _fractions_of_roots(8, 2)
+SHA256_START = _fractions_of_roots(8, 2)
 _SHA256_ROUND = _fractions_of_roots(64, 3)
 
 
@@ -62,15 +62,9 @@ def _schedule(w: Ints) -> None:
 
 
 @njit
-def _sha256(message: Ints, lo: int, length: int) -> Ints:
-    """SHA-256 of up to 55 bytes of ``message``, one to an element, as eight 32-bit words."""
-    w = np.zeros(64, np.int64)
-    for at in range(length):
-        w[at >> 2] |= message[lo + at] << (24 - 8 * (at & 3))
-    w[length >> 2] |= 0x80 << (24 - 8 * (length & 3))
-    w[15] = 8 * length
+def sha256_block(w: Ints, state: Ints) -> None:
+    """Take the block in ``w`` (64 words, of which the first 16 are the block) into ``state`` (8 words)."""
     _schedule(w)
-    state = _SHA256_START.copy()
     a, b, c, d = state[0], state[1], state[2], state[3]
     e, f, g, h = state[4], state[5], state[6], state[7]
     for t in range(64):
@@ -80,18 +74,30 @@ def _sha256(message: Ints, lo: int, length: int) -> Ints:
         two = (two & _WORD) + (a & b ^ a & c ^ b & c)
         h, g, f, e = g, f, e, (d + one) & _WORD
         d, c, b, a = c, b, a, (one + two) & _WORD
-    state[0] += a
-    state[1] += b
-    state[2] += c
-    state[3] += d
-    state[4] += e
-    state[5] += f
-    state[6] += g
-    state[7] += h
-    return state & _WORD
+    state[0] = state[0] + a & _WORD
+    state[1] = state[1] + b & _WORD
+    state[2] = state[2] + c & _WORD
+    state[3] = state[3] + d & _WORD
+    state[4] = state[4] + e & _WORD
+    state[5] = state[5] + f & _WORD
+    state[6] = state[6] + g & _WORD
+    state[7] = state[7] + h & _WORD
 
 
-@njit
+@allocating
+def _sha256(message: Ints, lo: int, length: int) -> Ints:
+    """SHA-256 of up to 55 bytes of ``message``, one to an element, as eight 32-bit words."""
+    w = np.zeros(64, np.int64)
+    for at in range(length):
+        w[at >> 2] |= message[lo + at] << (24 - 8 * (at & 3))
+    w[length >> 2] |= 0x80 << (24 - 8 * (length & 3))
+    w[15] = 8 * length
+    state = SHA256_START.copy()
+    sha256_block(w, state)
+    return state
+
+
+@allocating
 def base58check(text: Bytes, lo: int, hi: int) -> int:
     """For how many bytes (at most 40) ``text[lo:hi]`` is base58, if the last four of them are the
     beginning of the double SHA-256 of the others; else 0. A random string passes once in 2^32.

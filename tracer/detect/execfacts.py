@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tracer.detect.classes import INTERPRETERS, MULTICALL, SHELL
 from tracer.detect.facts import FACT_BIT, FACTS
 from tracer.detect.interpreters import code_span
-from tracer.detect.names import INTERPRETERS, MULTICALL, SHELL, Bytes, Ints, name_class
+from tracer.detect.names import Bytes, Ints, name_class
 from tracer.detect.pools import pool_address_span
 from tracer.detect.ssh import NO_CLIENT, ssh_facts, ssh_options
 from tracer.detect.wallets import KINDS, NO_WALLET, wallet_span
@@ -22,12 +23,12 @@ if TYPE_CHECKING:
 # enum exec_flag and enum fd_kind of events.h; a test compares them with the compiled object
 FLAG_MEMFD, FLAG_DELETED, FLAG_SCRIPT, FLAG_SETID, FLAG_SECURE, FLAG_ARGS_CUT = (1 << n for n in range(6))
 FLAG_ARGS_UNREADABLE = 1 << 8
-FD_SOCKET = 4
+FD_NETWORK, FD_PIPE = 7, 2
 
-MEMFD, DELETED, SCRIPT, SETID, STDIN, STDOUT, CUT, SHELL_COMMAND, INLINE, WALLET, POOL = (
+MEMFD, DELETED, SCRIPT, SETID, STDIN, STDOUT, STDIN_PIPE, STDOUT_PIPE, CUT, SHELL_COMMAND, INLINE, WALLET, POOL = (
     1 << FACT_BIT[name]
     for name in (
-        "memfd", "deleted", "script", "setid", "stdin-socket", "stdout-socket", "args-cut", "shell-command",
+        "memfd", "deleted", "script", "setid", "stdin-network", "stdout-network", "stdin-pipe", "stdout-pipe", "args-cut", "shell-command",
         "inline-code", "wallet", "pool-address",
     )
 )  # fmt: skip
@@ -89,10 +90,14 @@ def exec_facts(
         facts |= SETID
     if flags & (FLAG_ARGS_CUT | FLAG_ARGS_UNREADABLE):
         facts |= CUT
-    if stdin_kind == FD_SOCKET:
+    if stdin_kind == FD_NETWORK:
         facts |= STDIN
-    if stdout_kind == FD_SOCKET:
+    if stdout_kind == FD_NETWORK:
         facts |= STDOUT
+    if stdin_kind == FD_PIPE:
+        facts |= STDIN_PIPE
+    if stdout_kind == FD_PIPE:
+        facts |= STDOUT_PIPE
     # A script's name is not the interpreter's: what a script called ssh does, ssh itself will show.
     if flags & FLAG_SCRIPT:
         name_lo = name_hi
@@ -135,7 +140,7 @@ def _joined(argv: Sequence[bytes]) -> bytes:
 
 
 def _names(bits: int) -> list[str]:
-    return [fact.name for bit, fact in enumerate(FACTS) if bits >> bit & 1]
+    return [fact.name for fact in FACTS if "exec" in fact.on and bits >> FACT_BIT[fact.name] & 1]
 
 
 def describe_facts(path: bytes, name: bytes, args: Sequence[bytes] | bytes, bits: int) -> dict[str, str]:

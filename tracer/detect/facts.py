@@ -9,44 +9,87 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tracer.detect.wire.protocols import PROTOCOLS, TRAITS
+from tracer.triage.names import FILE_FACTS
+
 #: Bits used of each signal word: 63, so that a word stays a positive int64.
 WORD_BITS = 63
-#: Words in a set of signals; word 0 holds the facts.
-WORDS = 5
+#: Words in a set of signals. Facts come first: word 0, and word 1 for what a flow's bytes are; an event
+#: is of one kind, so the facts of different kinds share the same bits.
+WORDS = 6
+FACT_WORDS = 2
+#: The signal number of the first indicator group.
+FIRST_GROUP = FACT_WORDS * WORD_BITS
 
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """One thing the engine can say about an event of kind ``on``."""
+    """One thing the engine can say about events of the kinds ``on``."""
 
     name: str
-    on: str
+    on: tuple[str, ...]
     meaning: str
 
 
+#: Facts that the probe of an exec finds out by itself.
+PROBE_FACTS = (
+    "memfd", "deleted", "script", "setid", "stdin-network", "stdout-network", "stdin-pipe", "stdout-pipe", "args-cut",
+)  # fmt: skip
+#: Facts that can hold only of a file that is an interpreter.
+INTERPRETER_FACTS = ("shell-command", "inline-code")
+
+_NET = ("flow", "connect")
 FACTS: tuple[Fact, ...] = (
-    Fact("memfd", "exec", "the program lives in memory only (memfd)"),
-    Fact("deleted", "exec", "the program's file has been deleted"),
-    Fact("script", "exec", "the kernel ran the interpreter of a #! line"),
-    Fact("setid", "exec", "the program is set-uid or set-gid"),
-    Fact("stdin-socket", "exec", "standard input is a socket"),
-    Fact("stdout-socket", "exec", "standard output is a socket"),
-    Fact("args-cut", "exec", "not all arguments were captured: too long, or not in memory"),
-    Fact("shell-command", "exec", "a shell that is given its commands as an argument (sh -c)"),
-    Fact("inline-code", "exec", "an interpreter that is given its program as an argument (python -c)"),
-    Fact("ssh-reverse", "exec", "ssh -R: the far side reaches an address on our side"),
-    Fact("ssh-reverse-socks", "exec", "ssh -R with a port alone: the far side may reach anything"),
-    Fact("ssh-local", "exec", "ssh -L: a local port leads to the far side"),
-    Fact("ssh-dynamic", "exec", "ssh -D: a local SOCKS proxy leads to the far side"),
-    Fact("ssh-tun", "exec", "ssh -w: a network interface leads to the far side"),
-    Fact("ssh-stdio", "exec", "ssh -W: standard input and output lead through the far side"),
-    Fact("wallet", "exec", "an argument holds a wallet address"),
-    Fact("pool-address", "exec", "an argument holds the scheme+transport://host:port of a mining pool"),
-    Fact("gpu-not-listed", "gpu", "a compute client that --gpu-user does not name"),
-    Fact("gpu-other-executable", "gpu", "a compute client with another executable than the first one's"),
-    Fact("gpu-other-script", "gpu", "the first compute client's interpreter, but another script"),
+    Fact("memfd", ("exec",), "the program lives in memory only (memfd)"),
+    Fact("deleted", ("exec",), "the program's file has been deleted"),
+    Fact("script", ("exec",), "the kernel ran the interpreter of a #! line"),
+    Fact("setid", ("exec",), "the program is set-uid or set-gid"),
+    Fact("stdin-network", ("exec",), "standard input is a network connection"),
+    Fact("stdout-network", ("exec",), "standard output is a network connection"),
+    Fact("stdin-pipe", ("exec",), "standard input is a pipe"),
+    Fact("stdout-pipe", ("exec",), "standard output is a pipe"),
+    Fact("args-cut", ("exec",), "not all arguments were captured: too long, or not in memory"),
+    Fact("shell-command", ("exec",), "a shell that is given its commands as an argument (sh -c)"),
+    Fact("inline-code", ("exec",), "an interpreter that is given its program as an argument (python -c)"),
+    Fact("ssh-reverse", ("exec",), "ssh -R: the far side reaches an address on our side"),
+    Fact("ssh-reverse-socks", ("exec",), "ssh -R with a port alone: the far side may reach anything"),
+    Fact("ssh-local", ("exec",), "ssh -L: a local port leads to the far side"),
+    Fact("ssh-dynamic", ("exec",), "ssh -D: a local SOCKS proxy leads to the far side"),
+    Fact("ssh-tun", ("exec",), "ssh -w: a network interface leads to the far side"),
+    Fact("ssh-stdio", ("exec",), "ssh -W: standard input and output lead through the far side"),
+    Fact("wallet", ("exec",), "an argument holds a wallet address"),
+    Fact("pool-address", ("exec",), "an argument holds the scheme+transport://host:port of a mining pool"),
+    *(Fact(trait.name, ("flow",), trait.meaning) for trait in TRAITS),
+    Fact("external", _NET, "the other end is in no network that counts as inside"),
+    Fact("internal", _NET, "the other end is in a private network, or one declared as ours"),
+    Fact("loopback", _NET, "the other end is this host"),
+    Fact("unresolved", _NET, "the other end is outside, and no DNS answer has named its address"),
+    Fact("accepted", _NET, "the other end opened the flow"),
+    Fact("late", _NET, "the flow is older than the watch: its beginning was not seen"),
+    Fact("datagrams", _NET, "UDP, or ICMP: no stream"),
+    Fact("by-interpreter", _NET, "the process runs a shell or another interpreter"),
+    Fact("by-ssh", _NET, "the process runs an ssh client"),
+    Fact("ssh-pivot", _NET, "the process holds an SSH flow of its own and goes on to a place inside"),
+    Fact("for-git", _NET, "the process runs an ssh client that is to fetch or push for git"),
+    *(Fact(protocol.name, ("flow",), protocol.meaning) for protocol in PROTOCOLS),
+    *(Fact(name, ("file",), meaning) for name, meaning in FILE_FACTS),
+    Fact("gpu-not-listed", ("gpu",), "a compute client that --gpu-user does not name"),
+    Fact("gpu-other-executable", ("gpu",), "a compute client with another executable than the first one's"),
+    Fact("gpu-other-script", ("gpu",), "the first compute client's interpreter, but another script"),
 )
 
-FACT_BIT: dict[str, int] = {fact.name: bit for bit, fact in enumerate(FACTS)}
 
-assert len(FACTS) <= WORD_BITS
+def _numbered() -> dict[str, int]:
+    spaces = {"exec": 0, "gpu": 0, "file": 0, "flow": 0}
+    numbers = {protocol.name: WORD_BITS + number for number, protocol in enumerate(PROTOCOLS, 1)}
+    for fact in FACTS:
+        if fact.name not in numbers:
+            numbers[fact.name] = spaces[fact.on[0]]
+            spaces[fact.on[0]] += 1
+    assert len(numbers) == len(FACTS), "two facts of one name"
+    assert max(spaces.values()) <= WORD_BITS
+    return numbers
+
+
+#: The signal number of each fact.
+FACT_BIT: dict[str, int] = _numbered()

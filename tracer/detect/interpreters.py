@@ -10,23 +10,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from tracer.detect.names import (
-    INTERPRETERS,
-    JULIA,
-    LUA,
-    NODE,
-    PERL,
-    PHP,
-    PYTHON,
-    RSCRIPT,
-    RUBY,
-    SHELL,
-    Bytes,
-    Ints,
-    byte_at,
-    lookup,
-    table,
-)
+from tracer.detect.classes import INTERPRETERS, JULIA, LUA, NODE, PERL, PHP, PYTHON, RSCRIPT, RUBY, SHELL
+from tracer.detect.names import Bytes, Ints, byte_at, lookup, table
 from tracer.jit import njit
 
 # What an option letter is; letters that are in no table are flags.

@@ -6,7 +6,8 @@ Kept with the process, so that detectors that look at a line of ancestors need n
 
 from __future__ import annotations
 
-from tracer.detect.names import INTERPRETERS, PYTHON, SHELL, Bytes, byte_at, name_class
+from tracer.detect.classes import AUTOSSH, DBCLIENT, DROPBEAR, INTERPRETERS, OPENSSH, PYTHON, SHELL
+from tracer.detect.names import Bytes, byte_at, name_class
 from tracer.jit import njit
 
 # Bits of IMAGE.program
@@ -15,6 +16,8 @@ IS_INTERPRETER = 1 << 1
 IS_WORKER = 1 << 2  # a Python multiprocessing child: its script is its parent's
 IS_MODULE = 1 << 3  # python -m NAME
 IS_INLINE = 1 << 4  # python -c CODE
+IS_SSH = 1 << 5  # an ssh client, by the name of its file
+IS_FOR_GIT = 1 << 6  # ... that is told to run git's other half
 
 _FNV_OFFSET = 0x0BF29CE484222325
 _FNV_PRIME = 0x100000001B3
@@ -90,6 +93,24 @@ def _python(data: Bytes, lo: int, hi: int) -> tuple[int, int]:
 
 
 @njit
+def _asks_for_git(data: Bytes, lo: int, hi: int) -> bool:
+    """Whether an argument is the command that git has ssh run on the far side (git's connect.c)."""
+    at = _argument_end(data, lo, hi) + 1
+    while at < hi:
+        end = _argument_end(data, at, hi)
+        if (
+            _begins(data, at, end, b"git-upload-pack ")
+            or _begins(data, at, end, b"git-receive-pack ")
+            or _begins(data, at, end, b"git-upload-archive ")
+            or _begins(data, at, end, b"git-lfs-authenticate ")
+            or _begins(data, at, end, b"git-lfs-transfer ")
+        ):
+            return True
+        at = end + 1
+    return False
+
+
+@njit
 def classify(data: Bytes, path_lo: int, path_hi: int, args_lo: int, args_hi: int) -> tuple[int, int]:
     """(bits of IMAGE.program, script hash or 0) for an exec of ``path`` with ``args``."""
     kind = name_class(data, path_lo, path_hi)
@@ -97,6 +118,10 @@ def classify(data: Bytes, path_lo: int, path_hi: int, args_lo: int, args_hi: int
     script = 0
     if kind & SHELL:
         bits |= IS_SHELL
+    if kind & (OPENSSH | AUTOSSH | DBCLIENT | DROPBEAR):
+        bits |= IS_SSH
+        if _asks_for_git(data, args_lo, args_hi):
+            bits |= IS_FOR_GIT
     if kind & PYTHON:
         more, script = _python(data, args_lo, args_hi)
         bits |= IS_INTERPRETER | more

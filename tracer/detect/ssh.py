@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from tracer.detect.classes import AUTOSSH, DBCLIENT, DROPBEAR, OPENSSH
 from tracer.detect.facts import FACT_BIT
-from tracer.detect.names import AUTOSSH, DBCLIENT, DROPBEAR, OPENSSH, Bytes, Ints, byte_at, name_class
+from tracer.detect.names import Bytes, Ints, byte_at, name_class
 from tracer.detect.ssh_config import line_kind
 from tracer.detect.ssh_forward import (
     CLEAR_OFF,
@@ -32,7 +33,7 @@ from tracer.detect.ssh_forward import (
     forward_kind,
     tun_kind,
 )
-from tracer.jit import inline, njit
+from tracer.jit import allocating, inline, njit
 
 # Whose options: rows of _ACTIONS.
 NO_CLIENT = 0
@@ -133,7 +134,7 @@ def _end(args: Bytes, at: int, hi: int) -> int:
     return at
 
 
-@njit
+@allocating
 def _value_kind(args: Bytes, lo: int, hi: int, letter: int, action: int, options: int, cut: bool) -> int:
     """What ``letter`` with the value ``args[lo:hi]`` does; ``cut``: the value's end is missing."""
     if letter == _LETTER_TUN and not cut:
@@ -292,7 +293,7 @@ def _walk(args: Bytes, lo: int, hi: int, options: int, cut: bool, state: Ints) -
     return host or cut
 
 
-@njit
+@allocating
 def ssh_facts(args: Bytes, lo: int, hi: int, options: int, cut: bool, out: Ints) -> int:
     """The ssh-* facts of the arguments ``args[lo:hi]``, each ended by NUL, argv[0] first.
 

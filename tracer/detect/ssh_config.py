@@ -25,7 +25,7 @@ from tracer.detect.ssh_forward import (
     forward_kind,
     tun_kind,
 )
-from tracer.jit import njit
+from tracer.jit import allocating, njit
 
 _LETTER_D, _LETTER_L = ord("D"), ord("L")
 _BACKSLASH, _QUOTE, _APOSTROPHE = ord("\\"), ord('"'), ord("'")
@@ -158,7 +158,7 @@ def _forward_line(key: int, words: Bytes, ends: Ints, count: int) -> int:
     return forward_kind(words, n, _LETTER_D if key == DYNAMIC else _LETTER_L)
 
 
-@njit
+@allocating
 def line_kind(line: Bytes, n: int, cut: bool) -> int:
     """What option -o with the value ``line[:n]`` does; ``line`` is overwritten.
 

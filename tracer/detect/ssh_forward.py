@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from tracer.detect.names import Bytes, Ints, is_space, lookup, table
-from tracer.jit import inline, njit
+from tracer.jit import allocating, inline, njit
 
 # What a value does. The kinds of forwards come first, the most severe one before the others.
 REFUSED = -1
@@ -204,7 +204,7 @@ def _listening(fields: Ints, count: int, remote: bool) -> int:
     return REFUSED
 
 
-@njit
+@allocating
 def forward_kind(spec: Bytes, n: int, letter: int) -> int:
     """What option ``letter`` (R, L, D, W) with the value ``spec[:n]`` does; ``spec`` is overwritten.
 
@@ -234,7 +234,7 @@ def forward_kind(spec: Bytes, n: int, letter: int) -> int:
     return STDIO_PATH if count == 1 and kind == STDIO else kind
 
 
-@njit
+@allocating
 def dropbear_kind(spec: Bytes, n: int, letter: int) -> int:
     """As :func:`forward_kind` for dbclient's -R, -L and -B: no brackets, paths or names of ports."""
     colons = 0

@@ -14,7 +14,6 @@ import numpy.typing as npt
 from tracer.engine.handle import handle, read_head
 from tracer.engine.intrinsics import (
     boottime_ns,
-    borrowed,
     bytes_at,
     i64,
     load_acquire_u64,
@@ -22,7 +21,7 @@ from tracer.engine.intrinsics import (
     store_release_u64,
 )
 from tracer.engine.ring import NOTHING, SKIP, advance, peek
-from tracer.engine.state import LAG_BUCKETS, MAX_CPUS, PENDING, State
+from tracer.engine.state import LAG_BUCKETS, MAX_CPUS, PENDING, State, state_at
 from tracer.jit import inline, inline_kernel, njit
 from tracer.kernel import schema
 
@@ -82,13 +81,16 @@ def _tap(tap: npt.NDArray[np.uint8], tap_state: npt.NDArray[np.int64], address: 
 @njit
 def drain(
     rings: npt.NDArray[np.int64],
-    owned: State,
+    where: int,
     tap: npt.NDArray[np.uint8],
     tap_state: npt.NDArray[np.int64],
     limit: int,
 ) -> tuple[int, int]:
-    """Take in up to ``limit`` records from the rings int64[2, 4]; (why it came back, how many)."""
-    state = borrowed(owned)
+    """Take in up to ``limit`` records from the rings int64[2, 4]; (why it came back, how many).
+
+    ``where``: the address of the state's words.
+    """
+    state = state_at(where)
     done = 0
     why = MORE
     state.pending[PENDING] = 0
@@ -124,7 +126,7 @@ def drain(
                 why = TAP_FULL
                 break
             _tap(tap, tap_state, address, length)
-        kind = handle(state, address, length)
+        kind = handle(state, where, address, length)
         if kind:
             _account(state, address, kind, now)
         done += 1
@@ -149,12 +151,12 @@ def drain(
 
 
 @njit
-def replay(owned: State, address: int, size: int, start: int, count: bool) -> tuple[int, int]:
+def replay(where: int, address: int, size: int, start: int, count: bool) -> tuple[int, int]:
     """Take in records laid out as a tap has them, from byte ``start``; (EMPTY or FIRED, next byte).
 
     ``count``: they came from probes and belong into the sums.
     """
-    state = borrowed(owned)
+    state = state_at(where)
     at = start
     state.pending[PENDING] = 0
     while at + TAP_PREFIX <= size:
@@ -166,7 +168,7 @@ def replay(owned: State, address: int, size: int, start: int, count: bool) -> tu
             state.malformed[0] += 1
             return EMPTY, size
         here = address + at + TAP_PREFIX
-        kind = handle(state, here, length)
+        kind = handle(state, where, here, length)
         if kind and count:
             _account(state, here, kind, 0)
         at += (TAP_PREFIX + length + 7) & ~7

@@ -11,14 +11,20 @@ import numpy.typing as npt
 
 from tracer.engine import arena as strings
 from tracer.engine import processes as procs
+from tracer.engine.address import laid_out
 from tracer.engine.drain import drain, fall_asleep, lag_bucket, replay
+from tracer.engine.files import X_LOST, X_WAITING
+from tracer.engine.first import address_words
 from tracer.engine.flows import F_FULL, F_LIVE
+from tracer.engine.handle import ENTRIES
 from tracer.engine.intrinsics import address_of, store_release_u64
+from tracer.engine.names import N_FULL, find_name
 from tracer.engine.ring import Ring
 from tracer.engine.state import ENTRY, KIND, LAG_BUCKETS, PENDING, SUBJECT, TIME, make_state
 from tracer.jit import njit
 from tracer.kernel import schema
 from tracer.rules import Rule, RuleSet
+from tracer.rules.ranges import compile_ranges
 
 BATCH = 1 << 16
 _TEXT_MAX = 8192
@@ -67,11 +73,21 @@ class Engine:
         rules: RuleSet,
         gpu_users: tuple[str, ...] | None = None,
         *,
+        own_networks: tuple[str, ...] = (),
         processes: int = 1 << 17,
         flows: int = 1 << 16,
     ) -> None:
         self.rules = rules
-        self.state = make_state(rules.automaton, rules.table, gpu_users, processes=processes, flows=flows)
+        self._own_networks = own_networks
+        self.state = make_state(
+            rules.automaton,
+            rules.table,
+            compile_ranges(rules.groups, own_networks),
+            gpu_users,
+            processes=processes,
+            flows=flows,
+        )
+        self._lay_out()
         self._rings = np.zeros((2, 4), np.int64)
         self._bound: tuple[Ring, ...] = ()
         self._flag = 0
@@ -79,6 +95,23 @@ class Engine:
         self.tap_state = np.zeros(2, np.int64)
         self._text = np.zeros(_TEXT_MAX, np.uint8)
         self._line = np.zeros(procs.DEPTH + 8, np.int64)
+
+    def judge_by(self, rules: RuleSet, epoch: int) -> None:
+        """Judge by ``rules`` from the next record on; ``epoch``: what probes' verdicts by them carry."""
+        self.rules = rules
+        self.state = self.state._replace(
+            automaton=rules.automaton,
+            rules=rules.table,
+            ranges=compile_ranges(rules.groups, self._own_networks),
+        )
+        self.state.epoch[0] = epoch
+        self._lay_out()
+
+    def _lay_out(self) -> None:
+        for kind, address in ENTRIES.items():
+            self.state.calls[kind] = address
+        self._words = laid_out(self.state)
+        self._where = address_of(self._words)
 
     def bind(self, critical: Ring, bulk: Ring, flag: int) -> None:
         """Read from these rings; ``flag`` is the address of the reader's state."""
@@ -100,7 +133,7 @@ class Engine:
 
     def drain(self, limit: int = BATCH) -> tuple[int, int]:
         """Take records in; (EMPTY, MORE, FIRED or TAP_FULL, how many)."""
-        return drain(self._rings, self.state, self.tap, self.tap_state, limit)
+        return drain(self._rings, self._where, self.tap, self.tap_state, limit)
 
     def feed(self, records: Iterable[bytes], *, count: bool = True) -> Iterator[Fired]:
         """Take in records that did not come through a ring; yields what they fire, in order.
@@ -114,7 +147,7 @@ class Engine:
         memory = np.frombuffer(bytes(laid), np.uint8)
         at = 0
         while at < len(memory):
-            _, at = replay(self.state, address_of(memory), len(memory), at, count)
+            _, at = replay(self._where, address_of(memory), len(memory), at, count)
             if fired := self.fired():
                 yield fired
 
@@ -143,7 +176,7 @@ class Engine:
             self.drain(0)
         for _ in self.feed([]):
             pass
-        replay(self.state, address, 0, 0, True)
+        replay(self._where, address, 0, 0, True)
         self.describe(procs.NONE)
         self.lineage(procs.NONE)
         procs.find(self.state.processes, 0)
@@ -161,6 +194,26 @@ class Engine:
         return Fired(
             rules, int(pending[ENTRY]), int(pending[KIND]), int(pending[TIME]), int(pending[SUBJECT])
         )
+
+    def take_files(self) -> list[tuple[int, int, int, int, int]]:
+        """Executables seen for the first time since the last call: pid, start, device, inode, when."""
+        files = self.state.files
+        count = int(files.state[X_WAITING])
+        if not count:
+            return []
+        files.state[X_WAITING] = 0
+        return [tuple(int(n) for n in row) for row in files.waiting[:count]]  # type: ignore[misc]
+
+    def fired_record(self) -> bytes:
+        """The network event that fired last, with its first bytes."""
+        return self.state.record.tobytes()
+
+    def name_of(self, address: bytes, family: int, now_ns: int) -> bytes:
+        """The name that ``address`` (16 bytes, IPv4 in the first four) was looked up by, or nothing."""
+        names = self.state.names
+        high, low = address_words(np.frombuffer(address, np.uint8), 0, family)
+        row = find_name(names, high, low, now_ns)
+        return names.texts[row, : names.lengths[row]].tobytes() if row >= 0 else b""
 
     def describe(self, entry: int) -> Program | None:
         """The process at ``entry``; None when the event could not be given to one."""
@@ -241,6 +294,8 @@ class Engine:
             "exits-missed": int(p.state[procs.MISSED_EXIT]),
             "forks-missed": int(p.state[procs.MISSED_FORK]),
             "flow-table-full": int(self.state.flows.state[F_FULL]),
+            "name-table-full": int(self.state.names.state[N_FULL]),
+            "files-not-queued": int(self.state.files.state[X_LOST]),
             "malformed": int(self.state.malformed[0]),
         }
 

@@ -12,10 +12,14 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from tracer.detect.facts import WORDS
 from tracer.engine.intrinsics import i64
 from tracer.jit import inline, njit
 
 NONE = -1
+
+#: Rules of which a flow remembers whether they have been told; later ones may be told again.
+RULES_TOLD = 64
 
 CONNECTING, ESTABLISHED, LISTENING, UNCONNECTED = range(1, 5)
 
@@ -33,6 +37,13 @@ FLOW = np.dtype(
         ("family", "i8"),
         ("protocol", "i8"),
         ("flags", "i8"),
+        # what its first bytes have shown, by direction: a protocol, how long the first segment was
+        ("is", "i8", (2,)),
+        ("first", "i8", (2,)),
+        ("traits", "i8", (2,)),
+        ("spoke", "i8"),  # 1 + the direction that had payload first
+        ("epoch", "i8"),  # of the rules that signals and told mean
+        ("told", "u1", (RULES_TOLD,)),  # by rule: 1 + the rank of the severity it was told with
     ]
 )
 
@@ -41,9 +52,13 @@ F_FREE, F_USED, F_LIVE, F_FULL = range(4)
 
 
 class Flows(NamedTuple):
-    """``table`` FLOW[n]; ``slots`` int32[2**k], a hash of cookie to entry + 1; ``state`` int64[4]."""
+    """``table`` FLOW[n + 1]: the last row is for flows that found no room; ``signals`` int64[n + 1, WORDS]:
+    what their first bytes have shown; ``slots`` int32[2**k], a hash of cookie to entry + 1; ``state``
+    int64[4].
+    """
 
     table: npt.NDArray[np.void]
+    signals: npt.NDArray[np.int64]
     slots: npt.NDArray[np.int32]
     state: npt.NDArray[np.int64]
 
@@ -51,7 +66,12 @@ class Flows(NamedTuple):
 def make_flows(capacity: int = 1 << 16) -> Flows:
     """An empty table for ``capacity`` flows."""
     slots = 1 << max(4, (2 * capacity - 1).bit_length())
-    return Flows(np.zeros(capacity, FLOW), np.zeros(slots, np.int32), np.zeros(4, np.int64))
+    return Flows(
+        np.zeros(capacity + 1, FLOW),
+        np.zeros((capacity + 1, WORDS), np.int64),
+        np.zeros(slots, np.int32),
+        np.zeros(4, np.int64),
+    )
 
 
 @inline
@@ -74,6 +94,28 @@ def find_flow(f: Flows, cookie: int) -> int:
 
 
 @njit
+def forget(f: Flows, entry: int) -> None:
+    """Nothing is known of what the flow at ``entry`` carries."""
+    row = f.table[entry]
+    for direction in range(2):
+        row["is"][direction] = 0
+        row.first[direction] = 0
+        row.traits[direction] = 0
+    row.spoke = 0
+    forget_rules(f, entry)
+
+
+@njit
+def forget_rules(f: Flows, entry: int) -> None:
+    """What rules have said of the flow means nothing any more."""
+    f.table[entry].epoch = 0
+    for rule in range(RULES_TOLD):
+        f.table[entry].told[rule] = 0
+    for word in range(WORDS):
+        f.signals[entry, word] = 0
+
+
+@njit
 def open_flow(f: Flows, cookie: int) -> int:
     """The entry of the flow, a new one if need be; NONE when the table is full."""
     entry = find_flow(f, cookie)
@@ -82,12 +124,13 @@ def open_flow(f: Flows, cookie: int) -> int:
     entry = f.state[F_FREE] - 1
     if entry >= 0:
         f.state[F_FREE] = f.table[entry].start
-    elif f.state[F_USED] < len(f.table):
+    elif f.state[F_USED] < len(f.table) - 1:
         entry = f.state[F_USED]
         f.state[F_USED] += 1
     else:
         f.state[F_FULL] += 1
         return NONE
+    forget(f, entry)
     f.table[entry].cookie = cookie
     mask = len(f.slots) - 1
     at = _home(f.slots, cookie)

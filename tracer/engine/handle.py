@@ -1,45 +1,62 @@
 # SPDX-License-Identifier: Apache-2.0
 """What one record does to the state, and which rules it fires: one function a kind of event.
 
-All but the exec's are inlined into the loop: to pass the state to a function is to copy some eighty
-arrays, ten times the work of an event. An exec does enough to bear it, and would make the loop so
-big that compiling it takes half a minute more.
+The small ones are inlined into the loop. The large ones are entries, called by address: an event of
+theirs is worth the call, and compiling them with everything that has a loop would take minutes.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
+
 from tracer.detect import gpu as gpu_detect
 from tracer.detect.execfacts import exec_facts
+from tracer.detect.facts import WORDS
 from tracer.detect.names import Bytes, basename
 from tracer.detect.program import IS_WORKER, classify
 from tracer.engine import arena as strings
 from tracer.engine import processes as procs
-from tracer.engine.flows import CONNECTING, ESTABLISHED, LISTENING, UNCONNECTED, close_flow, open_flow
+from tracer.engine.address import call_at
+from tracer.engine.files import note_file
+from tracer.engine.first import address_words, judge_connect, keep_record, on_first
+from tracer.engine.flows import CONNECTING, ESTABLISHED, LISTENING, UNCONNECTED, close_flow, forget, open_flow
 from tracer.engine.flows import NONE as NO_FLOW
 from tracer.engine.intrinsics import bytes_at, i64, record_reader
 from tracer.engine.processes import NONE
-from tracer.engine.state import ENTRY, KIND, PENDING, SUBJECT, TIME, State
-from tracer.jit import inline_kernel, kernel
+from tracer.engine.state import ENTRY, KIND, PENDING, SUBJECT, TIME, State, state_at
+from tracer.jit import entry as compiled_entry
+from tracer.jit import inline_kernel
 from tracer.kernel import schema
 from tracer.rules.evaluate import evaluate
-from tracer.rules.model import ON_EXEC, ON_GPU, WHERE_ARGS, WHERE_NAME, WHERE_PATH
+from tracer.rules.model import ON_EXEC, ON_FILE, ON_GPU, WHERE_ARGS, WHERE_NAME, WHERE_PATH
+from tracer.rules.numbers import SPACE_IOCTL
+from tracer.rules.ranges import add_signals
 from tracer.rules.scan import scan
 
 FORK, EXEC, EXIT = (schema.KIND[f"EVENT_{k}"] for k in ("FORK", "EXEC", "EXIT"))
+FIRST = schema.KIND["EVENT_FIRST_BYTES"]
+FILE = schema.KIND["EVENT_FILE"]
 CONNECT, LISTEN = schema.KIND["EVENT_CONNECT"], schema.KIND["EVENT_LISTEN"]
 FLOW_OPEN, FLOW_CLOSE = schema.KIND["EVENT_FLOW_OPEN"], schema.KIND["EVENT_FLOW_CLOSE"]
 GPU_OPEN, GPU_IOCTL = schema.KIND["EVENT_GPU_OPEN"], schema.KIND["EVENT_GPU_IOCTL"]
 KINDS = schema.KIND["EVENT_KINDS"]
 GPU_COMPUTE = schema.GPU_FLAG["GPU_COMPUTE"]
+GPU_FIRST = schema.GPU_FLAG["GPU_FIRST"]
 FLAG_UNCONNECTED = schema.FLOW_FLAG["FLOW_UNCONNECTED"]
 
 HEAD_BYTES = schema.HEAD.itemsize
-FORK_BYTES = schema.FORK.itemsize
 EXEC_BYTES = schema.EXEC.itemsize
 CONNECT_BYTES = schema.CONNECT.itemsize
-FLOW_OPEN_BYTES = schema.FLOW_OPEN.itemsize
-FLOW_CLOSE_BYTES = schema.FLOW_CLOSE.itemsize
-GPU_IOCTL_BYTES = schema.GPU_IOCTL.itemsize
+assert schema.CONNECT.fields is not None
+CONNECT_REMOTE = schema.CONNECT.fields["remote"][1]
+
+#: Bytes that a record of each kind has at least.
+_LEAST = np.array(
+    [schema.LAYOUT.get(kind, schema.HEAD).itemsize for kind in range(KINDS)],
+    np.int64,
+)
 
 read_head = record_reader(schema.HEAD)
 read_fork = record_reader(schema.FORK)
@@ -47,6 +64,7 @@ read_exec = record_reader(schema.EXEC)
 read_connect = record_reader(schema.CONNECT)
 read_flow_open = record_reader(schema.FLOW_OPEN)
 read_flow_close = record_reader(schema.FLOW_CLOSE)
+read_file = record_reader(schema.FILE)
 read_gpu_ioctl = record_reader(schema.GPU_IOCTL)
 
 
@@ -89,8 +107,9 @@ def _argument_end(data: Bytes, lo: int, hi: int) -> int:
     return at
 
 
-@kernel
-def on_exec(state: State, address: int, length: int) -> None:
+@compiled_entry
+def on_exec(where: int, address: int, length: int) -> int:
+    state = state_at(where)
     e = read_exec(address)
     p = state.processes
     path_lo = EXEC_BYTES
@@ -100,13 +119,17 @@ def on_exec(state: State, address: int, length: int) -> None:
     args_hi = args_lo + i64(e.args_len)
     if args_hi > length:
         state.malformed[0] += 1
-        return
+        return 0
     data = bytes_at(address, length)
     entry = procs.find_exact(p, i64(e.tgid), i64(e.start))
     if entry == NONE:
         parent = procs.find_exact(p, i64(e.parent_tgid), i64(e.parent_start))
         entry = procs.add_process(p, i64(e.tgid), i64(e.start), parent, i64(e.ts))
         p.state[procs.MISSED_FORK] += 1
+    note_file(
+        state.files, i64(e.tgid), i64(e.start), i64(e.dev), i64(e.ino), i64(e.changed_ns), i64(e.file_size),
+        i64(e.ts),
+    )  # fmt: skip
     bits, script = classify(data, path_lo, name_lo, args_lo, args_hi)
     if entry != NONE:
         row = p.table[entry]
@@ -132,21 +155,26 @@ def on_exec(state: State, address: int, length: int) -> None:
             new.program = bits
             new.script = script
             new.since = i64(e.ts)
-    state.signals[:] = 0
-    state.signals[0] = exec_facts(
+    a, s = state.automaton, state.signals
+    if i64(e.epoch) == state.epoch[0]:
+        for word in range(WORDS):
+            s[word] = e.signals[word]
+    else:  # not judged by the probe, or by other rules
+        s[:] = 0
+        first_end = _argument_end(data, args_lo, args_hi)
+        scan(data, path_lo, name_lo, i64(WHERE_PATH), a, s)
+        scan(data, basename(data, path_lo, name_lo), name_lo, i64(WHERE_NAME), a, s)
+        scan(data, basename(data, name_lo, cwd_lo), cwd_lo, i64(WHERE_NAME), a, s)
+        scan(data, basename(data, args_lo, first_end), first_end, i64(WHERE_NAME), a, s)
+        scan(data, min(first_end + 1, args_hi), args_hi, i64(WHERE_ARGS), a, s)
+    s[0] = exec_facts(
         data, path_lo, name_lo, name_lo, cwd_lo, args_lo, args_hi,
         i64(e.flags), i64(e.stdio[0]), i64(e.stdio[1]), state.spans,
     )  # fmt: skip
-    a, s = state.automaton, state.signals
-    first_end = _argument_end(data, args_lo, args_hi)
-    scan(data, path_lo, name_lo, i64(WHERE_PATH), a, s)
-    scan(data, basename(data, path_lo, name_lo), name_lo, i64(WHERE_NAME), a, s)
-    scan(data, basename(data, name_lo, cwd_lo), cwd_lo, i64(WHERE_NAME), a, s)
-    scan(data, basename(data, args_lo, first_end), first_end, i64(WHERE_NAME), a, s)
-    scan(data, min(first_end + 1, args_hi), args_hi, i64(WHERE_ARGS), a, s)
     count = evaluate(i64(ON_EXEC), s, state.rules, state.fired)
     if count:
         _note(state, entry, EXEC, i64(e.ts), 0, count)
+    return count
 
 
 @inline_kernel
@@ -158,16 +186,11 @@ def on_exit(state: State, address: int) -> None:
 
 
 @inline_kernel
-def on_connect(state: State, address: int, kind: int) -> None:
-    e = read_connect(address)
-    known(state, i64(e.tgid), i64(e.start), i64(e.ts))
-    entry = open_flow(state.flows, i64(e.cookie))
-    if entry == NO_FLOW:
-        return
+def _describe_flow(state: State, entry: int, e: Any) -> None:
+    """Whose it is and between whom, as an event says it."""
     f = state.flows.table[entry]
     f.tgid = i64(e.tgid)
     f.start = i64(e.start)
-    f.began = i64(e.ts)
     f.family = i64(e.family)
     f.protocol = i64(e.protocol)
     f.flags = i64(e.flags)
@@ -176,12 +199,38 @@ def on_connect(state: State, address: int, kind: int) -> None:
     for i in range(16):
         f.local[i] = e.local[i]
         f.remote[i] = e.remote[i]
+
+
+@compiled_entry
+def on_connect(where: int, address: int, length: int) -> int:
+    """A connect, a first datagram, or a socket that listens."""
+    state = state_at(where)
+    e = read_connect(address)
+    kind = i64(e.kind)
+    process = known(state, i64(e.tgid), i64(e.start), i64(e.ts))
+    entry = open_flow(state.flows, i64(e.cookie))
+    if entry != NO_FLOW:
+        forget(state.flows, entry)  # a socket that is used again
+        _describe_flow(state, entry, e)
+        f = state.flows.table[entry]
+        f.began = i64(e.ts)
+        if kind == LISTEN:
+            f.state = LISTENING
+        elif e.flags & FLAG_UNCONNECTED:
+            f.state = UNCONNECTED
+        else:
+            f.state = CONNECTING
     if kind == LISTEN:
-        f.state = LISTENING
-    elif e.flags & FLAG_UNCONNECTED:
-        f.state = UNCONNECTED
-    else:
-        f.state = CONNECTING
+        return 0
+    data = bytes_at(address, i64(CONNECT_BYTES))
+    high, low = address_words(data, i64(CONNECT_REMOTE), i64(e.family))
+    count = judge_connect(
+        state, process, high, low, i64(e.remote_port), i64(e.protocol), i64(e.flags), i64(e.ts)
+    )
+    if count:
+        keep_record(state.record, data)
+        _note(state, process, CONNECT, i64(e.ts), 0, count)
+    return count
 
 
 @inline_kernel
@@ -190,18 +239,45 @@ def on_flow_open(state: State, address: int) -> None:
     entry = open_flow(state.flows, i64(e.cookie))
     if entry == NO_FLOW:
         return
-    f = state.flows.table[entry]
-    f.tgid = i64(e.tgid)
-    f.start = i64(e.start)
-    f.state = ESTABLISHED
-    f.family = i64(e.family)
-    f.protocol = i64(e.protocol)
-    f.flags = i64(e.flags)
-    f.local_port = i64(e.local_port)
-    f.remote_port = i64(e.remote_port)
-    for i in range(16):
-        f.local[i] = e.local[i]
-        f.remote[i] = e.remote[i]
+    _describe_flow(state, entry, e)
+    state.flows.table[entry].state = ESTABLISHED
+
+
+@compiled_entry
+def on_first_bytes(where: int, address: int, length: int) -> int:
+    state = state_at(where)
+    e = read_head(address)
+    process = known(state, i64(e.tgid), i64(e.start), i64(e.ts))
+    count = on_first(state, process, address, length)
+    if count:
+        _note(state, process, FIRST, i64(e.ts), 0, count)
+    return count
+
+
+@compiled_entry
+def on_file(where: int, address: int, length: int) -> int:
+    """What an executed file is, told by whoever has read it; nothing if other rules have come since."""
+    state = state_at(where)
+    e = read_file(address)
+    if i64(e.epoch) != state.epoch[0]:
+        return 0
+    entry = procs.find_exact(state.processes, i64(e.tgid), i64(e.start))
+    for word in range(WORDS):
+        state.signals[word] = i64(e.signals[word])
+    count = evaluate(i64(ON_FILE), state.signals, state.rules, state.fired)
+    if count:
+        _note(state, entry, FILE, i64(e.ts), 0, count)
+    return count
+
+
+#: What State.calls holds for each kind.
+ENTRIES: dict[int, int] = {
+    EXEC: on_exec.address,
+    CONNECT: on_connect.address,
+    LISTEN: on_connect.address,
+    FIRST: on_first_bytes.address,
+    FILE: on_file.address,
+}
 
 
 @inline_kernel
@@ -212,22 +288,24 @@ def on_gpu_ioctl(state: State, address: int) -> None:
     if entry == NONE:
         return
     p.table[entry].gpu |= gpu_detect.HAS_DRIVEN
-    if not e.flags & GPU_COMPUTE:
+    if not e.flags & (GPU_COMPUTE | GPU_FIRST):
         return
-    facts = gpu_detect.judge(p, state.gpu, entry)
-    if facts == 0:
-        return
+    facts = i64(0)
+    if e.flags & GPU_COMPUTE:
+        facts = gpu_detect.judge(p, state.gpu, entry)
     state.signals[:] = 0
     state.signals[0] = facts
+    number = i64(e.family) << 48 | i64(e.nr) << 32 | i64(e.code)
+    add_signals(state.ranges, i64(SPACE_IOCTL), i64(0), number, state.signals)
     count = evaluate(i64(ON_GPU), state.signals, state.rules, state.fired)
     if count:
-        subject = i64(e.family) << 48 | i64(e.nr) << 32 | i64(e.code)
-        _note(state, entry, GPU_IOCTL, i64(e.ts), subject, count)
+        _note(state, entry, GPU_IOCTL, i64(e.ts), number, count)
 
 
 @inline_kernel
-def handle(state: State, address: int, length: int) -> int:
-    """Take one record in; returns its kind (0: malformed). Fired rules are left in ``state``.
+def handle(state: State, where: int, address: int, length: int) -> int:
+    """Take one record in; returns its kind (0: malformed). Fired rules are left in ``state``, whose words
+    are at ``where``.
 
     Lengths are checked although the kernel wrote them: a recording may have been tampered with.
     """
@@ -236,29 +314,21 @@ def handle(state: State, address: int, length: int) -> int:
         return 0
     head = read_head(address)
     kind = i64(head.kind)
-    if i64(head.size) > length or kind == 0 or kind >= KINDS:
+    if i64(head.size) > length or kind == 0 or kind >= KINDS or length < _LEAST[kind]:
         state.malformed[0] += 1
         return 0
-    if kind == FORK:
-        if length >= FORK_BYTES:
-            on_fork(state, address)
-    elif kind == EXEC:
-        if length >= EXEC_BYTES:
-            on_exec(state, address, length)
+    if state.calls[kind] != 0:
+        call_at(state.calls[kind], where, address, length)
+    elif kind == FORK:
+        on_fork(state, address)
     elif kind == EXIT:
         on_exit(state, address)
-    elif kind == CONNECT or kind == LISTEN:
-        if length >= CONNECT_BYTES:
-            on_connect(state, address, kind)
     elif kind == FLOW_OPEN:
-        if length >= FLOW_OPEN_BYTES:
-            on_flow_open(state, address)
+        on_flow_open(state, address)
     elif kind == FLOW_CLOSE:
-        if length >= FLOW_CLOSE_BYTES:
-            close_flow(state.flows, i64(read_flow_close(address).cookie))
+        close_flow(state.flows, i64(read_flow_close(address).cookie))
     elif kind == GPU_IOCTL:
-        if length >= GPU_IOCTL_BYTES:
-            on_gpu_ioctl(state, address)
+        on_gpu_ioctl(state, address)
     elif kind == GPU_OPEN:
         entry = known(state, i64(head.tgid), i64(head.start), i64(head.ts))
         if entry != NONE:

@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import carray, types
+from numba import from_dtype, types
 from numba.core import cgutils
 from numba.extending import intrinsic
+from numba.np.arrayobj import populate_array
 
 from tracer.jit import inline
 
@@ -58,20 +59,35 @@ store_release_u64 = _atomic_store(64, "release")
 store_fence_u64 = _atomic_store(64, "seq_cst")
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def _pointer(_context: Any, address: Any) -> Any:
-    """An int64 address as the void pointer that carray() wants."""
+def _array_at(item: Any) -> Any:
+    # Not numba.carray(): it can't be had without the runtime that counts references.
+    whole = types.Array(item, 1, "C")
 
-    def generate(_target: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
-        return builder.inttoptr(arguments[0], cgutils.voidptr_t)
+    @intrinsic  # type: ignore[untyped-decorator]
+    def at(_context: Any, address: Any, count: Any) -> Any:
+        def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+            array = context.make_array(whole)(context, builder)
+            kind = context.get_data_type(item)
+            size = ir.IntType(64)(context.get_abi_sizeof(kind))
+            populate_array(
+                array,
+                data=builder.inttoptr(arguments[0], kind.as_pointer()),
+                shape=cgutils.pack_array(builder, [arguments[1]]),
+                strides=cgutils.pack_array(builder, [size]),
+                itemsize=size,
+                meminfo=None,
+            )
+            return array._getvalue()  # noqa: SLF001 - Numba's own name for it
 
-    return types.voidptr(types.int64), generate
+        return whole(types.int64, types.int64), generate
+
+    return at
 
 
-@inline
-def bytes_at(address: int, count: int) -> Any:
-    """The ``count`` bytes at ``address`` as uint8[::1], in place."""
-    return carray(_pointer(address), (count,), np.uint8)
+#: (address: int64, count: int64): the bytes there as uint8[::1], in place.
+bytes_at = _array_at(types.uint8)
+#: (address: int64, count: int64): the words there as int64[::1], in place.
+ints_at = _array_at(types.int64)
 
 
 @inline
@@ -96,11 +112,14 @@ def signed(dtype: np.dtype[np.void]) -> np.dtype[np.void]:
 
 def record_reader(dtype: np.dtype[np.void]) -> Any:
     """A kernel ``(address: int64) -> record`` that reads a ``dtype`` in place."""
-    layout = signed(dtype)
+    record = from_dtype(signed(dtype))
 
-    @inline
-    def read(address: int) -> Any:
-        return carray(_pointer(address), (1,), layout)[0]
+    @intrinsic  # type: ignore[untyped-decorator]
+    def read(_context: Any, address: Any) -> Any:
+        def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+            return builder.inttoptr(arguments[0], context.get_value_type(record))
+
+        return record(types.int64), generate
 
     return read
 
@@ -126,37 +145,7 @@ def boottime_ns() -> int:
     """Now, in nanoseconds of CLOCK_BOOTTIME: the clock that events carry."""
     words = _two_words()
     _clock_gettime(CLOCK_BOOTTIME, words)
-    pair = carray(words, (2,))
-    return int(pair[0] * 1_000_000_000 + pair[1])
-
-
-def _without_owner(context: Any, builder: Any, kind: Any, value: Any) -> Any:
-    if isinstance(kind, types.Array):
-        array = context.make_array(kind)(context, builder, value)
-        array.meminfo = cgutils.get_null_value(array.meminfo.type)
-        array.parent = cgutils.get_null_value(array.parent.type)
-        return array._getvalue()  # noqa: SLF001 - Numba's own name for it
-    if isinstance(kind, types.BaseTuple):
-        parts = [
-            _without_owner(context, builder, part, builder.extract_value(value, i))
-            for i, part in enumerate(kind.types)
-        ]
-        return context.make_tuple(builder, kind, parts)
-    return value
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def borrowed(_context: Any, value: Any) -> Any:
-    """The same arrays (or tuple of arrays) without an owner: nobody counts references to them.
-
-    Every call that passes an owned array counts it up and down, atomically; a state of sixty arrays
-    makes that ten times the work of an event. Whoever calls the kernel must keep the arrays alive.
-    """
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return _without_owner(context, builder, signature.args[0], arguments[0])
-
-    return value(value), generate
+    return int(words[0] * 1_000_000_000 + words[1])
 
 
 def address_of(array: np.ndarray[Any, Any]) -> int:

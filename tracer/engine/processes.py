@@ -39,6 +39,7 @@ PROCESS = np.dtype(
         ("gid", "i8"),
         ("cgroup", "i8"),
         ("gpu", "i8"),  # bits of tracer.detect.gpu
+        ("net", "i8"),  # bits of tracer.engine.first
         ("seen", "i8"),  # number of the last reconciliation that found it
     ]
 )
@@ -268,6 +269,7 @@ def add_process(p: Processes, tgid: int, start: int, parent: int, now: int) -> i
     row.gid = -1
     row.cgroup = 0
     row.gpu = 0
+    row.net = 0
     row.seen = -1
     if parent != NONE:
         p.table[parent].children += 1

@@ -10,11 +10,17 @@ import numpy.typing as npt
 
 from tracer.detect.facts import WORDS
 from tracer.detect.gpu import GpuState, make_gpu
+from tracer.detect.wire.identify import identify_at, scratch_space
+from tracer.engine.address import reader_of
+from tracer.engine.files import Files, make_files
 from tracer.engine.flows import Flows, make_flows
+from tracer.engine.names import Names, make_names
 from tracer.engine.processes import Processes, make_processes
 from tracer.kernel import schema
-from tracer.rules.automaton import Automaton
-from tracer.rules.table import RuleTable
+from tracer.rules.automaton import Automaton, compile_groups
+from tracer.rules.model import INTERPRETER_GROUP
+from tracer.rules.ranges import Ranges, compile_ranges
+from tracer.rules.table import RuleTable, compile_rules
 
 #: More CPUs than any kernel we run on is built for (CONFIG_NR_CPUS is 8192 at most).
 MAX_CPUS = 8192
@@ -23,6 +29,18 @@ MAX_FIRED = 64
 
 # Places in State.pending
 PENDING, ENTRY, KIND, TIME, SUBJECT = range(5)
+
+#: No probe's verdict carries this: whatever comes is judged here.
+NO_EPOCH = -1
+
+#: A network event and all its first bytes.
+RECORD_BYTES = 1024
+#: Addresses taken from one DNS answer.
+ANSWERS_MAX = 24
+
+# Places in State.calls, behind the kinds of events
+IDENTIFY = schema.KIND["EVENT_KINDS"]
+SCRATCH = IDENTIFY + 1
 
 #: Lag histogram: four buckets an octave of nanoseconds.
 LAG_BUCKETS = 256
@@ -35,7 +53,11 @@ class State(NamedTuple):
     past the highest sequence number seen, and how many records came; ``lag`` int64[LAG_BUCKETS]: hook
     to engine, urgent kinds only; ``signals`` int64[WORDS], ``spans`` int64[16] and ``fired``
     int64[MAX_FIRED]: scratch of the event at hand; ``pending`` int64[5]: how many of ``fired`` wait to
-    be told, the process, the kind of event and its time, and what it was about (a GPU code).
+    be told, the process, the kind of event and its time, and what it was about (a GPU code); ``epoch``
+    int64[1]: of the rules, as probes' verdicts have it; ``look``, ``found``, ``text``, ``answers``: what
+    goes into and comes out of the look at first bytes; ``record`` uint8[RECORD_BYTES]: the network event
+    that fired, for its evidence; ``calls`` int64[kinds + 2]: addresses of the entries that take in records
+    of that kind, 0 where the loop does so itself; of the one that identifies flows; of its scratch space.
     """
 
     processes: Processes
@@ -52,17 +74,31 @@ class State(NamedTuple):
     spans: npt.NDArray[np.int64]
     fired: npt.NDArray[np.int64]
     pending: npt.NDArray[np.int64]
+    names: Names
+    ranges: Ranges
+    epoch: npt.NDArray[np.int64]
+    look: npt.NDArray[np.int64]
+    found: npt.NDArray[np.int64]
+    text: npt.NDArray[np.uint8]
+    answers: npt.NDArray[np.int64]
+    record: npt.NDArray[np.uint8]
+    files: Files
+    calls: npt.NDArray[np.int64]
 
 
 def make_state(
     automaton: Automaton,
     rules: RuleTable,
+    ranges: Ranges,
     gpu_users: tuple[str, ...] | None = None,
     *,
     processes: int = 1 << 17,
     flows: int = 1 << 16,
 ) -> State:
     """A fresh state; memory is touched only as it is used."""
+    look, found, text, scratch = scratch_space()
+    calls = np.zeros(SCRATCH + 1, np.int64)
+    calls[IDENTIFY], calls[SCRATCH] = identify_at.address, scratch.ctypes.data
     return State(
         make_processes(processes),
         make_flows(flows),
@@ -78,4 +114,25 @@ def make_state(
         np.zeros(16, np.int64),
         np.zeros(MAX_FIRED, np.int64),
         np.zeros(5, np.int64),
+        make_names(),
+        ranges,
+        np.full(1, NO_EPOCH, np.int64),
+        look,
+        found,
+        text,
+        np.zeros((ANSWERS_MAX, 4), np.int64),
+        np.zeros(RECORD_BYTES, np.uint8),
+        make_files(),
+        calls,
     )
+
+
+def _example() -> State:
+    """The smallest state there is: for its types."""
+    table, _ = compile_rules((), ())
+    automaton = compile_groups((INTERPRETER_GROUP,))
+    return make_state(automaton, table, compile_ranges(()), processes=1, flows=1)
+
+
+#: A kernel ``(address) -> State``, for the words that engine.address lays out.
+state_at = reader_of(_example())

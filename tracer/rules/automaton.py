@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tracer.detect.facts import WORD_BITS
+from tracer.detect.facts import FIRST_GROUP, WORD_BITS
 from tracer.rules.model import (
     BIT_ALNUM,
+    BIT_DOT,
     EDGE_ANY,
     EDGE_FILE,
     EDGE_HOST,
@@ -48,6 +49,10 @@ class Automaton(NamedTuple):
     classes: U8
     #: byte → what it may stand beside, one bit per ``EDGE_*``: uint8[256]
     edges: U8
+    #: the same two for bytes on the wire, where a control byte reads as a dot: that is how a name stands
+    #: in a DNS message, a length before each of its labels (RFC 1035, 3.1)
+    wire_classes: U8
+    wire_edges: U8
     #: row + class → row: int32[states * class_count]
     next: I32
     #: by (row - first_output) / class_count: where in ``outputs`` the patterns that end here begin
@@ -90,30 +95,48 @@ def edges() -> U8:
     table[0] |= 1 << EDGE_NUL | 1 << EDGE_VALUE | 1 << EDGE_FILE
     table[ord("=")] |= 1 << EDGE_VALUE
     table[ord("/")] |= 1 << EDGE_FILE
+    table[ord(".")] |= 1 << BIT_DOT
+    return table
+
+
+#: Control bytes that end a line or a word of text more often than they are the length of a label: what
+#: stands before them is not taken to go on behind them.
+_ENDS_OF_LINES = (ord("\t"), ord("\n"), ord("\r"))
+
+
+def wire_edges() -> U8:
+    """The same for bytes on the wire."""
+    table = edges()
+    table[1:32] |= 1 << BIT_DOT
+    table[list(_ENDS_OF_LINES)] &= 0xFF ^ 1 << BIT_DOT
     return table
 
 
 def patterns_of(groups: Sequence[Group]) -> list[tuple[Group, str]]:
     """What the automaton's pattern numbers stand for."""
-    return [(group, value) for group in groups for value in group.values]
+    return [(group, value) for group in groups for value in group.texts]
 
 
-def compile_groups(groups: Sequence[Group]) -> Automaton:
-    """Build the automaton. The n-th group has signal number WORD_BITS + n.
+def compile_groups(groups: Sequence[Group], numbers: Sequence[int] | None = None) -> Automaton:
+    """Build the automaton. The n-th group has signal number FIRST_GROUP + n, if ``numbers`` says nothing else.
 
     The limits (states, outputs, groups) have been checked by :mod:`.load`.
     """
     patterns = patterns_of(groups)
-    numbers = [WORD_BITS + number for number, group in enumerate(groups) for _ in group.values]
+    numbers = range(FIRST_GROUP, FIRST_GROUP + len(groups)) if numbers is None else numbers
     data = [value.encode() for _, value in patterns]
     kinds = [MATCHES[group.match] for group, _ in patterns]
-    signal = np.array(numbers, dtype=np.int64)
+    signal = np.array(
+        [n for n, group in zip(numbers, groups, strict=True) for _ in group.texts], dtype=np.int64
+    )
     length = np.array([len(item) for item in data], dtype=np.int64)
     sensitive = np.array([group.case for group, _ in patterns], dtype=bool)
     exact = np.where(sensitive, np.cumsum(length * sensitive) - length, -1)
 
     text = _FOLD[np.frombuffer(b"".join(data), dtype=np.uint8)]
     classes, class_count = _classes(text)
+    wire_classes = classes.copy()
+    wire_classes[1:32] = classes[ord(".")]
     next_state, fail, ends = _trie(classes[text], length, class_count)
     start, count, outputs, output_of = _outputs(fail, ends)
     # those with outputs go last, each half stays in breadth-first order: the busy rows lie together
@@ -124,6 +147,8 @@ def compile_groups(groups: Sequence[Group]) -> Automaton:
     return Automaton(
         classes=classes,
         edges=edges(),
+        wire_classes=wire_classes,
+        wire_edges=wire_edges(),
         next=row[next_state[order]].reshape(-1),
         output_start=start[output_of[order[quiet:]]],
         output_count=count[output_of[order[quiet:]]],

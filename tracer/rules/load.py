@@ -8,10 +8,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from tracer.detect.facts import FACTS, WORD_BITS, WORDS
+from tracer.detect.facts import FACT_WORDS, FACTS, WORD_BITS, WORDS
 from tracer.errors import RuleError
 from tracer.rules.draft import Conditions, Draft, GroupDraft, Reference, RuleDraft
-from tracer.rules.model import Alternative, Group, Remark, Rule, nearest
+from tracer.rules.model import FIELDS_ON, NUMBERS, Alternative, Group, Remark, Rule, nearest
+from tracer.rules.numbers import ranges_of
 from tracer.rules.parse import parse
 
 if TYPE_CHECKING:
@@ -19,12 +20,14 @@ if TYPE_CHECKING:
 
 PACKS = Path(__file__).resolve().parent / "packs"
 
-#: Word 0 of the signals belongs to the facts.
-GROUPS_MAX = (WORDS - 1) * WORD_BITS
+#: The other words of the signals belong to the facts.
+#: One group is our own.
+GROUPS_MAX = (WORDS - FACT_WORDS) * WORD_BITS - 1
 #: What a probe's map and our memory bear; 10,000 indicators need about 150,000.
 STATES_MAX = 1 << 18
-#: More indicators than this that end at the same byte would make that byte too dear in the kernel.
-OUTPUTS_MAX = 32
+#: More indicators than this that end at the same byte would make that byte too dear in the kernel, which
+#: takes 32 (LIST_MAX); of our own group four end alike.
+OUTPUTS_MAX = 32 - 4
 #: An indicator shorter than this is found in any text, where anything may stand beside it.
 SHORT = 3
 
@@ -121,8 +124,19 @@ def _group(draft: GroupDraft, known: dict[str, Group]) -> Group:
             message = f"'{key}' of group '{draft.id}' can't be changed while extending it"
             hint = f"leave '{key}' out, or leave 'extend' out to replace the group"
             raise RuleError(message, path=draft.source, line=draft.line, hint=hint)
+    if base.match == "range":  # only now it is known what the values are
+        _check_numbers(draft, base.where[0])
     values = tuple(dict.fromkeys((*base.values, *draft.values)))
     return Group(base.id, base.where, base.match, base.case, values, draft.source, draft.line)
+
+
+def _check_numbers(draft: GroupDraft, where: str) -> None:
+    for value in draft.values:
+        try:
+            ranges_of(where, value)
+        except ValueError:
+            message = f"'{value}' is no {where}"
+            raise RuleError(message, path=draft.source, line=draft.line, hint=NUMBERS[where]) from None
 
 
 def _merged(draft: RuleDraft, known: dict[str, RuleDraft]) -> RuleDraft:
@@ -195,20 +209,23 @@ def _check_reference(reference: Reference, rule: RuleDraft, groups: dict[str, Gr
     if name.startswith("@"):
         fact = _FACTS.get(name[1:])
         if fact is None:
-            fits = [f"@{fact.name}" for fact in FACTS if fact.on == rule.on]
+            fits = [f"@{fact.name}" for fact in FACTS if rule.on in fact.on]
             _wrong(reference, f"there is no fact '{name}'", nearest(name, fits))
-        elif fact.on != rule.on:
-            fits = [f"@{fact.name}" for fact in FACTS if fact.on == rule.on]
+        elif rule.on not in fact.on:
+            fits = [f"@{fact.name}" for fact in FACTS if rule.on in fact.on]
             _wrong(
                 reference,
-                f"'{name}' is a fact of {fact.on} events, the rule is on {rule.on}",
+                f"'{name}' is a fact of {' and '.join(fact.on)} events, the rule is on {rule.on}",
                 nearest("", fits),
             )
     elif name not in groups:
-        facts = [f"@{fact.name}" for fact in FACTS if fact.on == rule.on]
+        facts = [f"@{fact.name}" for fact in FACTS if rule.on in fact.on]
         _wrong(reference, f"there is no group '{name}'", nearest(name, [*groups, *facts]))
-    elif rule.on != "exec":
-        _wrong(reference, f"groups are looked for on exec, the rule is on {rule.on}", "use a @fact")
+    elif not set(groups[name].where) & set(FIELDS_ON[rule.on or ""]):
+        place = " and ".join(groups[name].where)
+        fields = ", ".join(FIELDS_ON[rule.on or ""])
+        hint = f"events of this kind have: {fields}" if fields else "use a @fact"
+        _wrong(reference, f"group '{name}' is looked for in {place}, the rule is on {rule.on}", hint)
 
 
 def _wrong(reference: Reference, message: str, hint: str) -> None:
@@ -225,7 +242,7 @@ def _check_size(groups: Collection[Group]) -> None:
     beginnings: set[bytes] = set()  # each is a state
     ends: Counter[bytes] = Counter()
     for group in groups:
-        for value in group.values:
+        for value in group.texts:
             data = value.encode().lower()
             ends[data] += 1
             beginnings.update(data[:end] for end in range(1, len(data) + 1))
@@ -234,7 +251,7 @@ def _check_size(groups: Collection[Group]) -> None:
                 hint = "use fewer or shorter indicators"
                 raise RuleError(message, path=group.source, line=group.line, hint=hint)
     for group in groups:
-        for value in group.values:
+        for value in group.texts:
             data = value.encode().lower()
             alike = sum(ends[data[start:]] for start in range(len(data)))
             if alike > OUTPUTS_MAX:

@@ -10,6 +10,8 @@ import difflib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+from tracer.detect.classes import INTERPRETERS, MULTICALL, NAMES
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -19,20 +21,37 @@ FAMILIES = ("miner", "tunnel", "shell", "gpu", "exec", "tamper", "net")
 ACTIONS = ("alert", "block", "kill", "freeze", "quarantine")
 
 #: Kinds of event that rules judge, with the number that compiled code knows them by.
-ON = {"exec": 0, "gpu": 1}
-ON_EXEC = ON["exec"]
-ON_GPU = ON["gpu"]
+ON = {"exec": 0, "gpu": 1, "flow": 2, "connect": 3, "file": 4}
+ON_EXEC, ON_GPU, ON_FLOW, ON_CONNECT, ON_FILE = ON.values()
 
-#: Fields of an exec that are scanned, with their bit.
-FIELDS = {"name": 1, "path": 2, "args": 4}
-WHERE_NAME = FIELDS["name"]
-WHERE_PATH = FIELDS["path"]
-WHERE_ARGS = FIELDS["args"]
+#: Texts that are scanned, with their bit: of an exec, of a flow, of an executable file.
+FIELDS = {"name": 1, "path": 2, "args": 4, "sent": 8, "received": 16, "host": 32, "file": 64}
+WHERE_NAME, WHERE_PATH, WHERE_ARGS, WHERE_SENT, WHERE_RECEIVED, WHERE_HOST, WHERE_FILE = FIELDS.values()
+#: The name of the resolved file alone. Not a field of rule files: in the kernel it tells interpreters.
+WHERE_FILE_NAME = 128
+#: First bytes on the wire: control bytes stand between the labels of names there, see ``automaton``.
+WHERE_WIRE = WHERE_SENT | WHERE_RECEIVED
+
+#: What indicators can be that are numbers, with what one looks like.
+NUMBERS = {
+    "network": "a network such as 203.0.113.0/24 or 2001:db8::/32",
+    "port": "a port or several, such as 22, 8000-8100 or udp/53",
+    "ioctl": "a GPU driver's call as family:number or family:number:code, such as 1:0x2b:0xc86f",
+}
+
+#: Which of them an event of each kind has.
+FIELDS_ON = {
+    "exec": ("name", "path", "args"),
+    "gpu": ("ioctl",),
+    "flow": ("sent", "received", "host", "network", "port"),
+    "connect": ("host", "network", "port"),
+    "file": ("file",),
+}
 
 #: What a byte next to an indicator must be: a bit number in ``Automaton.edges``.
 EDGE_ANY, EDGE_NUL, EDGE_WORD, EDGE_HOST, EDGE_VALUE, EDGE_FILE = range(6)
-#: Not an edge: says which bytes make ``.x`` go on with a host name.
-BIT_ALNUM = 6
+#: Not edges: which bytes make ``.x`` go on with a host name, and which are the dot in it.
+BIT_ALNUM, BIT_DOT = 6, 7
 
 
 class MatchKind(NamedTuple):
@@ -45,18 +64,21 @@ class MatchKind(NamedTuple):
 
 
 MATCHES: dict[str, MatchKind] = {
-    "whole": MatchKind(("name", "path", "args"), EDGE_NUL, EDGE_NUL, "the entire name, path or argument"),
+    "whole": MatchKind(
+        ("name", "path", "args", "host"), EDGE_NUL, EDGE_NUL, "the entire name, path, argument or host"
+    ),
     "argument": MatchKind(("args",), EDGE_NUL, EDGE_NUL, "an entire argument"),
     "option": MatchKind(("args",), EDGE_NUL, EDGE_VALUE, "an argument, alone or with '=value' behind it"),
     "value": MatchKind(("args",), EDGE_VALUE, EDGE_NUL, "an entire argument, or all that follows its '='"),
     "url": MatchKind(("args",), EDGE_VALUE, EDGE_ANY, "how an argument begins, or what follows its '='"),
-    "prefix": MatchKind(("name", "path", "args"), EDGE_NUL, EDGE_ANY, "how a name, path or argument begins"),
-    "file": MatchKind(("path", "args"), EDGE_FILE, EDGE_NUL, "the last part or parts of a path"),
-    "word": MatchKind(
-        ("name", "path", "args"), EDGE_WORD, EDGE_WORD, "a word: no letter, digit or _ beside it"
+    "prefix": MatchKind(
+        ("name", "path", "args", "sent", "received", "host"), EDGE_NUL, EDGE_ANY, "how a text begins"
     ),
-    "domain": MatchKind(("name", "path", "args"), EDGE_HOST, EDGE_HOST, "a domain, or any host below it"),
-    "substring": MatchKind(("name", "path", "args"), EDGE_ANY, EDGE_ANY, "anywhere"),
+    "file": MatchKind(("path", "args"), EDGE_FILE, EDGE_NUL, "the last part or parts of a path"),
+    "word": MatchKind(tuple(FIELDS), EDGE_WORD, EDGE_WORD, "a word: no letter, digit or _ beside it"),
+    "domain": MatchKind(tuple(FIELDS), EDGE_HOST, EDGE_HOST, "a domain, or any host below it"),
+    "substring": MatchKind(tuple(FIELDS), EDGE_ANY, EDGE_ANY, "anywhere"),
+    "range": MatchKind(tuple(NUMBERS), EDGE_ANY, EDGE_ANY, "a number within"),
 }
 
 
@@ -75,7 +97,29 @@ class Group:
     @property
     def fields(self) -> int:
         """The fields to look in, as bits."""
-        return sum(FIELDS[field] for field in self.where)
+        return sum(FIELDS[field] for field in self.where) or WHERE_FILE_NAME
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """Its indicators that are looked for in texts: none of a group of numbers."""
+        return () if self.match == "range" else self.values
+
+
+#: Programs that can be given code as an argument, as only the probes ask for them: whoever runs none of
+#: these has neither the fact shell-command nor inline-code. Last of all groups, unseen in rule files.
+INTERPRETER_GROUP = Group(
+    id="#interpreters",
+    where=(),
+    match="whole",
+    case=True,
+    values=tuple(
+        sorted(
+            {n for kind, names in NAMES.items() if kind & (INTERPRETERS | MULTICALL) for n in names.split()}
+        )
+    ),
+    source="",
+    line=0,
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,18 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from tracer.errors import RuleError
 from tracer.rules.draft import Conditions, Draft, GroupDraft, Reference, RuleDraft
 from tracer.rules.lines import Lines
-from tracer.rules.model import ACTIONS, FAMILIES, FIELDS, MATCHES, ON, SEVERITIES, Remark, nearest
+from tracer.rules.model import (
+    ACTIONS,
+    FAMILIES,
+    FIELDS,
+    MATCHES,
+    NUMBERS,
+    ON,
+    SEVERITIES,
+    Remark,
+    nearest,
+)
+from tracer.rules.numbers import ranges_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,6 +34,7 @@ LENGTH_MAX = 256
 _GROUP_ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _RULE_ID = re.compile(rf"({'|'.join(FAMILIES)})\.[a-z0-9]+(-[a-z0-9]+)*")
 _ATTACK = re.compile(r"T\d{4}(\.\d{3})?")
+_WHERE = (*FIELDS, *NUMBERS)
 _GROUP_KEYS = ("where", "match", "case", "values", "extend")
 _CONDITION_KEYS = ("all", "any", "at_least", "none")
 _ALTERNATIVE_KEYS = (*_CONDITION_KEYS, "severity")
@@ -86,6 +98,11 @@ class _File:
         extend = self.flag(path, table, "extend") or False
         where = self.where(path, table)
         match = self.word(path, table, "match", MATCHES)
+        numbers = next((found for found in where or () if found in NUMBERS), None)
+        if numbers is not None:
+            if len(where or ()) > 1:
+                self.fail((*path, "where"), f"'{numbers}' beside other fields", "make two groups of it")
+            match = match or "range"
         if not extend:
             for key, value in (("where", where), ("match", match)):
                 if value is None:
@@ -96,6 +113,8 @@ class _File:
                 self.fail((*path, "match"), f"match = '{match}' can't be used on {found}", f"one of: {fits}")
         case = self.flag(path, table, "case")
         values = self.values(path, table, bool(case))
+        if numbers is not None:
+            self.numbers(path, numbers, values)
         if where == ("name",):
             for number, value in enumerate(values):
                 if "/" in value:
@@ -180,10 +199,10 @@ class _File:
         else:
             found = (self.typed(path, table, "where", str),)
         if not found:
-            self.fail((*path, "where"), "'where' is empty", nearest("", FIELDS))
+            self.fail((*path, "where"), "'where' is empty", nearest("", _WHERE))
         for place in found:
-            if not isinstance(place, str) or place not in FIELDS:
-                self.fail((*path, "where"), f"where = {place!r} is not a field", nearest(str(place), FIELDS))
+            if not isinstance(place, str) or place not in _WHERE:
+                self.fail((*path, "where"), f"where = {place!r} is not a field", nearest(str(place), _WHERE))
         return tuple(dict.fromkeys(found))
 
     def values(self, path: KeyPath, table: dict[str, Any], case: bool) -> tuple[str, ...]:
@@ -208,6 +227,13 @@ class _File:
                 self.remark(place, f"'{value}' is there already", "remove it")
             found.setdefault(key, value)
         return tuple(found.values())
+
+    def numbers(self, path: KeyPath, where: str, values: tuple[str, ...]) -> None:
+        for number, value in enumerate(values):
+            try:
+                ranges_of(where, value)
+            except ValueError:
+                self.fail((*path, "values", number), f"'{value}' is no {where}", NUMBERS[where])
 
     def attack(self, path: KeyPath, table: dict[str, Any]) -> tuple[str, ...] | None:
         if "attack" not in table:

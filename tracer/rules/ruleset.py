@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from tracer.detect.facts import FACT_BIT, WORD_BITS, WORDS
-from tracer.rules.model import FIELDS, ON, SEVERITIES
+from tracer.detect.facts import FACT_BIT, FACTS, FIRST_GROUP, WORD_BITS, WORDS
+from tracer.rules.model import FIELDS, INTERPRETER_GROUP, ON, SEVERITIES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from tracer.rules.automaton import Automaton
     from tracer.rules.model import Alternative, Group, Remark, Rule
+    from tracer.rules.probe_rows import ProbeRows
     from tracer.rules.table import RuleTable
 
 #: Places of indicators looked at per field when evidence is gathered.
@@ -42,7 +43,8 @@ class Sample:
     """What rules see of one event.
 
     ``names``: last parts of the resolved path, of ``argv[0]`` and of the name it was called by. ``args``:
-    ``argv[1:]``, each ended by NUL. ``facts``: names out of ``FACTS``.
+    ``argv[1:]``, each ended by NUL. ``facts``: names out of ``FACTS``. ``sent``, ``received``, ``host``: of a
+    flow. ``groups``: ids of groups that something else has found (in a file).
     """
 
     names: tuple[bytes, ...] = ()
@@ -50,6 +52,17 @@ class Sample:
     args: bytes = b""
     facts: frozenset[str] = frozenset()
     on: str = "exec"
+    sent: bytes = b""
+    received: bytes = b""
+    host: bytes = b""
+    groups: frozenset[str] = frozenset()
+
+    @property
+    def texts(self) -> list[tuple[str, bytes]]:
+        """What is searched, by field."""
+        fields = [("name", name) for name in self.names]
+        fields += [("path", self.path), ("args", self.args)]
+        return [*fields, ("sent", self.sent), ("received", self.received), ("host", self.host)]
 
     @classmethod
     def from_command(
@@ -94,7 +107,16 @@ class RuleSet:
         """All indicators, see :mod:`.automaton`."""
         from tracer.rules.automaton import compile_groups
 
-        return compile_groups(self.groups)
+        numbers, groups = zip(*self._walked, strict=True)
+        return compile_groups(groups, numbers)
+
+    @cached_property
+    def _walked(self) -> list[tuple[int, Group]]:
+        """Signal numbers and groups that events are searched for: what is looked for in files alone is
+        left to :mod:`tracer.triage`, and the hidden group comes last.
+        """
+        numbered = enumerate((*self.groups, INTERPRETER_GROUP), FIRST_GROUP)
+        return [(number, group) for number, group in numbered if group.where != ("file",)]
 
     @cached_property
     def _compiled(self) -> tuple[RuleTable, list[tuple[Rule, str]]]:
@@ -106,6 +128,13 @@ class RuleSet:
     def table(self) -> RuleTable:
         """All rules, see :mod:`.table`."""
         return self._compiled[0]
+
+    @cached_property
+    def probe_rows(self) -> ProbeRows:
+        """The rules that a probe can decide by itself, see :func:`.probe_rows`."""
+        from tracer.rules.probe_rows import probe_rows
+
+        return probe_rows(self.rules, self.groups)
 
     @property
     def alternative_rule(self) -> list[tuple[Rule, str]]:
@@ -142,7 +171,7 @@ class RuleSet:
     def _patterns(self) -> list[tuple[Group, str]]:
         from tracer.rules.automaton import patterns_of
 
-        return patterns_of(self.groups)
+        return patterns_of([group for _, group in self._walked])
 
     def find(self, field: str, text: bytes) -> list[Match]:
         """The indicators in ``text``, the whole of one ``field`` (of names: one of them).
@@ -167,8 +196,7 @@ class RuleSet:
 
     def find_all(self, sample: Sample) -> list[Match]:
         """Where indicators are in any field of ``sample``."""
-        found = [match for name in sample.names for match in self.find("name", name)]
-        return [*found, *self.find("path", sample.path), *self.find("args", sample.args)]
+        return [match for field, text in sample.texts for match in self.find(field, text)]
 
     def signals(self, sample: Sample) -> NDArray[np.int64]:
         """The signals of ``sample``, as the engine would have them."""
@@ -178,9 +206,12 @@ class RuleSet:
 
         signals = np.zeros(WORDS, dtype=np.int64)
         for fact in sample.facts:
-            signals[0] |= 1 << FACT_BIT[fact]
-        fields = [("name", name) for name in sample.names]
-        for field, text in (*fields, ("path", sample.path), ("args", sample.args)):
+            word, bit = divmod(FACT_BIT[fact], WORD_BITS)
+            signals[word] |= 1 << bit
+        for group in sample.groups:
+            word, bit = divmod(self.numbers[group], WORD_BITS)
+            signals[word] |= 1 << bit
+        for field, text in sample.texts:
             data = np.frombuffer(bytearray(text), dtype=np.uint8)
             scan(data, 0, len(text), FIELDS[field], self.automaton, signals)
         return signals
@@ -198,10 +229,12 @@ class RuleSet:
     def explain(self, rule: Rule, sample: Sample) -> Explanation:
         """Why ``rule`` holds for ``sample``, or what keeps it from holding."""
         signals = self.signals(sample).tolist()
+        # facts of different kinds of events share their bits
+        elsewhere = {f"@{fact.name}" for fact in FACTS if sample.on not in fact.on}
         there = {
             name
             for name, number in self.numbers.items()
-            if signals[number // WORD_BITS] >> (number % WORD_BITS) & 1
+            if signals[number // WORD_BITS] >> (number % WORD_BITS) & 1 and name not in elsewhere
         }
         found = self.find_all(sample)
         explanations = [

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tracer.detect.facts import FACT_BIT, WORD_BITS, WORDS
+from tracer.detect.facts import FACT_BIT, FIRST_GROUP, WORD_BITS, WORDS
 from tracer.rules.model import ON, SEVERITIES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tracer.rules.model import Group, Rule
+    from tracer.rules.model import Alternative, Group, Rule
 
 I64 = NDArray[np.int64]
 
@@ -26,6 +26,8 @@ class RuleTable(NamedTuple):
     on: I64
     #: place of the rule among the rules: an event fires a rule once
     rule: I64
+    #: place in ``SEVERITIES``
+    severity: I64
     #: masks, int64[alternatives, WORDS]: every bit of this
     all_of: I64
     #: at least so many bits of this
@@ -38,13 +40,12 @@ class RuleTable(NamedTuple):
 def signal_numbers(groups: Sequence[Group]) -> dict[str, int]:
     """The signal number of each group, and of each fact as ``@name``."""
     numbers = {f"@{name}": bit for name, bit in FACT_BIT.items()}
-    numbers |= {group.id: WORD_BITS + number for number, group in enumerate(groups)}
+    numbers |= {group.id: FIRST_GROUP + number for number, group in enumerate(groups)}
     return numbers
 
 
-def compile_rules(rules: Sequence[Rule], groups: Sequence[Group]) -> tuple[RuleTable, list[tuple[Rule, str]]]:
-    """The table, and for each of its rows the rule and the severity it stands for."""
-    numbers = signal_numbers(groups)
+def rows_of(rules: Sequence[Rule]) -> list[tuple[int, Alternative]]:
+    """The rows of the table: the place of a rule among ``rules``, and one of its alternatives."""
     rows = [
         (number, alternative)
         for number, rule in enumerate(rules)
@@ -52,21 +53,32 @@ def compile_rules(rules: Sequence[Rule], groups: Sequence[Group]) -> tuple[RuleT
         for alternative in rule.alternatives
     ]
     rows.sort(key=lambda row: -SEVERITIES.index(row[1].severity))
+    return rows
 
-    def masks(names: Sequence[tuple[str, ...]]) -> I64:
-        table = np.zeros((len(rows), WORDS), dtype=np.int64)
-        for row, entries in enumerate(names):
-            for name in entries:
-                word, bit = divmod(numbers[name], WORD_BITS)
-                table[row, word] |= 1 << bit
-        return table
 
+def masks_of(names: Sequence[Sequence[str]], numbers: dict[str, int]) -> I64:
+    """A row of signal words for each list of names: int64[len(names), WORDS]."""
+    table = np.zeros((len(names), WORDS), dtype=np.int64)
+    for row, entries in enumerate(names):
+        for name in entries:
+            word, bit = divmod(numbers[name], WORD_BITS)
+            table[row, word] |= 1 << bit
+    return table
+
+
+def compile_rules(rules: Sequence[Rule], groups: Sequence[Group]) -> tuple[RuleTable, list[tuple[Rule, str]]]:
+    """The table, and for each of its rows the rule and the severity it stands for."""
+    numbers = signal_numbers(groups)
+    rows = rows_of(rules)
     table = RuleTable(
         on=np.array([ON[rules[number].on] for number, _ in rows], dtype=np.int64),
         rule=np.array([number for number, _ in rows], dtype=np.int64),
-        all_of=masks([alternative.all for _, alternative in rows]),
-        any_of=masks([alternative.any for _, alternative in rows]),
+        severity=np.array(
+            [SEVERITIES.index(alternative.severity) for _, alternative in rows], dtype=np.int64
+        ),
+        all_of=masks_of([alternative.all for _, alternative in rows], numbers),
+        any_of=masks_of([alternative.any for _, alternative in rows], numbers),
         at_least=np.array([alternative.at_least for _, alternative in rows], dtype=np.int64),
-        none_of=masks([alternative.none for _, alternative in rows]),
+        none_of=masks_of([alternative.none for _, alternative in rows], numbers),
     )
     return table, [(rules[number], alternative.severity) for number, alternative in rows]

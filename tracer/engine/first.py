@@ -1,0 +1,252 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What connections and first bytes do to the state, and which rules they fire.
+
+A flow gathers signals over all its packets and both directions, so that a rule may ask for what was
+sent and what was received. It tells each rule once, and again only with a higher severity.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from tracer.detect.facts import FACT_BIT, WORD_BITS, WORDS
+from tracer.detect.program import IS_FOR_GIT, IS_INTERPRETER, IS_SHELL, IS_SSH
+from tracer.detect.wire import spans
+from tracer.detect.wire.dns import dns_answers
+from tracer.detect.wire.protocols import PROTOCOL, trait
+from tracer.engine.address import call_at
+from tracer.engine.flows import NONE as NO_FLOW
+from tracer.engine.flows import RULES_TOLD, Flows, forget, forget_rules, open_flow
+from tracer.engine.intrinsics import bytes_at, i64, record_reader
+from tracer.engine.names import Names, find_name, learn_name
+from tracer.engine.processes import NONE, Processes
+from tracer.engine.state import IDENTIFY, RECORD_BYTES, SCRATCH, State
+from tracer.jit import inline_kernel, njit
+from tracer.kernel import schema
+from tracer.rules.automaton import Automaton
+from tracer.rules.evaluate import evaluate
+from tracer.rules.model import ON_CONNECT, ON_FLOW, WHERE_HOST, WHERE_RECEIVED, WHERE_SENT
+from tracer.rules.numbers import SPACE_NETWORK, SPACE_PORT
+from tracer.rules.ranges import Ranges, add_signals
+from tracer.rules.scan import scan
+from tracer.rules.table import RuleTable
+
+read_first = record_reader(schema.FIRST_BYTES)
+FIRST_BYTES = schema.FIRST_BYTES.itemsize
+
+Bytes = npt.NDArray[np.uint8]
+Ints = npt.NDArray[np.int64]
+
+# Bits of PROCESS.net
+HOLDS_SSH = 1 << 0  # it has opened a flow that turned out to be SSH
+
+_INET = 2
+_TCP = 6
+_FLAG_ACCEPTED = schema.FLOW_FLAG["FLOW_ACCEPTED"]
+_FLAG_LATE = schema.FLOW_FLAG["FLOW_LATE"]
+_DNS = PROTOCOL["dns"]
+_SSH = PROTOCOL["ssh"]
+_ANSWER = trait("dns-response")
+_EXTERNAL, _INTERNAL, _LOOPBACK, _UNRESOLVED, _ACCEPTED, _LATE, _DATAGRAMS = (
+    1 << FACT_BIT[name]
+    for name in ("external", "internal", "loopback", "unresolved", "accepted", "late", "datagrams")
+)
+_BY_INTERPRETER, _BY_SSH, _FOR_GIT, _SSH_PIVOT = (
+    1 << FACT_BIT[name] for name in ("by-interpreter", "by-ssh", "for-git", "ssh-pivot")
+)
+assert FACT_BIT["tls"] == WORD_BITS + PROTOCOL["tls"], "a protocol's number is its bit in word 1"
+
+
+@njit
+def address_words(address: Bytes, at: int, family: int) -> tuple[int, int]:
+    """An address as two words, IPv4 mapped into ::ffff:0:0/96."""
+    high, low = i64(0), i64(0)
+    if family == _INET:
+        for i in range(4):
+            low = low << 8 | i64(address[at + i])
+        return high, low | i64(0xFFFF) << 32
+    for i in range(8):
+        high = high << 8 | i64(address[at + i])
+        low = low << 8 | i64(address[at + 8 + i])
+    return high, low
+
+
+@njit
+def remote_signals(
+    high: int,
+    low: int,
+    port: int,
+    protocol: int,
+    flags: int,
+    now: int,
+    ranges: Ranges,
+    names: Names,
+    automaton: Automaton,
+    signals: Ints,
+) -> None:
+    """Add what the other end's address, name and port say."""
+    add_signals(ranges, i64(SPACE_NETWORK), high, low, signals)
+    add_signals(ranges, i64(SPACE_PORT), i64(0), protocol << 16 | port, signals)
+    name = find_name(names, high, low, now)
+    if name >= 0:
+        scan(names.texts[name], i64(0), names.lengths[name], i64(WHERE_HOST), automaton, signals)
+    if signals[0] & (_INTERNAL | _LOOPBACK) == 0:
+        signals[0] |= _EXTERNAL
+        if name < 0:
+            signals[0] |= _UNRESOLVED
+    if flags & _FLAG_ACCEPTED:
+        signals[0] |= _ACCEPTED
+    if flags & _FLAG_LATE:
+        signals[0] |= _LATE
+    if protocol != _TCP:
+        signals[0] |= _DATAGRAMS
+
+
+@njit
+def owner_signals(p: Processes, entry: int, signals: Ints) -> None:
+    """Add what the process says that holds the flow."""
+    if entry == NONE or p.table[entry].image == NONE:
+        return
+    bits = p.images[p.table[entry].image].program
+    if bits & (IS_SHELL | IS_INTERPRETER):
+        signals[0] |= _BY_INTERPRETER
+    if bits & IS_SSH:
+        signals[0] |= _BY_SSH
+    if bits & IS_FOR_GIT:
+        signals[0] |= _FOR_GIT
+    # forwarded over SSH, what comes from outside goes on from here
+    if p.table[entry].net & HOLDS_SSH and signals[0] & (_INTERNAL | _LOOPBACK):
+        signals[0] |= _SSH_PIVOT
+
+
+@njit
+def only_news(f: Flows, entry: int, rules: RuleTable, fired: Ints, count: int) -> int:
+    """Strike off the alternatives of rules that this flow has been told of; how many are left."""
+    left = 0
+    for place in range(count):
+        row = fired[place]
+        rule = rules.rule[row]
+        if rule < RULES_TOLD:
+            rank = rules.severity[row] + 1
+            if i64(f.table[entry].told[rule]) >= rank:
+                continue
+            f.table[entry].told[rule] = rank
+        fired[left] = row
+        left += 1
+    return left
+
+
+@njit
+def keep_record(record: Bytes, data: Bytes) -> None:
+    """Leave the event that fired for Python to describe."""
+    for at in range(min(len(data), RECORD_BYTES)):
+        record[at] = data[at]
+
+
+@inline_kernel
+def judge_connect(
+    state: State, entry: int, high: int, low: int, port: int, protocol: int, flags: int, now: int
+) -> int:
+    """Which rules a connect (or a first datagram) fires; how many of state.fired."""
+    s = state.signals
+    s[:] = 0
+    remote_signals(high, low, port, protocol, flags, now, state.ranges, state.names, state.automaton, s)
+    owner_signals(state.processes, entry, s)
+    return evaluate(i64(ON_CONNECT), s, state.rules, state.fired)
+
+
+@inline_kernel
+def _learn_names(state: State, data: Bytes, hi: int, transport: int, now: int) -> None:
+    count, length = dns_answers(data, i64(FIRST_BYTES), hi, transport, state.text, state.answers)
+    for i in range(count):
+        family = _INET if state.answers[i, 1] == 4 else 0
+        high, low = address_words(data, state.answers[i, 0], i64(family))
+        learn_name(state.names, high, low, state.text, length, state.answers[i, 2], now)
+
+
+@inline_kernel
+def on_first(state: State, entry: int, address: int, length: int) -> int:
+    """Look at a flow's first bytes; how many rules of state.fired they fire."""
+    e = read_first(address)
+    lo, hi = i64(FIRST_BYTES), i64(FIRST_BYTES) + i64(e.len)
+    if hi > length:
+        state.malformed[0] += 1
+        return 0
+    data = bytes_at(address, length)
+    now, transport = i64(e.ts), i64(e.protocol)
+    here = i64(e.direction) & 1
+    there = 1 - here
+    flows = open_flow(state.flows, i64(e.cookie))
+    if flows == NO_FLOW:  # judged all the same, without a memory
+        flows = len(state.flows.table) - 1
+        forget(state.flows, flows)
+    f = state.flows.table[flows]
+    if f.epoch != state.epoch[0]:
+        forget_rules(state.flows, flows)
+    if transport != _TCP:  # each datagram is judged by itself
+        state.flows.signals[flows] = 0
+    f.epoch = state.epoch[0]
+    f.tgid = i64(e.tgid)
+    f.start = i64(e.start)
+    if f.spoke == 0:
+        f.spoke = 1 + here
+    f.first[here] = i64(e.first)
+
+    look, out = state.look, state.found
+    look[spans.DIRECTION] = here
+    look[spans.TRANSPORT] = transport
+    look[spans.REMOTE_PORT] = i64(e.remote_port)
+    look[spans.LOCAL_PORT] = i64(e.local_port)
+    look[spans.ACCEPTED] = 1 if e.flags & _FLAG_ACCEPTED else 0
+    look[spans.FIRST] = i64(e.first)
+    look[spans.WHOLE] = hi - lo
+    look[spans.OTHER_PROTOCOL] = f["is"][there]
+    look[spans.OTHER_FIRST] = f.first[there]
+    look[spans.OTHER_SPOKE_FIRST] = 1 if f.spoke == 1 + there else 0
+    look[spans.OTHER_TRAITS] = f.traits[there]
+    kind = call_at(state.calls[IDENTIFY], state.calls[SCRATCH], address, lo << 32 | hi)
+    f["is"][here] = kind
+    if kind == _SSH and entry != NONE and look[spans.ACCEPTED] == 0:
+        state.processes.table[entry].net |= HOLDS_SSH
+    f.traits[here] = out[spans.TRAITS]
+
+    signals = state.flows.signals[flows]
+    if i64(e.epoch) == state.epoch[0]:
+        for word in range(WORDS):
+            signals[word] |= i64(e.signals[word])
+    else:
+        where = WHERE_SENT if here == spans.SENT else WHERE_RECEIVED
+        scan(data, lo, hi, i64(where), state.automaton, signals)
+    if out[spans.HOST_IN] == spans.IN_DATA:
+        scan(data, out[spans.HOST_LO], out[spans.HOST_HI], i64(WHERE_HOST), state.automaton, signals)
+    elif out[spans.HOST_IN] == spans.IN_TEXT:
+        scan(state.text, out[spans.HOST_LO], out[spans.HOST_HI], i64(WHERE_HOST), state.automaton, signals)
+    signals[0] = f.traits[here]
+    signals[1] = 0
+    if kind != 0:
+        signals[1] |= i64(1) << kind
+    if transport == _TCP:
+        signals[0] |= f.traits[there]
+        if f["is"][there] != 0:
+            signals[1] |= i64(1) << f["is"][there]
+    high, low = address_words(data, _REMOTE_AT, i64(e.family))
+    remote_signals(
+        high, low, i64(e.remote_port), transport, i64(e.flags), now,
+        state.ranges, state.names, state.automaton, signals,
+    )  # fmt: skip
+    owner_signals(state.processes, entry, signals)
+    if kind == _DNS and here == spans.RECEIVED and out[spans.TRAITS] & _ANSWER:
+        _learn_names(state, data, hi, transport, now)
+    count = evaluate(i64(ON_FLOW), signals, state.rules, state.fired)
+    if count:
+        count = only_news(state.flows, flows, state.rules, state.fired, count)
+    if count:
+        for word in range(WORDS):
+            state.signals[word] = signals[word]
+        keep_record(state.record, data)
+    return count
+
+
+assert schema.FIRST_BYTES.fields is not None
+_REMOTE_AT = schema.FIRST_BYTES.fields["remote"][1]

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which alternatives of rules a probe can decide by itself, and what it needs to know for that.
+
+A probe knows the indicator groups it finds and a few facts. It must not say that a rule holds when it
+doesn't; that it keeps silent when it can't know is told by the engine a moment later:
+
+- what ``all`` asks for must be knowable; otherwise the alternative is left out;
+- what ``any`` offers and can't be known is struck off: the rest may suffice;
+- what ``none`` forbids must be knowable as absent; "is given code as an argument" is replaced by "is an
+  interpreter", which it implies.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tracer.detect.facts import INTERPRETER_FACTS, PROBE_FACTS
+from tracer.rules.model import FIELDS_ON, INTERPRETER_GROUP, ON
+from tracer.rules.table import masks_of, rows_of, signal_numbers
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tracer.rules.model import Alternative, Group, Rule
+
+#: The fields that probes walk, by kind of event.
+PROBE_FIELDS = {"exec": frozenset(FIELDS_ON["exec"]), "flow": frozenset({"sent", "received"})}
+
+
+class ProbeRows(NamedTuple):
+    """Alternatives for a probe, grouped by kind of event and severest first.
+
+    ``on`` int64[n]; ``row`` int64[n]: the alternative's place in the rule table; masks int64[n, WORDS].
+    """
+
+    on: NDArray[np.int64]
+    row: NDArray[np.int64]
+    all_of: NDArray[np.int64]
+    any_of: NDArray[np.int64]
+    at_least: NDArray[np.int64]
+    none_of: NDArray[np.int64]
+
+
+class _Known:
+    """What a probe can say of a name that a rule uses."""
+
+    def __init__(self, on: str, groups: Sequence[Group]) -> None:
+        self.on = on
+        self.where = {group.id: set(group.where) & set(FIELDS_ON[on]) for group in groups}
+
+    def present(self, name: str) -> bool:
+        """If it is there, the probe may find it."""
+        if name.startswith("@"):
+            return self.on == "exec" and name[1:] in PROBE_FACTS
+        return bool(self.where[name] & PROBE_FIELDS[self.on])
+
+    def absent(self, name: str) -> bool:
+        """If it isn't there, the probe knows that."""
+        if name.startswith("@"):
+            return self.present(name)
+        return self.where[name] <= PROBE_FIELDS[self.on]
+
+
+def _for_probe(alternative: Alternative, known: _Known) -> tuple[tuple[str, ...], ...] | None:
+    """The names of ``all``, ``any`` and ``none`` for a probe, or None if it can't decide."""
+    some = tuple(name for name in alternative.any if known.present(name))
+    if len(some) < alternative.at_least or not all(known.present(name) for name in alternative.all):
+        return None
+    none = []
+    for name in alternative.none:
+        if known.absent(name):
+            none.append(name)
+        elif name.startswith("@") and name[1:] in INTERPRETER_FACTS:
+            none.append(INTERPRETER_GROUP.id)
+        else:
+            return None
+    return alternative.all, some, tuple(none)
+
+
+def probe_rows(rules: Sequence[Rule], groups: Sequence[Group]) -> ProbeRows:
+    """The alternatives of ``rules`` that a probe can decide."""
+    numbers = signal_numbers((*groups, INTERPRETER_GROUP))
+    rows = list(enumerate(rows_of(rules)))
+    found = []
+    for on in PROBE_FIELDS:
+        known = _Known(on, groups)
+        for row, (number, alternative) in rows:
+            names = _for_probe(alternative, known) if rules[number].on == on else None
+            if names is not None:
+                found.append((ON[on], row, names, alternative.at_least))
+    return ProbeRows(
+        on=np.array([on for on, _, _, _ in found], dtype=np.int64),
+        row=np.array([row for _, row, _, _ in found], dtype=np.int64),
+        all_of=masks_of([names[0] for _, _, names, _ in found], numbers),
+        any_of=masks_of([names[1] for _, _, names, _ in found], numbers),
+        at_least=np.array([at_least for _, _, _, at_least in found], dtype=np.int64),
+        none_of=masks_of([names[2] for _, _, names, _ in found], numbers),
+    )
