@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -351,6 +352,69 @@ def test_attach_sees_connections_of_the_tree_and_of_nobody_else(tmp_path):
         text, _ = _attached(["--pid", str(root.pid), "--gpu-device", "/dev/full"], go)
         root.stdin.close()
     assert " 2 connect, 1 listen, 2 flow-open, 2 flow-close, 1 gpu-open" in text
+
+
+def test_attach_looks_into_flows_that_are_there(alerts):
+    """A flow older than the watch: what it carries from now on is judged, and marked as not its beginning."""
+    code = (
+        "import socket, sys; s = socket.create_connection(('127.0.0.1', int(sys.argv[1]))); s.sendall(b'hello');"
+        'sys.stdin.readline(); s.sendall(b\'{"id":4,"method":"mining.submit","params":[]}\\n\');'
+        "sys.stdin.readline()"
+    )
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        command = [sys.executable, "-c", code, str(server.getsockname()[1])]
+        with subprocess.Popen(command, stdin=subprocess.PIPE) as root, server.accept()[0] as other:
+            other.recv(5)
+
+            def go() -> None:
+                root.stdin.write(b"now\n")
+                root.stdin.flush()
+
+            text, _ = _attached(["--pid", str(root.pid), "--alerts", alerts[0]], go)
+            root.stdin.close()
+    assert "1 of their flows" in text
+    (alert,) = [alert for alert in alerts[1]() if alert["rule"] == "miner.stratum"]
+    assert alert["pid"] == root.pid
+    assert "late" in alert["evidence"]["facts"]
+
+
+def test_rules_are_read_again_on_request(alerts, tmp_path):
+    rules = tmp_path / "rules.toml"
+    group = '[indicators.mine]\nwhere = "args"\nmatch = "whole"\nvalues = ["{word}"]\n'
+    rule = '[rules."exec.mine"]\ntitle = "{word}"\non = "exec"\nseverity = "low"\nany = ["mine"]\n'
+    rules.write_text((group + rule).format(word="first"))
+    script = "exec 3<&0; (while read x <&3; do /bin/true first second; done)"
+    with subprocess.Popen(["sh", "-c", script], stdin=subprocess.PIPE) as root:
+        with subprocess.Popen(
+            [*VIGILES, "attach", "--pid", str(root.pid), "--rules", rules, "--alerts", alerts[0]],
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as watch:
+
+            def wait_for(word: str) -> None:
+                while word not in watch.stderr.readline():
+                    assert watch.poll() is None
+
+            def go() -> None:
+                root.stdin.write(b"now\n")
+                root.stdin.flush()
+                wait_for("exec.mine")
+
+            wait_for("watching")
+            go()
+            rules.write_text((group + rule).format(word="second"))
+            watch.send_signal(signal.SIGRTMIN)
+            wait_for("reloaded")
+            go()
+            rules.write_text("nonsense")
+            watch.send_signal(signal.SIGRTMIN)
+            wait_for(f"{rules}:1")
+            go()
+            watch.send_signal(signal.SIGINT)
+            watch.communicate(timeout=30)
+        root.stdin.close()
+    found = [(a["title"], a["evidence"]["matched"][0]["indicator"]) for a in alerts[1]()]
+    assert found == [("first", "first"), ("second", "second"), ("second", "second")]
 
 
 def test_attach_sees_what_runs_already(alerts, tmp_path):

@@ -10,7 +10,7 @@ import sys
 import click
 
 from tracer import __version__
-from tracer.errors import RuleError, VigilesError
+from tracer.errors import FileError, VigilesError
 
 #: name → (module, what it is for)
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -19,6 +19,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "rules": ("tracer.cli.rules", "List, show, check and test detection rules."),
     "doctor": ("tracer.cli.doctor", "Say what this host lets us see, and what it will cost."),
     "demo": ("tracer.cli.demo", "Watch a small agent go wrong."),
+    "scenario": ("tracer.cli.scenario", "Act out attacks and everyday work, and see what is flagged."),
     "warm": ("tracer.cli.warm", "Compile the engine now, so that the first watch starts at once."),
 }
 
@@ -51,7 +52,7 @@ def group() -> None:
 
 def report(error: VigilesError) -> None:
     """Print an expected failure: what is wrong, and what to do."""
-    text = str(error) if isinstance(error, RuleError) else error.message
+    text = str(error) if isinstance(error, FileError) else error.message
     click.echo(f"vigiles: {text}", err=True)
     if error.hint:
         click.echo(f"  {error.hint}", err=True)

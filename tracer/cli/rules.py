@@ -115,6 +115,9 @@ def check(context: click.Context, *, files: tuple[Path, ...]) -> None:
     metavar="NAME",
     help="A fact that the command line doesn't show, such as memfd (repeatable).",
 )
+@click.option("--received", is_flag=True, help="On flows: the sample came from the other end.")
+@click.option("--udp", is_flag=True, help="On flows: the sample is one datagram.")
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="On flows: the other end's port.")
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 @click.argument("name", metavar="RULE")
 @click.argument("sample", nargs=-1, metavar="-- SAMPLE…", type=click.UNPROCESSED)
@@ -123,15 +126,25 @@ def test(
     files: tuple[Path, ...],
     path: str | None,
     facts: tuple[str, ...],
+    received: bool,
+    udp: bool,
+    port: int,
     as_json: bool,
     name: str,
     sample: tuple[str, ...],
 ) -> None:
-    """Say whether a command line would fire a rule, and why.
+    r"""Say whether a sample would fire a rule, and why. Nothing is run or sent.
 
-    Nothing is run: vigiles rules test miner.command -- ./xmrig -o stratum+tcp://pool.example:3333
+    \b
+    The sample is, for a rule on
+      exec     a command line: … test miner.command -- ./xmrig -o stratum+tcp://pool.example:3333
+      flow     first bytes: … test tunnel.ssh-wire --port 443 --fact external -- 'SSH-2.0-x\r\n'
+      connect  the name the address was looked up by: … test RULE -- pool.example
+      file     a file: … test exec.miner-binary -- /usr/local/bin/worker
     """
     import os
+
+    from tracer.rules import samples
 
     found = load_rules(files)
     rule = _rule(found, name)
@@ -140,10 +153,20 @@ def test(
         if f"@{fact}" not in _MEANINGS:
             raise click.UsageError(f"there is no fact '{fact}': {nearest(f'@{fact}', _MEANINGS)}")
     argv = [os.fsencode(word) for word in sample]
-    if not argv and rule.on == "exec":
-        raise click.UsageError("give the command line to test behind --")
+    if not argv and rule.on in ("exec", "flow", "file"):
+        wanted = {"exec": "the command line", "flow": "the bytes", "file": "the file"}[rule.on]
+        raise click.UsageError(f"give {wanted} to test behind --")
     program = None if path is None else os.fsencode(path)
-    explanation = found.explain(rule, tried := _sample(argv, program, given, rule.on))
+    if rule.on == "flow":
+        data = samples.unescape(" ".join(sample))
+        tried = samples.of_flow(data, received=received, port=port, datagram=udp, given=given)
+    elif rule.on == "file":
+        tried = samples.of_file(found, sample[0], given)
+    elif rule.on == "connect":
+        tried = samples.of_names(sample, rule.on, given)
+    else:
+        tried = _sample(argv, program, given, rule.on)
+    explanation = found.explain(rule, tried)
     if as_json:
         click.echo(
             json.dumps(asdict(explanation) | {"rule": rule.id, "facts": sorted(tried.facts)}, indent=2)
@@ -153,7 +176,7 @@ def test(
 
 
 def _sample(argv: list[bytes], path: bytes | None, given: frozenset[str], on: str) -> Sample:
-    """What the engine would see of an exec of ``argv``, or an event of another kind with these facts."""
+    """What the engine would see of an exec of ``argv``, or a GPU event with these facts."""
     from tracer.rules import Sample
 
     if on != "exec":
@@ -233,13 +256,13 @@ def _verdict_text(rule: Rule, said: Explanation, sample: Sample) -> str:
     for word, names in (("found", said.found), ("missing", said.missing), ("but also", said.forbidden)):
         for name in names:
             lines.append(f"  {word:9} {name}{f': {_MEANINGS[name]}' if name in _MEANINGS else ''}")
-            texts = {"path": (sample.path,), "args": (sample.args,), "name": sample.names}
             lines += dict.fromkeys(
                 f"            {_plain(match.literal)} in {match.field}: {_excerpt(text, match.start, match.end)}"
                 for match in said.matches
                 if match.group == name
-                for text in texts[match.field]
-                if text[match.start : match.end].lower() == match.literal.encode().lower()
+                for field, text in sample.texts
+                if field == match.field
+                and text[match.start : match.end].lower() == match.literal.encode().lower()
             )
     return "\n".join(lines)
 

@@ -16,8 +16,13 @@ def warm() -> None:
     began = time.monotonic()
     from tracer.engine.engine import Engine
     from tracer.rules import load_rules
+    from tracer.triage.examiner import Examiner
+    from tracer.watch import rehearse
 
-    Engine(load_rules([])).warm()
+    rules = load_rules([])
+    Engine(rules).warm()
+    Examiner(rules.groups).close()
+    rehearse(rules, "warm")
     jit.mark_warm()
     place = jit.cache_directory()
     kept = f"kept in {place}" if place else "not kept: no directory here is safe from others"

@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The corpus: every attack is flagged, no everyday work is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tracer.rules import load_rules
+from tracer.scenario.find import files
+from tracer.scenario.runner import run
+from tracer.scenario.spec import read
+from tracer.scenario.verdict import GOOD, SKIPPED
+
+pytestmark = pytest.mark.slow
+CORPUS = [read(path) for path in files(Path(__file__).parent)]
+
+
+@pytest.fixture(scope="module")
+def rules():
+    return load_rules([])
+
+
+@pytest.mark.parametrize("scenario", CORPUS, ids=lambda scenario: scenario.name)
+def test_scenario(scenario, rules):
+    result = run(scenario, rules)
+    if result.verdict == SKIPPED:
+        pytest.skip(result.reason)
+    assert result.passed, f"{result.verdict}: {result.reason}\n{result.output}"
+    if result.verdict not in GOOD:
+        pytest.xfail(f"{result.reason} ({scenario.pending})")
