@@ -10,22 +10,20 @@ import re
 import socket
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tracer import clock
-from tracer.detect.execfacts import describe_facts
-from tracer.detect.gpu import KNOWN, TRAINER, TRAINER_START
 from tracer.engine.engine import Engine, Fired, Program
-from tracer.gpu.names import describe as describe_gpu
-from tracer.kernel import cgroup, schema
+from tracer.evidence import evidence_of
+from tracer.kernel import cgroup
 from tracer.rules import Rule
 from tracer.text import decode
 
+if TYPE_CHECKING:
+    from tracer.triage.report import FileReport
+
 ANCESTRY_MAX = 256
-#: Sixteen matches are enough to see why; the rest is counted.
-EVIDENCE_MAX = 16
 _CONTAINER = re.compile(r"(?:^|[-/:_])([0-9a-f]{64})(?:\.scope)?(?:/|$)")
-_EXEC = schema.KIND["EVENT_EXEC"]
 
 
 @dataclass(slots=True)
@@ -104,12 +102,25 @@ class AlertBuilder:
         """Look the name of a cgroup up before an alert needs it."""
         _cgroup_path(identity)
 
-    def build(self, fired: Fired, engine_ns: int) -> list[Alert]:
-        """One alert for each rule that fired."""
+    def who(self, entry: int) -> tuple[Program | None, list[tuple[int, bytes]]]:
+        """The process at ``entry`` and its line, as long as the table has it."""
+        line = self._engine.lineage(entry)[:ANCESTRY_MAX]
+        return self._engine.describe(entry), [self._engine.exe_of(e) for e in line]
+
+    def build(
+        self,
+        fired: Fired,
+        engine_ns: int,
+        report: FileReport | None = None,
+        was: tuple[Program, list[tuple[int, bytes]]] | None = None,
+    ) -> list[Alert]:
+        """One alert for each rule that fired; ``report``: of the file, where it is about one; ``was``: who
+        it was, for whom the table may have forgotten.
+        """
         engine = self._engine
-        program = engine.describe(fired.entry)
-        line = engine.lineage(fired.entry)[:ANCESTRY_MAX]
-        ancestry = [engine.exe_of(entry) for entry in line]
+        program, ancestry = self.who(fired.entry)
+        if program is None and was is not None:
+            program, ancestry = was
         where = _cgroup_path(program.cgroup) if program and program.cgroup else ""
         alerts = []
         for rule, severity in fired.rules:
@@ -119,7 +130,7 @@ class AlertBuilder:
                     severity=severity,
                     program=program,
                     ancestry=ancestry,
-                    evidence=self._evidence(fired, program),
+                    evidence=evidence_of(engine, fired, program, report),
                     hook_ns=fired.time_ns,
                     engine_ns=engine_ns,
                     tree=self._tree,
@@ -129,39 +140,3 @@ class AlertBuilder:
                 )
             )
         return alerts
-
-    def _evidence(self, fired: Fired, program: Program | None) -> dict[str, Any]:
-        if fired.kind == _EXEC:
-            return self._exec_evidence(program)
-        family, number, code = fired.subject >> 48, fired.subject >> 32 & 0xFFFF, fired.subject & 0xFFFFFFFF
-        evidence: dict[str, Any] = {"ioctl": describe_gpu(family, number, code)}
-        state = self._engine.state.gpu.state
-        if state[KNOWN]:
-            evidence["first_client"] = {"pid": int(state[TRAINER]), "start_ns": int(state[TRAINER_START])}
-        return evidence
-
-    def _exec_evidence(self, program: Program | None) -> dict[str, Any]:
-        if program is None:
-            return {}
-        facts = int(self._engine.state.signals[0])
-        evidence: dict[str, Any] = dict(
-            describe_facts(program.exe, program.called, list(program.argv), facts)
-        )
-        fields = {
-            "name": [program.exe.rpartition(b"/")[2], program.called.rpartition(b"/")[2]]
-            + [a.rpartition(b"/")[2] for a in program.argv[:1]],
-            "path": [program.exe],
-            "args": [b"".join(a + b"\0" for a in program.argv[1:])],
-        }
-        matches = []
-        for where, texts in fields.items():
-            for text in dict.fromkeys(texts):
-                for match in self._engine.rules.find(where, text):
-                    row = {"group": match.group, "indicator": match.literal, "in": where}
-                    if row not in matches:
-                        matches.append(row)
-        if matches:
-            evidence["matched"] = matches[:EVIDENCE_MAX]
-            if len(matches) > EVIDENCE_MAX:
-                evidence["matched_more"] = len(matches) - EVIDENCE_MAX
-        return evidence

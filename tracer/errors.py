@@ -4,7 +4,9 @@
     VigilesError            1    anything below, when nothing more precise fits
     ├── HostError         125    this host can't do it: no root, no BTF, old kernel, …
     ├── LoadError         125    the kernel refused a program, a map or an attachment
-    ├── RuleError           2    a rule file is wrong: says file, line and what to write
+    ├── FileError           2    a file of the user's is wrong: says file, line and what to write
+    │   ├── RuleError            … with rules
+    │   └── ScenarioError        … that describes a scenario
     └── CommandError  126/127    the command to trace can't be started
 
 Each carries one line of what is wrong and, where there is one, a line of what to do.
@@ -37,8 +39,8 @@ class LoadError(VigilesError):
     exit_code = 125
 
 
-class RuleError(VigilesError):
-    """A rule file can't be used."""
+class FileError(VigilesError):
+    """A file that the user wrote can't be used."""
 
     exit_code = 2
 
@@ -50,6 +52,14 @@ class RuleError(VigilesError):
     def __str__(self) -> str:
         where = self.path if self.line is None else f"{self.path}:{self.line}"
         return f"{where}: {self.message}"
+
+
+class RuleError(FileError):
+    """A rule file can't be used."""
+
+
+class ScenarioError(FileError):
+    """A scenario file can't be used."""
 
 
 class CommandError(VigilesError):

@@ -13,13 +13,14 @@ import os
 import pwd
 import signal
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NoReturn
 
 from tracer.errors import CommandError, VigilesError
 
 _ERROR = struct.Struct("<ii")
-_STAGE_USER, _STAGE_EXEC = range(2)
+_STAGE_ENTER, _STAGE_USER, _STAGE_EXEC = range(3)
 
 NOT_FOUND = 127
 NOT_EXECUTABLE = 126
@@ -70,12 +71,17 @@ def _become(identity: Identity) -> None:
     os.environ.update(HOME=identity.home, USER=identity.name, LOGNAME=identity.name)
 
 
-def _child(argv: list[str], identity: Identity | None, gate: int, report: int) -> NoReturn:
+def _child(
+    argv: list[str], identity: Identity | None, enter: Callable[[], None] | None, gate: int, report: int
+) -> NoReturn:
     """What the forked child does; never returns, never raises."""
-    stage, code = _STAGE_USER, 0
+    stage, code = _STAGE_ENTER, 0
     try:
         if os.read(gate, 1) != b"g":
             os._exit(125)
+        if enter is not None:
+            enter()
+        stage = _STAGE_USER
         if identity is not None:
             _become(identity)
         # Python ignores these two; a command expects their default.
@@ -92,9 +98,18 @@ def _child(argv: list[str], identity: Identity | None, gate: int, report: int) -
 
 
 class Command:
-    """The held, then running, root process of a tree."""
+    """The held, then running, root process of a tree.
 
-    def __init__(self, argv: list[str], identity: Identity | None = None) -> None:
+    ``enter`` is called in the child, with all our privileges, before it becomes the command: to enter
+    namespaces, say.
+    """
+
+    def __init__(
+        self,
+        argv: list[str],
+        identity: Identity | None = None,
+        enter: Callable[[], None] | None = None,
+    ) -> None:
         self.argv = argv
         gate_read, self._gate = os.pipe2(os.O_CLOEXEC)
         self._report, report_write = os.pipe2(os.O_CLOEXEC)
@@ -103,7 +118,7 @@ class Command:
         if self.pid == 0:
             os.close(self._gate)
             os.close(self._report)
-            _child(argv, identity, gate_read, report_write)
+            _child(argv, identity, enter, gate_read, report_write)
         os.close(gate_read)
         os.close(report_write)
         self.pidfd = os.pidfd_open(self.pid)
@@ -121,6 +136,8 @@ class Command:
         stage, code = _ERROR.unpack(raw)
         self.wait()
         words = os.strerror(code)
+        if stage == _STAGE_ENTER:
+            raise VigilesError(f"can't put the command where it is to run: {words}")
         if stage == _STAGE_USER:
             raise VigilesError(f"can't become the invoking user: {words}", hint="try --user root")
         if code == errno.ENOENT:

@@ -21,7 +21,7 @@ from tracer.cli.options import WatchOptions, gpu_users
 from tracer.errors import HostError, VigilesError
 from tracer.kernel import cgroup, host
 from tracer.launch import Command, Identity, invoking_user, user_named
-from tracer.signals import SignalQueue
+from tracer.signals import RELOAD, SignalQueue
 
 if TYPE_CHECKING:
     from tracer.kernel.probes import ProbeOptions, Probes
@@ -52,7 +52,7 @@ def _sinks(options: WatchOptions, group: int | None) -> list[Sink]:
     return sinks
 
 
-def _probe_options(options: WatchOptions, **more: Any) -> ProbeOptions:
+def _probe_options(options: WatchOptions, rules: RuleSet, **more: Any) -> ProbeOptions:
     from tracer.gpu.devices import discover, stand_in
     from tracer.kernel.probes import ProbeOptions
 
@@ -61,6 +61,7 @@ def _probe_options(options: WatchOptions, **more: Any) -> ProbeOptions:
         critical_bytes=options.critical_mib << 20,
         bulk_bytes=options.bulk_mib << 20,
         devices=devices,
+        rules=rules,
         **more,
     )
 
@@ -131,7 +132,7 @@ def _run(
     cgroup.remove_stale()
     tree_cgroup = cgroup.TreeCgroup.create()
     stack.callback(tree_cgroup.remove)
-    probes = Probes(_probe_options(options))
+    probes = Probes(_probe_options(options, rules))
     stack.callback(probes.close)
     tree_cgroup.add(command.pid)
     probes.attach_kernel()
@@ -152,6 +153,31 @@ def _run(
     return command.poll() or 0
 
 
+def _reload(watch: Watch, options: WatchOptions) -> None:
+    """Read the rule files again; with a mistake in them, the rules that hold go on to hold."""
+    from tracer.rules import load_rules
+
+    try:
+        watch.reload(load_rules(list(options.rules)))
+    except VigilesError as error:
+        _say(options, f"rules not reloaded: {error}")
+        if error.hint:
+            _say(options, f"  {error.hint}")
+    else:
+        rules = watch.engine.rules
+        _say(options, f"rules reloaded: {sum(rule.enabled for rule in rules.rules)} rules")
+
+
+def _told_to_end(watch: Watch, queue: SignalQueue, options: WatchOptions) -> bool:
+    end = False
+    for received in queue.take():
+        if received.number == RELOAD:
+            _reload(watch, options)
+        else:
+            end = True
+    return end
+
+
 def _pass_on(number: int, command: Command) -> None:
     try:
         signal.pidfd_send_signal(command.pidfd, number)
@@ -167,6 +193,9 @@ def _follow(watch: Watch, queue: SignalQueue, options: WatchOptions, command: Co
         watch.step()
         ended = command.poll() is not None
         for received in queue.take():
+            if received.number == RELOAD:
+                _reload(watch, options)
+                continue
             if ended:
                 return
             if received.number == signal.SIGTERM:
@@ -206,7 +235,7 @@ def attach_to(pids: list[int], path: Path | None, options: WatchOptions) -> int:
         more: dict[str, Any] = {"by_lineage": True}
         if path is not None:
             more = {"tree_cgroup": cgroup.identity(path), "tree_cgroup_level": cgroup.level(path)}
-        probes = Probes(_probe_options(options, **more))
+        probes = Probes(_probe_options(options, rules, **more))
         stack.callback(probes.close)
         probes.attach_kernel()
         _track_all(probes, pids)
@@ -215,9 +244,10 @@ def attach_to(pids: list[int], path: Path | None, options: WatchOptions) -> int:
             probes.attach_cgroup(place)
         tree = path.name if path is not None else f"pid-{pids[0]}"
         watch = _watch(stack, probes, rules, sinks, options, tree)
-        _say(options, f"watching {watch.repair()} processes")
+        processes = watch.repair()
+        _say(options, f"watching {processes} processes, {watch.adopt_flows()} of their flows")
         watch.wait_for(queue.fd)
-        while not queue.take():
+        while not _told_to_end(watch, queue, options):
             watch.step()
             if path is None and not watch.engine.live and watch.tree_is_empty():
                 break

@@ -18,7 +18,10 @@ _SIGNALFD_SIGINFO = struct.Struct("<IiiI112x")
 _SI_KERNEL = 0x80
 _FLAGS = os.O_CLOEXEC | os.O_NONBLOCK
 
-WATCHED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+#: Asks for the rule files to be read again. Not one of those that programs and schedulers send each other:
+#: what comes to `vigiles run` is otherwise passed on to the command.
+RELOAD = signal.SIGRTMIN
+WATCHED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, RELOAD)
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ class Tally:
     by_rule: Counter[str] = field(default_factory=Counter)
     by_severity: Counter[str] = field(default_factory=Counter)
     latencies_us: list[float] = field(default_factory=list)
+    files_lost: Counter[str] = field(default_factory=Counter)
 
     def add(self, rule: str, severity: str, latency_us: float) -> None:
         """Count one."""
@@ -138,7 +139,7 @@ def summarise(
         lost={names[k]: int(lost[k]) for k in names},
         reasons=by_reason,
         threads=int(counters["threads"].sum()),
-        tables=engine.table_losses(),
+        tables=engine.table_losses() | {f"files-{why}": n for why, n in sorted(tally.files_lost.items())},
         missing_hooks=dict(probes.missing),
         tally=tally,
         lag_p50_us=p50 / 1000 if p50 else None,

@@ -6,8 +6,10 @@ from __future__ import annotations
 import json
 import mmap
 import select
+import socket
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
@@ -16,8 +18,10 @@ from tracer import clock
 from tracer.alerts import Alert, AlertBuilder
 from tracer.engine import reconcile
 from tracer.engine.drain import FIRED, MORE, TAP_FULL
-from tracer.engine.engine import Engine, Fired
+from tracer.engine.engine import Engine, Fired, Program
+from tracer.engine.first import keep_record
 from tracer.engine.intrinsics import address_of
+from tracer.engine.processes import find_exact
 from tracer.engine.ring import Ring
 from tracer.kernel import schema
 from tracer.kernel.probes import Probes
@@ -25,6 +29,8 @@ from tracer.promptness import schedule_promptly, settle_memory
 from tracer.rules import RuleSet
 from tracer.sinks.terminal import format_alert
 from tracer.summary import Summary, Tally, summarise
+from tracer.triage.examiner import Examiner
+from tracer.triage.report import FileReport
 
 #: After the last record, poll this long before sleeping until woken: a wake-up costs the traced
 #: program 2 µs, a poll costs us a few.
@@ -33,6 +39,8 @@ POLL_S = 0.001
 #: Housekeeping: loss counters, repair, clock.
 TICK_S = 0.25
 TAP_BYTES = 1 << 22
+#: How long the end of a watch waits for executed files that are still being read.
+FILES_PATIENCE_S = 2.0
 
 _CRITICAL = [schema.KIND[k] for k in ("EVENT_FORK", "EVENT_EXEC", "EVENT_EXIT")]
 
@@ -60,10 +68,25 @@ def rehearse(rules: RuleSet, tree: str) -> None:
     record["size"] = schema.EXEC.itemsize + 2 * len(path) + 1
     for _ in engine.feed([record.tobytes() + path + path + b"\0"]):
         pass
-    fired = Fired(tuple(engine.rules.alternative_rule[:1]), 0, schema.KIND["EVENT_EXEC"], 0, 0)
-    for alert in AlertBuilder(engine, tree).build(fired, 0):
-        json.dumps(alert.to_json())
-        format_alert(alert, colour=False)
+    said = b'{"id":1,"method":"rehearsal","params":{}}\n'
+    first = np.zeros((), schema.FIRST_BYTES)
+    first["kind"], first["tgid"], first["start"] = schema.KIND["EVENT_FIRST_BYTES"], 1, 1
+    first["size"], first["len"] = schema.FIRST_BYTES.itemsize + len(said), len(said)
+    first["family"], first["protocol"], first["first"] = socket.AF_INET, socket.IPPROTO_TCP, len(said)
+    for _ in engine.feed([first.tobytes() + said]):
+        pass
+    keep_record(engine.state.record, np.frombuffer(first.tobytes() + said, np.uint8))
+    builder = AlertBuilder(engine, tree)
+    for kind in ("EVENT_EXEC", "EVENT_FIRST_BYTES", "EVENT_CONNECT"):
+        fired = Fired(tuple(engine.rules.alternative_rule[:1]), 0, schema.KIND[kind], 0, 0)
+        for alert in builder.build(fired, 0):
+            json.dumps(alert.to_json())
+            format_alert(alert, colour=False)
+
+
+def ended(pid: int, start_ns: int) -> Program:
+    """A process of which no more is known than that it was there."""
+    return Program(pid, start_ns, b"", b"", b"", (), False, 0, 0, 0, 0, False)
 
 
 class Watch:
@@ -91,10 +114,16 @@ class Watch:
         reader = probes.map("reader")
         self._reader = mmap.mmap(reader.fd, mmap.PAGESIZE)
         self._reader_view = np.frombuffer(self._reader, np.uint8)
+        if probes.knowledge is not None:
+            engine.judge_by(engine.rules, probes.knowledge.epoch)
         engine.bind(self._rings[0], self._rings[1], address_of(self._reader_view))
         self._poll = select.epoll()
         for ring in self._rings:
             self._poll.register(ring.fd, select.EPOLLIN)
+        self._token = 1
+        self._examined_for: dict[int, tuple[Program, list[tuple[int, bytes]], int]] = {}
+        self._refused = 0  # by this examiner: those it counts as lost, but never had
+        self._start_examining(engine.rules)
         rehearse(engine.rules, tree)
         settle_memory()
         schedule_promptly()
@@ -110,6 +139,33 @@ class Watch:
     def stop_waiting_for(self, fd: int) -> None:
         """``fd`` says nothing new any more."""
         self._poll.unregister(fd)
+
+    def reload(self, rules: RuleSet) -> None:
+        """Judge by ``rules`` from now on. Raises RuleError when they can't be taken in while tracing.
+
+        The probes go first. What they have judged by the old rules and still waits in the rings is
+        judged again here, by the new ones: no event is judged by half of each.
+        """
+        epoch = self.probes.reload(rules)
+        self.engine.judge_by(rules, epoch or self.engine.state.epoch[0] - 1)
+        self._stop_examining()
+        self._start_examining(rules)
+
+    def _start_examining(self, rules: RuleSet) -> None:
+        self._examiner = Examiner(rules.groups)
+        self._poll.register(self._examiner.ready, select.EPOLLIN)
+
+    def _stop_examining(self) -> None:
+        self._poll.unregister(self._examiner.ready)
+        self._examiner.close()
+        self.tally.files_lost.update(self._examiner.lost)
+        self.tally.files_lost["unfinished"] += max(self._unanswered(), 0)
+        self._examined_for.clear()
+        self._refused = 0
+
+    def _unanswered(self) -> int:
+        """Files that the examiner has taken and said nothing of: neither a report nor that it is lost."""
+        return len(self._examined_for) - (self._examiner.lost.total() - self._refused)
 
     def step(self) -> None:
         """Take in what there is, tell what fired, then wait a little for more."""
@@ -132,9 +188,11 @@ class Watch:
                     return
 
     def _wait(self, seconds: float) -> bool:
-        """True when something else than a ring has something to say."""
-        ready = self._poll.poll(max(seconds, 0))
-        return any(fd not in (self._rings[0].fd, self._rings[1].fd) for fd, _ in ready)
+        """True when something else than a ring or the examiner has something to say."""
+        ready = {fd for fd, _ in self._poll.poll(max(seconds, 0))}
+        if self._examiner.ready in ready:
+            self._take_reports()
+        return bool(ready - {self._rings[0].fd, self._rings[1].fd, self._examiner.ready})
 
     def _drain_all(self) -> int:
         """Drain until the rings are empty, or a tick is due; how many records."""
@@ -148,17 +206,52 @@ class Watch:
                     self._tell(fired)
             if self._on_records is not None and (why == TAP_FULL or self.engine.tap_state[1]):
                 self._on_records(self.engine.take_tap())
+            self._submit_files()
             if why not in (FIRED, TAP_FULL, MORE):
                 return total
             if time.monotonic() >= self._next_tick:
                 return total
 
-    def _tell(self, fired: Fired) -> None:
-        for alert in self._builder.build(fired, clock.boottime_ns()):
+    def _tell(
+        self,
+        fired: Fired,
+        report: FileReport | None = None,
+        was: tuple[Program, list[tuple[int, bytes]]] | None = None,
+    ) -> None:
+        for alert in self._builder.build(fired, clock.boottime_ns(), report, was):
             alert.handout_ns = clock.boottime_ns()
             for sink in self._sinks:
                 sink.tell(alert)
             self.tally.add(alert.rule.id, alert.severity, alert.latency_us)
+
+    def _submit_files(self) -> None:
+        """Have the executables looked into that the tree has run for the first time."""
+        for pid, start, device, inode, when in self.engine.take_files():
+            # it may have ended when its file has been read: remember who it was
+            program, ancestry = self._builder.who(find_exact(self.engine.state.processes, pid, start))
+            self._examined_for[self._token] = (program or ended(pid, start), ancestry, when)
+            if not self._examiner.submit(pid, start, device, inode, self._token):
+                del self._examined_for[self._token]
+                self._refused += 1
+            self._token += 1
+
+    def _take_reports(self) -> None:
+        """Judge what has been found out about executed files."""
+        for found in self._examiner.collect():
+            was = self._examined_for.pop(found.token, None)
+            if was is None:
+                continue
+            program, ancestry, when = was
+            if not program.exe:
+                program = replace(program, exe=found.report.path)
+            record = np.zeros((), schema.FILE)
+            record["kind"], record["size"] = schema.KIND["EVENT_FILE"], schema.FILE.itemsize
+            record["ts"], record["tgid"] = when, program.pid
+            record["start"] = program.start_ns
+            record["epoch"] = self.engine.state.epoch[0]
+            record["signals"] = found.report.signals()
+            for fired in self.engine.feed([record.tobytes()], count=False):
+                self._tell(fired, found.report, (program, ancestry))
 
     def _tick(self) -> None:
         """Repair what a loss may have broken."""
@@ -190,21 +283,38 @@ class Watch:
         reconcile.end_missing(self.engine, before)
         for fired in reconcile.fill_in(self.engine, stale):
             self._tell(fired)
+        self._submit_files()
         return len(tasks)
+
+    def adopt_flows(self) -> int:
+        """Take in the flows that the tree had before the watch; how many."""
+        records = self.probes.sockets()
+        for fired in self.engine.feed(records, count=False):
+            self._tell(fired)
+        return len(records)
 
     def tree_is_empty(self) -> bool:
         """Ask the kernel, not the table: is no process of the tree left?"""
         return len(self.probes.tasks()) == 0
 
+    def _finish_examining(self) -> None:
+        """Give the last files a moment: the program that mattered may have been the last."""
+        end = time.monotonic() + FILES_PATIENCE_S
+        while self._unanswered() > 0 and (left := end - time.monotonic()) > 0:
+            self._wait(min(left, TICK_S))
+
     def finish(self) -> Summary:
         """Drain what is left and sum up."""
         self._next_tick = float("inf")
         self._drain_all()
+        self._finish_examining()
+        self._stop_examining()
         failed = {s.target: s.failed for s in self._sinks if s.failed}
         return summarise(self.engine, self.probes, self.tally, time.monotonic() - self._began, failed)
 
     def close(self) -> None:
         """Unmap the rings. The probes are closed by whoever made them."""
+        self._examiner.close()
         self._poll.close()
         for ring in self._rings:
             ring.close()

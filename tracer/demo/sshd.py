@@ -9,7 +9,7 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,34 +48,47 @@ def _answers(port: int) -> bool:
         return False
 
 
-@contextmanager
-def running(folder: Path) -> Iterator[Sshd]:
-    """A server for the current user, as long as the block lasts; files go to ``folder`` (private)."""
+def make_keys(folder: Path) -> Path:
+    """A key for the host and one for the user; returns the user's."""
     for name in ("host", "user"):
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name)], check=True)
     authorised = folder / "authorized_keys"
     authorised.write_bytes((folder / "user.pub").read_bytes())
     authorised.chmod(0o600)
+    return folder / "user"
+
+
+def command(folder: Path, listen: Sequence[str], more: str = "") -> list[str]:
+    """The command line of a server with the keys in ``folder``, for the current user alone."""
+    addresses = "".join(f"ListenAddress {address}\n" for address in listen)
+    config = folder / "sshd_config"
+    config.write_text(
+        f"{addresses}HostKey {folder / 'host'}\n"
+        f"AuthorizedKeysFile {folder / 'authorized_keys'}\nPidFile none\nStrictModes no\nUsePAM no\n"
+        f"PermitRootLogin prohibit-password\nAllowUsers {pwd.getpwuid(os.geteuid()).pw_name}\n"
+        f"PasswordAuthentication no\nAllowTcpForwarding yes\n{more}"
+    )
+    sshd = shutil.which("sshd", path=_PATH)
+    assert sshd is not None
+    return [sshd, "-D", "-f", str(config)]
+
+
+@contextmanager
+def running(folder: Path) -> Iterator[Sshd]:
+    """A server for the current user, as long as the block lasts; files go to ``folder`` (private)."""
+    key = make_keys(folder)
     port = _free_port()
     separation = Path("/run/sshd")  # root's sshd wants it for privilege separation
     made = os.geteuid() == 0 and not separation.exists()
     if made:
         separation.mkdir(mode=0o755)
-    config = folder / "sshd_config"
-    config.write_text(
-        f"ListenAddress 127.0.0.1\nPort {port}\nHostKey {folder / 'host'}\n"
-        f"AuthorizedKeysFile {authorised}\nPidFile none\nStrictModes no\nUsePAM no\n"
-        f"PermitRootLogin prohibit-password\nAllowUsers {pwd.getpwuid(os.geteuid()).pw_name}\n"
-        "PasswordAuthentication no\nAllowTcpForwarding yes\nLogLevel QUIET\n"
-    )
-    sshd = shutil.which("sshd", path=_PATH)
-    assert sshd is not None
-    server = subprocess.Popen([sshd, "-D", "-f", str(config)], stderr=subprocess.DEVNULL)
+    argv = command(folder, [f"127.0.0.1:{port}"], "LogLevel QUIET\n")
+    server = subprocess.Popen(argv, stderr=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + PATIENCE_S
         while not _answers(port) and time.monotonic() < deadline:
             time.sleep(0.02)
-        yield Sshd(port, folder / "user")
+        yield Sshd(port, key)
     finally:
         server.terminate()
         server.wait()

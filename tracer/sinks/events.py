@@ -18,7 +18,8 @@ from tracer.kernel import schema
 from tracer.text import command_line, shown
 
 _INET = 2
-_PROTOCOL = {6: "tcp", 17: "udp"}
+_PROTOCOL = {1: "icmp", 6: "tcp", 17: "udp", 58: "icmpv6"}
+_SHOWN_BYTES = 48
 
 
 def records(tap: bytes) -> Iterator[tuple[np.void, bytes]]:
@@ -76,6 +77,16 @@ def _flow_close(e: np.void, _tail: bytes) -> str:
     return f"{_flow(e)} {result}, {e['sent']} B out, {e['received']} B in, {e['duration_ns'] / 1e6:.1f} ms"
 
 
+def _first_bytes(e: np.void, tail: bytes) -> str:
+    way = "received" if e["direction"] else "sent"
+    late = " (not its beginning)" if e["first_flags"] & schema.FIRST_FLAG["FIRST_LATE"] else ""
+    return f"{_flow(e)} {way} {e['len']} B{late}: {shown(tail[:_SHOWN_BYTES])}"
+
+
+def _file(e: np.void, _tail: bytes) -> str:
+    return "its executable has been looked into"
+
+
 def _gpu_open(e: np.void, _tail: bytes) -> str:
     return f"device {e['major']}:{e['minor']}"
 
@@ -103,6 +114,8 @@ _FORMAT: dict[str, Callable[[np.void, bytes], str]] = {
     "listen": _listen,
     "flow-open": _connect,
     "flow-close": _flow_close,
+    "first-bytes": _first_bytes,
+    "file": _file,
     "gpu-open": _gpu_open,
     "gpu-ioctl": _gpu_ioctl,
     "gpu-counts": _gpu_counts,

@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What made a rule fire, by kind of event: the ``evidence`` of an alert."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tracer.detect.execfacts import describe_facts
+from tracer.detect.facts import FACT_BIT, FACTS, WORD_BITS
+from tracer.detect.gpu import KNOWN, TRAINER, TRAINER_START
+from tracer.detect.wire.describe import describe as describe_bytes
+from tracer.gpu.names import describe as describe_gpu
+from tracer.kernel import schema
+from tracer.text import decode
+
+if TYPE_CHECKING:
+    from tracer.engine.engine import Engine, Fired, Program
+    from tracer.triage.report import FileReport
+
+#: Sixteen matches are enough to see why; the rest is counted.
+EVIDENCE_MAX = 16
+#: Of first bytes that no protocol explains, so many are shown as they are.
+_SHOWN_BYTES = 64
+_INET = 2
+_TRANSPORT = {6: "tcp", 17: "udp", 1: "icmp", 58: "icmpv6"}
+_EXEC, _FIRST, _CONNECT, _FILE = (
+    schema.KIND[f"EVENT_{name}"] for name in ("EXEC", "FIRST_BYTES", "CONNECT", "FILE")
+)
+_NET_FACTS = tuple(fact.name for fact in FACTS if "connect" in fact.on)
+
+
+def evidence_of(
+    engine: Engine, fired: Fired, program: Program | None, report: FileReport | None = None
+) -> dict[str, Any]:
+    """The evidence for what has just ``fired``, while the engine still stands behind that event."""
+    if fired.kind == _EXEC:
+        return _of_exec(engine, program)
+    if fired.kind == _FIRST:
+        return _of_flow(engine, fired)
+    if fired.kind == _CONNECT:
+        record = np.frombuffer(engine.fired_record(), schema.CONNECT, 1)[0]
+        return _ends(engine, record, fired.time_ns) | _net_facts(engine)
+    if fired.kind == _FILE:
+        return {"file": report.to_evidence()} if report else {}
+    return _of_gpu(engine, fired)
+
+
+def _matched(found: list[dict[str, str]]) -> dict[str, Any]:
+    if not found:
+        return {}
+    evidence: dict[str, Any] = {"matched": found[:EVIDENCE_MAX]}
+    if len(found) > EVIDENCE_MAX:
+        evidence["matched_more"] = len(found) - EVIDENCE_MAX
+    return evidence
+
+
+def _find(engine: Engine, texts: dict[str, list[bytes]]) -> dict[str, Any]:
+    """The indicators in ``texts``, by field."""
+    found: list[dict[str, str]] = []
+    for where, pieces in texts.items():
+        for text in dict.fromkeys(pieces):
+            for match in engine.rules.find(where, text):
+                row = {"group": match.group, "indicator": match.literal, "in": where}
+                if row not in found:
+                    found.append(row)
+    return _matched(found)
+
+
+def _of_exec(engine: Engine, program: Program | None) -> dict[str, Any]:
+    if program is None:
+        return {}
+    facts = int(engine.state.signals[0])
+    names = [program.exe, program.called, *program.argv[:1]]
+    return {
+        **describe_facts(program.exe, program.called, list(program.argv), facts),
+        **_find(
+            engine,
+            {
+                "name": [name.rpartition(b"/")[2] for name in names],
+                "path": [program.exe],
+                "args": [b"".join(a + b"\0" for a in program.argv[1:])],
+            },
+        ),
+    }
+
+
+def _net_facts(engine: Engine) -> dict[str, Any]:
+    signals = [int(word) for word in engine.state.signals[:2]]
+    there = [
+        name for name in _NET_FACTS if signals[FACT_BIT[name] // WORD_BITS] >> FACT_BIT[name] % WORD_BITS & 1
+    ]
+    return {"facts": there} if there else {}
+
+
+def _address(raw: bytes, family: int) -> str:
+    return str(ipaddress.IPv4Address(raw[:4]) if family == _INET else ipaddress.IPv6Address(raw[:16]))
+
+
+def _ends(engine: Engine, record: np.void, now_ns: int) -> dict[str, Any]:
+    """Who talks to whom: the other end with the name it was looked up by, if it was."""
+    family, remote = int(record["family"]), record["remote"].tobytes()
+    address = _address(remote, family)
+    name = decode(engine.name_of(remote, family, now_ns))
+    port = int(record["remote_port"])
+    shown = f"{address}:{port}" if family == _INET else f"[{address}]:{port}"
+    return {
+        "remote": f"{name} ({shown})" if name else shown,
+        "remote_address": address,
+        "remote_port": port,
+        **({"remote_name": name} if name else {}),
+        "transport": _TRANSPORT.get(int(record["protocol"]), str(int(record["protocol"]))),
+    }
+
+
+def _of_flow(engine: Engine, fired: Fired) -> dict[str, Any]:
+    raw = engine.fired_record()
+    record = np.frombuffer(raw, schema.FIRST_BYTES, 1)[0]
+    size = schema.FIRST_BYTES.itemsize
+    data = raw[size : size + int(record["len"])]
+    received = int(record["direction"]) == schema.DIRECTION["DIRECTION_RECEIVED"]
+    said = describe_bytes(
+        data,
+        direction=int(record["direction"]),
+        transport=int(record["protocol"]),
+        remote_port=int(record["remote_port"]),
+        local_port=int(record["local_port"]),
+        accepted=bool(int(record["flags"]) & schema.FLOW_FLAG["FLOW_ACCEPTED"]),
+        first=int(record["first"]),
+        whole=len(data),
+    )
+    where = "received" if received else "sent"
+    texts = {where: [data]}
+    if "host" in said:
+        texts["host"] = [str(said["host"]).encode()]
+    return {
+        **_ends(engine, record, fired.time_ns),
+        "direction": where,
+        "accepted": bool(int(record["flags"]) & schema.FLOW_FLAG["FLOW_ACCEPTED"]),
+        **said,
+        **_net_facts(engine),
+        "first_bytes": decode(data[:_SHOWN_BYTES]),
+        **_find(engine, texts),
+    }
+
+
+def _of_gpu(engine: Engine, fired: Fired) -> dict[str, Any]:
+    family, number, code = fired.subject >> 48, fired.subject >> 32 & 0xFFFF, fired.subject & 0xFFFFFFFF
+    evidence: dict[str, Any] = {"ioctl": describe_gpu(family, number, code)}
+    state = engine.state.gpu.state
+    if state[KNOWN]:
+        evidence["first_client"] = {"pid": int(state[TRAINER]), "start_ns": int(state[TRAINER_START])}
+    return evidence
