@@ -21,7 +21,15 @@ def fold(data: bytes) -> bytes:
     return bytes(byte + 32 if 65 <= byte <= 90 else byte for byte in data)
 
 
-def stands_alone(match: str, before: int, after: int, second: int) -> bool:
+WIRE = ("sent", "received")
+
+
+def label_lengths(text: bytes) -> bytes:
+    """On the wire a control byte stands for the dot of a name."""
+    return bytes(ord(".") if 0 < byte < 32 else byte for byte in text)
+
+
+def stands_alone(match: str, before: int, after: int, second: int, wire: bool) -> bool:
     """Is this what must stand beside an indicator? ``second`` is the byte behind ``after``; NUL is the end."""
     if match in {"whole", "argument"}:
         return before == 0 and after == 0
@@ -39,7 +47,8 @@ def stands_alone(match: str, before: int, after: int, second: int) -> bool:
         return before not in ALNUM + b"_" and after not in ALNUM + b"_"
     if match == "domain":
         host = ALNUM + b"-_"
-        return before not in host and after not in host and not (after == ord(".") and second in ALNUM)
+        dot = after == ord(".") or (wire and 0 < after < 32 and after not in b"\t\n\r")
+        return before not in host and after not in host and not (dot and second in ALNUM)
     assert match == "substring"
     return True
 
@@ -47,6 +56,7 @@ def stands_alone(match: str, before: int, after: int, second: int) -> bool:
 def find(text: bytes, lo: int, hi: int, field: str, groups: Sequence[Group]) -> set[tuple[int, int]]:
     """Pattern numbers and where in ``text`` they end."""
     inside = text[lo:hi]
+    wire = field in WIRE
     found = set()
     number = -1
     for group in groups:
@@ -57,11 +67,12 @@ def find(text: bytes, lo: int, hi: int, field: str, groups: Sequence[Group]) -> 
                 continue
             for start in range(len(inside) - len(literal) + 1):
                 here = inside[start : start + len(literal)]
-                if here != literal and (group.case or fold(here) != fold(literal)):
+                read = label_lengths(here) if wire else here
+                if fold(read) != fold(literal) or (group.case and here != literal):
                     continue
                 around = b"\0" + inside + b"\0\0"
                 after = start + 1 + len(literal)
-                if stands_alone(group.match, around[start], around[after], around[after + 1]):
+                if stands_alone(group.match, around[start], around[after], around[after + 1], wire):
                     found.add((number, lo + start + len(literal)))
     return found
 

@@ -5,29 +5,39 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from tracer.alerts import Alert
+from tracer.detect.facts import FIRST_GROUP, WORD_BITS, WORDS
 from tracer.engine.engine import Engine
 from tracer.kernel import cgroup, schema
 from tracer.kernel.probes import ProbeOptions, Probes
 from tracer.launch import Command
-from tracer.rules import load_rules
+from tracer.rules import RuleSet, Sample, load_rules
+from tracer.rules.model import FIELDS
+from tracer.rules.scan import scan
 from tracer.sinks.events import records
 from tracer.summary import Summary
 from tracer.watch import Watch
 
 WORKLOADS = Path(__file__).parent / "workloads.py"
+TALKERS = WORKLOADS.with_name("talkers.py")
 PATIENCE_S = 240.0
 
 
 def workload(*arguments: object) -> list[str]:
     """The command line of one of workloads.py's programs."""
     return [sys.executable, "-I", str(WORKLOADS), *(str(a) for a in arguments)]
+
+
+def talker(*arguments: object) -> list[str]:
+    """The command line of one of talkers.py's programs."""
+    return [sys.executable, "-I", str(TALKERS), *(str(a) for a in arguments)]
 
 
 @dataclass
@@ -56,6 +66,9 @@ class Recording:
     def execs(self) -> list[Exec]:
         return [Exec(e, tail) for e, tail in self.events if e["kind"] == schema.KIND["EVENT_EXEC"]]
 
+    def firsts(self) -> list[First]:
+        return [First(e, tail) for e, tail in self.events if e["kind"] == schema.KIND["EVENT_FIRST_BYTES"]]
+
     def exec_of(self, name: bytes) -> Exec:
         """The one exec whose file has this base name."""
         (found,) = [e for e in self.execs() if e.path.rpartition(b"/")[2] == name]
@@ -80,6 +93,44 @@ class Exec:
         return bool(int(self.fixed["flags"]) & schema.EXEC_FLAG[flag])
 
 
+class First:
+    """A record of a flow's first bytes."""
+
+    def __init__(self, fixed: np.void, tail: bytes) -> None:
+        self.fixed = fixed
+        self.data = tail[: int(fixed["len"])]
+        self.cookie = int(fixed["cookie"])
+        self.sent = int(fixed["direction"]) == schema.DIRECTION["DIRECTION_SENT"]
+        self.accepted = bool(int(fixed["flags"]) & schema.FLOW_FLAG["FLOW_ACCEPTED"])
+        self.port = int(fixed["local_port"])
+        self.far_port = int(fixed["remote_port"])
+        self.owner = int(fixed["tgid"])
+        self.segment = int(fixed["segment"])
+        self.first = int(fixed["first"])
+
+    def has(self, flag: str) -> bool:
+        return bool(int(self.fixed["first_flags"]) & schema.FIRST_FLAG[flag])
+
+
+def seen_by_engine(rules: RuleSet, e: Exec | First) -> np.ndarray:
+    """The signals of an exec, or of a flow's bytes, as compiled code in user space finds them."""
+    if isinstance(e, First):
+        found = np.zeros(WORDS, np.int64)
+        data = np.frombuffer(bytearray(e.data), np.uint8)
+        scan(data, 0, len(data), FIELDS["sent" if e.sent else "received"], rules.automaton, found)
+        return found
+    names = dict.fromkeys(item.rpartition(b"/")[2] for item in (e.path, e.name, e.argv[0]))
+    return rules.signals(Sample(tuple(names), e.path, e.args.partition(b"\0")[2]))
+
+
+def seen_by_probe(rules: RuleSet, e: Exec | First) -> np.ndarray:
+    """The signals as the probe found them, without the group that rules can't name."""
+    hidden = FIRST_GROUP + len(rules.groups)
+    found = e.fixed["signals"].astype(np.int64)
+    found[hidden // WORD_BITS] &= ~(1 << hidden % WORD_BITS)
+    return found
+
+
 def record(
     argv: list[str],
     options: ProbeOptions | None = None,
@@ -90,15 +141,19 @@ def record(
     rules: list[Path] | None = None,
     identity=None,
     keep_events: bool = True,
+    between: Callable[[Watch, Recording], None] | None = None,
 ) -> Recording:
-    """Run ``argv`` to the end of its tree. ``pause_reader``: read nothing for so many seconds."""
+    """Run ``argv`` to the end of its tree. ``pause_reader``: read nothing for so many seconds; ``between``
+    is called before each step of the watch.
+    """
     found = Recording()
     with ExitStack() as stack:
         command = Command(argv, identity)
         stack.callback(command.close)
         tree = cgroup.TreeCgroup.create()
         stack.callback(tree.remove, 5.0)
-        probes = Probes(options or ProbeOptions())
+        known = load_rules(rules or [])
+        probes = Probes(replace(options or ProbeOptions(), rules=known))
         stack.callback(probes.close)
         if own_cgroup:
             tree.add(command.pid)
@@ -106,7 +161,7 @@ def record(
         probes.attach_cgroup(tree.path)
         assert not probes.missing, probes.missing
         probes.track(command.pidfd)
-        found.engine = Engine(load_rules(rules or []), gpu_users)
+        found.engine = Engine(known, gpu_users)
         watch = Watch(
             probes,
             found.engine,
@@ -123,6 +178,8 @@ def record(
             time.sleep(pause_reader)
         deadline = time.monotonic() + PATIENCE_S
         while command.poll() is None or not watch.tree_is_empty():
+            if between is not None:
+                between(watch, found)
             watch.step()
             if time.monotonic() > deadline:
                 raise TimeoutError(f"{argv} does not end")

@@ -105,9 +105,10 @@ def test_standard_streams(tmp_path):
     kinds = [tuple(int(k) for k in e.fixed["stdio"]) for e in found.execs() if e.path.endswith(b"/true")]
     assert kinds[0] == (FD["FD_NULL"], FD["FD_FILE"], FD["FD_FILE"])
     assert any(k[0] == FD["FD_PIPE"] and k[2] == FD["FD_CLOSED"] for k in kinds[1:])
-    code = "import socket,subprocess as s;a,b=socket.socketpair();s.run(['/bin/true'],stdin=a,stdout=b)"
-    socketed = last(record([sys.executable, "-c", code]))
-    assert tuple(socketed.fixed["stdio"][:2]) == (FD["FD_SOCKET"], FD["FD_SOCKET"])
+    for made, kind in (("socketpair()", "FD_SOCKET"), ("socket(socket.AF_INET6),0", "FD_NETWORK")):
+        code = f"import socket,subprocess as s;a,b=socket.{made};s.run(['/bin/true'],stdin=a,stdout=b or a)"
+        socketed = last(record([sys.executable, "-c", code]))
+        assert tuple(socketed.fixed["stdio"][:2]) == (FD[kind], FD[kind])
 
 
 def test_terminal():

@@ -6,6 +6,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import fcntl
+import json
 import os
 import socket
 import struct
@@ -13,6 +14,7 @@ import sys
 import tempfile
 import threading
 import time
+from pathlib import Path
 
 
 def _reap(pid: int) -> None:
@@ -30,6 +32,34 @@ def forks(count: str) -> None:
 def execs(count: str, path: str = "/bin/true") -> None:
     for number in range(int(count)):
         _reap(os.posix_spawn(path, [path, str(number)], {}))
+
+
+def execs_of(listing: str, path: str = "/bin/true") -> None:
+    """Run ``path`` with each of the argument lists in the JSON file ``listing``, one after the other."""
+    for arguments in json.loads(Path(listing).read_text()):
+        _reap(os.posix_spawn(path, [path, *arguments], {}))
+
+
+def programs(listing: str) -> None:
+    """Run those of the JSON file ``listing``, one after the other: path, how (plain, memfd, deleted,
+    renamed), arguments.
+    """
+    for path, how, *arguments in json.loads(Path(listing).read_text()):
+        pid = os.fork()
+        if pid == 0:
+            if how in ("plain", "renamed"):
+                os.execv(path, ["program", *arguments])
+            fd = os.memfd_create("program") if how == "memfd" else os.open(path, os.O_RDONLY)
+            if how == "memfd":
+                os.write(fd, Path(path).read_bytes())
+            else:
+                os.unlink(path)
+            os.execve(fd, ["program", *arguments], {})
+        if how == "renamed":
+            while os.readlink(f"/proc/{pid}/exe") != path:
+                time.sleep(0.001)
+            os.rename(path, path + "-elsewhere")
+        _reap(pid)
 
 
 def threads(count: str) -> None:
@@ -269,8 +299,8 @@ def reuse_pid() -> None:
     sys.exit("the id did not come again")
 
 
-def io_uring_connect() -> None:
-    """connect(2) through io_uring, by raw system calls."""
+def _io_uring(operation: bytes) -> None:
+    """One operation through io_uring, by raw system calls: the first 40 bytes of its entry."""
     import mmap
 
     libc = ctypes.CDLL(None, use_errno=True)
@@ -285,20 +315,35 @@ def io_uring_connect() -> None:
     sqes = mmap.mmap(
         ring, 4096, mmap.MAP_SHARED | mmap.MAP_POPULATE, mmap.PROT_READ | mmap.PROT_WRITE, offset=0x10000000
     )
-    server = _server(socket.AF_INET, "127.0.0.1")
-    client = socket.socket()
-    address = ctypes.create_string_buffer(
-        struct.pack("<H", socket.AF_INET) + struct.pack(">H4B8x", server.getsockname()[1], 127, 0, 0, 1)
-    )
-    sqes[:64] = struct.pack(
-        "<BBHiQQIIQ24x", 16, 0, 0, client.fileno(), 16, ctypes.addressof(address), 0, 0, 7
-    )
+    sqes[:64] = operation.ljust(64, b"\0")
     struct.pack_into("<I", sq, sq_off[6], 0)  # array[0] = 0
     struct.pack_into("<I", sq, sq_off[1], 1)  # tail = 1
     done = libc.syscall(426, ring, 1, 1, 1, None, 0)
     if done != 1:
         sys.exit(f"io_uring_enter: {os.strerror(ctypes.get_errno())}")
+
+
+def io_uring_connect() -> None:
+    """connect(2) through io_uring."""
+    server = _server(socket.AF_INET, "127.0.0.1")
+    client = socket.socket()
+    address = ctypes.create_string_buffer(
+        struct.pack("<H", socket.AF_INET) + struct.pack(">H4B8x", server.getsockname()[1], 127, 0, 0, 1)
+    )
+    _io_uring(struct.pack("<BBHiQQIIQ", 16, 0, 0, client.fileno(), 16, ctypes.addressof(address), 0, 0, 7))
     server.accept()
+
+
+def io_uring_send(size: str) -> None:
+    """send(2) through io_uring."""
+    server = _server(socket.AF_INET, "127.0.0.1")
+    client = socket.create_connection(server.getsockname())
+    far, _ = server.accept()
+    data = ctypes.create_string_buffer(b"u" * int(size))
+    _io_uring(
+        struct.pack("<BBHiQQIIQ", 26, 0, 0, client.fileno(), 0, ctypes.addressof(data), int(size), 0, 7)
+    )
+    assert far.recv(int(size), socket.MSG_WAITALL) == b"u" * int(size)
 
 
 if __name__ == "__main__":

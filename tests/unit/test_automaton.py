@@ -12,7 +12,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tracer.detect.facts import WORD_BITS, WORDS
+from tracer.detect.facts import FIRST_GROUP, WORD_BITS, WORDS
 from tracer.rules.automaton import compile_groups, patterns_of
 from tracer.rules.model import FIELDS, MATCHES, Group
 from tracer.rules.scan import matches, scan
@@ -29,7 +29,7 @@ LITERALS = st.text(LETTERS, min_size=1, max_size=6)
 def some_groups(draw: st.DrawFn) -> list[Group]:
     found = []
     for number in range(draw(st.integers(1, 6))):
-        match = draw(st.sampled_from(sorted(MATCHES)))
+        match = draw(st.sampled_from(sorted(set(MATCHES) - {"range"})))
         where = draw(st.sets(st.sampled_from(MATCHES[match].fields), min_size=1))
         values = draw(st.lists(LITERALS, min_size=1, max_size=6))
         case = draw(st.booleans())
@@ -44,7 +44,7 @@ def groups_and_text(draw: st.DrawFn) -> tuple[list[Group], bytes]:
     piece = st.one_of(
         st.sampled_from(literals),
         st.sampled_from(literals).map(bytes.swapcase),
-        st.sampled_from([b"\0", b".", b"=", b"/", b"_", b"-", b" ", b"a", b"\xff", b".a"]),
+        st.sampled_from([b"\0", b".", b"\x03", b"\n", b"=", b"/", b"_", b"-", b" ", b"a", b"\xff", b".a"]),
         st.binary(max_size=3),
     )
     return groups, b"".join(draw(st.lists(piece, max_size=24)))
@@ -83,7 +83,7 @@ def test_same_as_the_twin(case: tuple[list[Group], bytes], field: str, data: st.
     pairs, numbers = found_in(text, field, groups, lo, hi)
     assert pairs == naive_rules.find(text, lo, hi, field, groups)
     patterns = patterns_of(groups)
-    assert numbers == {WORD_BITS + groups.index(patterns[pattern][0]) for pattern, _ in pairs}
+    assert numbers == {FIRST_GROUP + groups.index(patterns[pattern][0]) for pattern, _ in pairs}
 
 
 @given(groups_and_text(), st.sampled_from(sorted(FIELDS)))
@@ -175,27 +175,29 @@ def test_no_groups():
 def test_edges(match: str, literal: str, text: bytes, holds: bool):
     pairs, numbers = found_in(text, "args", [group(match, literal)])
     assert bool(pairs) is holds
-    assert numbers == ({WORD_BITS} if holds else set())
+    assert numbers == ({FIRST_GROUP} if holds else set())
 
 
 def test_case_is_kept_where_asked():
     both = [group("substring", "LS1kb", case=True), group("substring", "ls1KB", name="h")]
-    assert found_in(b"ls1kb", "args", both)[1] == {WORD_BITS + 1}
-    assert found_in(b"LS1kb", "args", both)[1] == {WORD_BITS, WORD_BITS + 1}
+    assert found_in(b"ls1kb", "args", both)[1] == {FIRST_GROUP + 1}
+    assert found_in(b"LS1kb", "args", both)[1] == {FIRST_GROUP, FIRST_GROUP + 1}
 
 
 def test_fields_are_kept_apart():
     groups = [group("whole", "xmrig", where="name"), group("whole", "xmrig", where="path", name="h")]
-    assert found_in(b"xmrig", "name", groups)[1] == {WORD_BITS}
-    assert found_in(b"xmrig", "path", groups)[1] == {WORD_BITS + 1}
+    assert found_in(b"xmrig", "name", groups)[1] == {FIRST_GROUP}
+    assert found_in(b"xmrig", "path", groups)[1] == {FIRST_GROUP + 1}
     assert found_in(b"xmrig", "args", groups)[1] == set()
 
 
 def test_signals_reach_the_last_word():
-    groups = [group("whole", f"v{number}", name=f"g{number}") for number in range((WORDS - 1) * WORD_BITS)]
+    groups = [
+        group("whole", f"v{number}", name=f"g{number}") for number in range(WORDS * WORD_BITS - FIRST_GROUP)
+    ]
     last = len(groups) - 1
-    assert found_in(f"v{last}".encode(), "args", groups)[1] == {WORD_BITS + last}
-    assert found_in(b"v62\0v63", "args", groups)[1] == {WORD_BITS + 62, WORD_BITS + 63}
+    assert found_in(f"v{last}".encode(), "args", groups)[1] == {FIRST_GROUP + last}
+    assert found_in(b"v62\0v63", "args", groups)[1] == {FIRST_GROUP + 62, FIRST_GROUP + 63}
 
 
 @pytest.mark.parametrize(("lo", "hi"), [(-5, 4), (0, 900), (-1, 900), (5, 2), (900, 901)])

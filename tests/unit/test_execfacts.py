@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tracer.detect import execfacts
-from tracer.detect.execfacts import FD_SOCKET, SPANS, describe_facts, exec_facts, facts_of
+from tracer.detect.execfacts import FD_NETWORK, SPANS, describe_facts, exec_facts, facts_of
 from tracer.detect.facts import FACT_BIT, FACTS
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
@@ -116,9 +116,10 @@ def test_given_code(line, expected):
         (execfacts.FLAG_SECURE, 0, 0, set()),
         (execfacts.FLAG_ARGS_CUT, 0, 0, {"args-cut"}),
         (execfacts.FLAG_ARGS_UNREADABLE, 0, 0, {"args-cut"}),
-        (0, FD_SOCKET, 0, {"stdin-socket"}),
-        (0, 0, FD_SOCKET, {"stdout-socket"}),
-        (0, 2, 3, set()),
+        (0, FD_NETWORK, 0, {"stdin-network"}),
+        (0, 0, FD_NETWORK, {"stdout-network"}),
+        (0, 2, 2, {"stdin-pipe", "stdout-pipe"}),
+        (0, 3, 3, set()),
     ],
 )
 def test_what_the_kernel_says(flags, stdin, stdout, expected):

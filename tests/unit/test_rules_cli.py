@@ -203,3 +203,27 @@ def test_looking_needs_no_numba(good: Path):
         [sys.executable, "-c", code, good], capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["miner.stratum", "--", r'{"id":1,"method":"mining.subscribe"}\n'], "miner.stratum fires: critical"),
+        (["miner.stratum", "--", '{"id":1,"method":"initialize"}'], "miner.stratum does not fire"),
+        (["miner.stratum", "--received", "--", '{"method":"mining.notify","params":[]}'], "fires: critical"),
+        (["tunnel.ssh-wire", "--port", "443", "--fact", "external", "--", r"SSH-2.0-x\r\n"], "fires: high"),
+        (["tunnel.ssh-pivot", "--fact", "ssh-pivot", "--fact", "by-ssh"], "fires: high"),
+        (["tunnel.wire", "--udp", "--port", "51820", "--", r"\x01\0\0\0" + "x" * 144], "fires: high"),
+        (["exec.miner-binary", "--", "/bin/sh"], "does not fire"),
+    ],
+)
+def test_samples_of_other_events(arguments: list[str], said: str):
+    result = CliRunner().invoke(group, ["test", *arguments])
+    assert result.exit_code == 0, result.output
+    assert said in result.output
+
+
+def test_a_file_that_is_none_is_told():
+    result = CliRunner().invoke(group, ["test", "exec.packed", "--", "/dev"])
+    assert result.exit_code != 0
+    assert "no regular file" in str(result.exception)

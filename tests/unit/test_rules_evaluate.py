@@ -10,7 +10,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tracer.detect.facts import FACTS, WORD_BITS, WORDS
+from tracer.detect.facts import FACTS, FIRST_GROUP, WORD_BITS, WORDS
 from tracer.rules.evaluate import evaluate
 from tracer.rules.model import ON, SEVERITIES, Alternative, Group, Rule
 from tracer.rules.table import compile_rules, signal_numbers
@@ -80,6 +80,6 @@ def test_no_rules():
 
 def test_signal_numbers():
     numbers = signal_numbers(GROUPS)
-    assert numbers["g0"] == WORD_BITS
+    assert numbers["g0"] == FIRST_GROUP
     assert numbers[f"@{FACTS[0].name}"] == 0
     assert max(numbers.values()) == WORDS * WORD_BITS - 1

@@ -9,11 +9,14 @@ from __future__ import annotations
 import re
 import shlex
 
+import numpy as np
 import pytest
 
 from tracer.detect.execfacts import facts_of
-from tracer.detect.facts import FACTS
+from tracer.detect.facts import FACTS, WORD_BITS, WORDS
 from tracer.rules import RuleSet, Sample, load_rules
+from tracer.rules.evaluate import evaluate
+from tracer.rules.model import ON
 
 XMR = "48edfHu7V9Z84YzzMa6fUueoELZ9ZRXq9VetWzYGzKt52XU5xvqgzYnDK9URnRoJMk1j8nLwEVsaSWJ4fhdUyZijBGUicoD"
 ETH = "0x52908400098527886E0F7030069857D2E4169EE7"
@@ -376,6 +379,112 @@ FACTS_ALONE = [
 ]
 
 
+# What a flow or a file must have for a rule to hold: names of groups, and @facts.
+WIRE = """
+miner.stratum critical          json-beginnings stratum-requests
+miner.stratum critical          json-beginnings stratum-orders @loopback
+miner.stratum critical          @stratum @internal
+miner.stratum high              @stratum-v2
+miner.stratum critical          @json-rpc-mining @external
+miner.stratum medium            @json-rpc-mining @loopback
+miner.stratum -                 json-beginnings @external
+miner.stratum -                 stratum-requests @http
+miner.node medium               @coin-node
+miner.pool-name high            pool-domains @tls
+miner.pool-name low             pool-domains @tls @tls-http-alpn
+miner.pool-name medium          pool-domains @socks4
+miner.pool-name medium          pool-domains @socks5
+miner.pool-name medium          pool-domains @http-connect
+miner.pool-name low             pool-domains @dns
+miner.pool-name -               @tls @external
+tunnel.wire high                @dns @dns-null-type
+tunnel.wire medium              @dns @dns-long-name @dns-high-entropy
+tunnel.wire -                   @dns @dns-long-name
+tunnel.wire medium              @yamux
+tunnel.wire medium              @websocket-unmasked @external
+tunnel.wire -                   @websocket-unmasked @internal
+tunnel.ssh-wire high            @ssh @external
+tunnel.ssh-wire -               @ssh @external @by-ssh
+tunnel.ssh-wire high            @ssh @external @accepted @by-ssh
+tunnel.ssh-wire medium          @ssh @accepted @loopback
+tunnel.ssh-wire medium          @ssh @internal
+tunnel.ssh-wire medium          @ssh @by-ssh @protocol-on-foreign-port
+tunnel.proxy medium             @socks4
+tunnel.proxy medium             @socks5
+tunnel.proxy medium             @http-connect
+tunnel.proxy medium             @stratum @proxied
+tunnel.service-name high        tunnel-services @tls
+tunnel.service-name medium      tunnel-services @tls @tls-http-alpn
+tunnel.service-name medium      tunnel-services @ssh
+tunnel.service-name low         tunnel-services @dns
+net.anonymous-tls medium        @tls @tls-without-sni @tls-without-alpn @external @unresolved
+net.anonymous-tls -             @tls @tls-without-sni @tls-without-alpn @external @unresolved @accepted
+net.anonymous-tls -             @tls @tls-without-sni @tls-without-alpn @internal @unresolved
+net.anonymous-tls -             @tls @tls-without-alpn @external @unresolved
+net.unexpected low              @unexpected-on-port @external
+net.unexpected -                @unexpected-on-port @internal
+shell.session high              @shell @external
+shell.session medium            @shell @loopback
+"""
+TUNNELS_SPOKEN = """
+chisel frp ngrok cloudflared rathole bore gost wstunnel gsocket nps pagekite teleport dev-tunnel ziti sshuttle iodine
+dnscat2 dns2tcp icmp-tunnel wireguard openvpn tailscale zerotier nebula tor tls-tunnel-alpn
+"""
+CONNECTS = """
+tunnel.ssh-pivot high           @ssh-pivot @by-ssh
+tunnel.ssh-pivot medium         @ssh-pivot
+tunnel.ssh-pivot -              @ssh-pivot @by-ssh @datagrams
+tunnel.ssh-pivot -              @by-ssh @internal
+"""
+SHELLS = """
+shell.reverse high              shells @stdin-network @stdout-network
+shell.reverse medium            shells @stdin-network @stdout-network @shell-command
+shell.reverse medium            shells @stdin-network
+shell.reverse -                 shells @stdout-network
+shell.reverse medium            interpreters @stdin-network @stdout-network
+shell.reverse -                 interpreters @stdin-network @stdout-network @script
+"""
+FILES = """
+exec.miner-binary critical      xmrig-strings xmrig-settings pow-names stratum-methods
+exec.miner-binary high          cpuminer-strings miner-products stratum-schemes
+exec.miner-binary high          @pow-functions hash-rates
+exec.miner-binary high          @pow-kernels pool-talk
+exec.miner-binary medium        pow-names stratum-schemes
+exec.miner-binary medium        @pow-functions
+exec.miner-binary medium        @pow-kernels
+exec.miner-binary -             stratum-methods hash-rates pool-talk
+exec.tunnel-binary high         @go-program tunnel-go-programs
+exec.tunnel-binary high         @rust-program tunnel-rust-programs
+exec.tunnel-binary medium       @go-program tunnel-go-libraries
+exec.tunnel-binary medium       @go-anonymous tunnel-go-garbled
+exec.tunnel-binary low          tunnel-c-programs
+exec.tunnel-binary -            tunnel-go-programs tunnel-rust-programs tunnel-go-libraries tunnel-go-garbled
+exec.packed medium              @packed
+exec.packed medium              @packed @upx
+exec.packed -                   @upx
+"""
+SIGNALS_ALONE = {"flow": WIRE, "connect": CONNECTS, "exec": SHELLS, "file": FILES}
+# What everyday work has on the wire; of it nothing worse than medium is told.
+EVERYDAY = """
+@tls @tls-http-alpn @external
+@tls @tls-without-alpn @external @unresolved
+@tls @tls-http-alpn pool-domains @external
+@tls @tls-http-alpn tunnel-services @external
+@dns pool-domains @internal @datagrams
+@dns tunnel-services @internal @datagrams
+@dns @dns-txt-type @dns-long-label @datagrams
+@http @external json-beginnings
+@ssh @external @by-ssh
+@ssh @external @by-ssh @protocol-on-foreign-port
+@http-connect @internal @proxied
+@json-rpc-mining @loopback
+@quic @external @datagrams
+@websocket @external
+@postgres @internal
+@icmp @external @datagrams
+"""
+
+
 def rows(text: str, columns: int) -> list[list[str]]:
     """Rows of ``columns`` words, the last one taking the rest of the line."""
     return [line.split(None, columns - 1) for line in text.strip().splitlines()]
@@ -439,6 +548,48 @@ def test_gpu(rules: RuleSet, fact: str, severity: str):
     assert fired(rules, Sample(on="gpu")) == {}
 
 
+def holding(rules: RuleSet, on: str, names: str) -> dict[str, str]:
+    """The rules that hold where these groups and facts are."""
+    signals = np.zeros(WORDS, np.int64)
+    for name in names.split():
+        word, bit = divmod(rules.numbers[name], WORD_BITS)
+        signals[word] |= 1 << bit
+    places = np.zeros(len(rules.rules), np.int64)
+    count = evaluate(ON[on], signals, rules.table, places)
+    return {rule.id: severity for rule, severity in map(rules.alternative_rule.__getitem__, places[:count])}
+
+
+@pytest.mark.parametrize(
+    ("on", "rule", "severity", "names"),
+    [(on, *row) for on, text in SIGNALS_ALONE.items() for row in rows(text, 3)],
+)
+def test_signals_alone(rules: RuleSet, on: str, rule: str, severity: str, names: str):
+    assert holding(rules, on, names).get(rule, "-") == severity
+
+
+@pytest.mark.parametrize("name", TUNNELS_SPOKEN.split())
+def test_tunnels_that_are_spoken(rules: RuleSet, name: str):
+    assert holding(rules, "flow", f"@{name} @loopback")["tunnel.wire"] == "high"
+
+
+@pytest.mark.parametrize("names", EVERYDAY.strip().splitlines())
+def test_everyday_flows(rules: RuleSet, names: str):
+    assert not {"high", "critical"} & set(holding(rules, "flow", names).values())
+
+
+def test_every_rule_about_flows_and_files_has_a_sample(rules: RuleSet):
+    tried = {
+        rule for text in SIGNALS_ALONE.values() for rule, severity, _ in rows(text, 3) if severity != "-"
+    }
+    packs = ("wire.toml", "shells.toml", "files.toml")
+    assert {rule.id for rule in rules.rules if rule.source.endswith(packs)} <= tried
+
+
+def test_every_group_is_used(rules: RuleSet):
+    used = {n for rule in rules.rules for a in rule.alternatives for n in (*a.all, *a.any, *a.none)}
+    assert {group.id for group in rules.groups} <= used
+
+
 @pytest.mark.parametrize("liar", ["grep", "bash", "nohup", "git"])
 def test_a_false_name_excuses_nobody(rules: RuleSet, liar: str):
     """argv[0] and the name a program is called by are the caller's to choose; the path is the kernel's."""
@@ -495,6 +646,8 @@ def test_every_rule_can_be_acted_upon(rules: RuleSet):
 def test_there_is_a_rule_for_every_fact_about_forwards_and_the_gpu(rules: RuleSet):
     used = {name for rule in rules.rules for a in rule.alternatives for name in (*a.all, *a.any)}
     expected = {
-        f"@{fact.name}" for fact in FACTS if fact.name.startswith(("ssh-", "gpu-", "memfd", "wallet"))
+        f"@{fact.name}"
+        for fact in FACTS
+        if "file" not in fact.on and fact.name.startswith(("ssh-", "gpu-", "memfd", "wallet"))
     }
     assert expected <= used

@@ -23,7 +23,7 @@ def members(struct: str) -> list[str]:
         if not words:
             continue
         name = re.sub(r"\[.*\]", "", words[-1])
-        if words[0] == "struct" and words[1] in ("event_head", "flow_addr"):
+        if words[0] == "struct" and words[1] in ("event_head", "flow_addr", "verdict"):
             found += members(words[1])
         else:
             found.append(name)

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Records of network events and files, as probes and the examiner would send them."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Any
+
+import numpy as np
+
+from tracer.kernel import schema
+
+TCP, UDP = 6, 17
+EPOCH = 5
+
+
+def _of(kind: str, layout: np.dtype[Any], tgid: int, ts: int, more: dict[str, Any]) -> np.ndarray:
+    row = np.zeros((), layout)
+    row["kind"], row["ts"], row["tgid"], row["start"] = schema.KIND[kind], ts, tgid, tgid * 1000
+    row["size"] = layout.itemsize
+    for name, value in more.items():
+        row[name] = value
+    return row
+
+
+def _ends(row: np.ndarray, remote: str, port: int, protocol: int) -> None:
+    address = ipaddress.ip_address(remote)
+    row["family"] = 2 if address.version == 4 else 10
+    row["remote"] = np.frombuffer(address.packed.ljust(16, b"\0"), np.uint8)
+    row["remote_port"], row["local_port"], row["protocol"] = port, 50000, protocol
+
+
+def connect(
+    remote: str, port: int = 443, *, tgid: int = 1, ts: int = 1, cookie: int = 1, **more: Any
+) -> bytes:
+    row = _of("EVENT_CONNECT", schema.CONNECT, tgid, ts, more)
+    row["cookie"] = cookie
+    _ends(row, remote, port, more.get("protocol", TCP))
+    return row.tobytes()
+
+
+def close(cookie: int, *, tgid: int = 1, ts: int = 1) -> bytes:
+    return _of("EVENT_FLOW_CLOSE", schema.FLOW_CLOSE, tgid, ts, {"cookie": cookie}).tobytes()
+
+
+def first(
+    data: bytes,
+    remote: str = "198.51.100.7",
+    port: int = 3333,
+    *,
+    received: bool = False,
+    tgid: int = 1,
+    ts: int = 1,
+    cookie: int = 1,
+    signals: list[int] | None = None,
+    **more: Any,
+) -> bytes:
+    """``signals``: a probe's verdict, under EPOCH unless ``epoch`` says otherwise."""
+    row = _of("EVENT_FIRST_BYTES", schema.FIRST_BYTES, tgid, ts, {})
+    _ends(row, remote, port, more.get("protocol", TCP))
+    row["cookie"], row["direction"] = cookie, received
+    row["len"], row["first"], row["segment"] = len(data), len(data), 1
+    row["size"] = schema.FIRST_BYTES.itemsize + len(data)
+    if signals is not None:
+        row["signals"], row["epoch"] = signals, EPOCH
+    for name, value in more.items():
+        row[name] = value
+    return row.tobytes() + data
+
+
+def execute(argv: list[bytes], path: bytes, *, tgid: int = 1, ts: int = 1, **more: Any) -> bytes:
+    signals = more.pop("signals", None)
+    row = _of("EVENT_EXEC", schema.EXEC, tgid, ts, more)
+    args = b"".join(item + b"\0" for item in argv)
+    row["path_len"], row["name_len"], row["args_len"] = len(path), len(path), len(args)
+    row["args_total"] = len(args)
+    row["size"] = schema.EXEC.itemsize + 2 * len(path) + len(args)
+    if signals is not None:
+        row["signals"], row["epoch"] = signals, EPOCH
+    return row.tobytes() + path + path + args
+
+
+def file(signals: Any, *, epoch: int = EPOCH, tgid: int = 1, ts: int = 1) -> bytes:
+    row = _of("EVENT_FILE", schema.FILE, tgid, ts, {"signals": signals, "epoch": epoch})
+    return row.tobytes()
