@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is traced, or not, while it is measured. Each line of input is a task, each line of output its times.
+
+Needs nothing of ours: it runs as ``python -I worker.py``. Times are nanoseconds, one an operation.
+"""
+
+import json
+import os
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+
+TRUE = "/bin/true"
+CHUNK = 256 << 10
+REQUEST = b"GET /simple/numpy/ HTTP/1.1\r\nHost: pypi.example\r\nUser-Agent: pip/24.0\r\nAccept: */*\r\n\r\n"
+RESPONSE = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 2\r\n\r\nok"
+#: As long as arguments of a build are, and nothing that a rule is about.
+WORD = "-DCMAKE_BUILD_TYPE=Release"
+BACKLOG = 64
+
+
+def spawn(count: int, size: int) -> list[int]:
+    """Start /bin/true with about ``size`` bytes of arguments and wait for its end."""
+    argv = [TRUE] + [WORD] * (size // (len(WORD) + 1))
+    times = []
+    for _ in range(count):
+        began = time.perf_counter_ns()
+        os.waitpid(os.posix_spawn(TRUE, argv, {}), 0)
+        times.append(time.perf_counter_ns() - began)
+    return times
+
+
+def flow(count: int, host: str, port: int) -> list[int]:
+    """Connect, ask, be answered, close."""
+    times = []
+    for _ in range(count):
+        began = time.perf_counter_ns()
+        with socket.create_connection((host, port)) as client:
+            client.sendall(REQUEST)
+            client.recv(4096)
+        times.append(time.perf_counter_ns() - began)
+    return times
+
+
+def send(count: int, host: str, port: int) -> list[int]:
+    """One long flow outwards, to the last byte's arrival."""
+    data = bytes(CHUNK)
+    with socket.create_connection((host, port)) as client:
+        client.sendall(REQUEST)
+        began = time.perf_counter_ns()
+        for _ in range(count):
+            client.sendall(data)
+        client.shutdown(socket.SHUT_WR)
+        client.recv(1)
+        return [time.perf_counter_ns() - began]
+
+
+def receive(count: int, host: str, port: int) -> list[int]:
+    """One long flow inwards."""
+    buffer = bytearray(CHUNK)
+    with socket.create_connection((host, port)) as client:
+        client.sendall(b"%d\n" % (count * CHUNK))
+        began = time.perf_counter_ns()
+        while client.recv_into(buffer):
+            pass
+        return [time.perf_counter_ns() - began]
+
+
+def ping(count: int, host: str, port: int) -> list[int]:
+    """One byte there, one byte back, on a flow whose first bytes are over."""
+    times = []
+    with socket.create_connection((host, port)) as client:
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for _ in range(64):
+            client.sendall(RESPONSE)
+            client.recv(4096)
+        for _ in range(count):
+            began = time.perf_counter_ns()
+            client.sendall(b"x")
+            client.recv(64)
+            times.append(time.perf_counter_ns() - began)
+    return times
+
+
+def datagrams(count: int, host: str, port: int) -> list[int]:
+    """Datagrams of 64 bytes to a port where nobody reads."""
+    data = b"x" * 64
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.connect((host, port))
+        client.send(data)
+        began = time.perf_counter_ns()
+        for _ in range(count):
+            client.send(data)
+        return [time.perf_counter_ns() - began]
+
+
+def _answer(connection: socket.socket) -> None:
+    connection.recv(4096)
+    connection.sendall(RESPONSE)
+
+
+def _sink(connection: socket.socket) -> None:
+    buffer = bytearray(CHUNK)
+    while connection.recv_into(buffer):
+        pass
+    connection.sendall(b".")
+
+
+def _source(connection: socket.socket) -> None:
+    left, data = int(connection.recv(64)), bytes(CHUNK)
+    while left > 0:
+        connection.sendall(data)
+        left -= CHUNK
+
+
+def _echo(connection: socket.socket) -> None:
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    while data := connection.recv(4096):
+        connection.sendall(data)
+
+
+def _serve(listener: socket.socket, talk: Callable[[socket.socket], None]) -> None:
+    while True:
+        connection, _ = listener.accept()
+        with connection:
+            try:
+                talk(connection)
+            except OSError:
+                pass
+
+
+def serve(host: str) -> None:
+    """Be the other end: print a port for each task, then serve until standard input ends."""
+    ports, kept = {}, []
+    for name, talk in {"flow": _answer, "send": _sink, "receive": _source, "ping": _echo}.items():
+        listener = socket.create_server((host, 0), backlog=BACKLOG)
+        ports[name] = listener.getsockname()[1]
+        threading.Thread(target=_serve, args=(listener, talk), daemon=True).start()
+    silent = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    silent.bind((host, 0))
+    kept.append(silent)
+    ports["datagrams"] = silent.getsockname()[1]
+    print(json.dumps(ports), flush=True)
+    sys.stdin.read()
+
+
+TASKS = {task.__name__: task for task in (spawn, flow, send, receive, ping, datagrams)}
+
+
+def main() -> None:
+    """Serve, or do one task after another."""
+    if sys.argv[1:]:
+        serve(sys.argv[1])
+        return
+    for line in sys.stdin:
+        name, *arguments = json.loads(line)
+        print(json.dumps(TASKS[name](*arguments)), flush=True)
+
+
+if __name__ == "__main__":
+    main()
