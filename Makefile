@@ -16,6 +16,7 @@ MADE := $(VENV)/.made$(subst /,-,$(CURDIR))
 RUNTIME := $(VENV)/.runtime
 TOOLS := $(VENV)/.tools
 WARM := $(VENV)/.warm
+NODE_MODULES := tests/scenarios/node_modules/.from
 
 .SUFFIXES:
 .NOTPARALLEL: # packages come before whatever needs them
@@ -39,7 +40,7 @@ build: packages-build $(WARM)
 demo: packages-demo $(WARM)
 	$(BIN)/vigiles demo
 
-test: packages-test $(WARM) $(TOOLS)
+test: packages-test $(WARM) $(TOOLS) $(NODE_MODULES)
 	$(BIN)/python -m pytest -m '' $(PYTEST)
 
 check: packages-build $(WARM) $(TOOLS)
@@ -92,6 +93,10 @@ $(TOOLS): $(MADE) pyproject.toml
 
 $(OBJECTS) &: $(PROBES)
 	@"$$($(CI) python)" probes/hatch_build.py
+
+# What scenarios need from npm; without a network they are skipped.
+$(NODE_MODULES): tests/scenarios/tools/package-lock.json
+	-tests/scenarios/tools/node-modules
 
 # Numba compiles the engine now, not when the watch begins.
 $(WARM): $(OBJECTS) $(RUNTIME) $(SOURCES)
