@@ -80,7 +80,9 @@ def extra(tmp_path_factory: pytest.TempPathFactory):
 
 
 def engine(rules=PACKS, *, flows: int = 64, own: tuple[str, ...] = ()) -> Engine:
-    made = Engine(rules, processes=64, flows=flows, own_networks=own)
+    if own:
+        rules = RuleSet(rules.groups, rules.rules, terms=Terms(own_networks=own))
+    made = Engine(rules, processes=64, flows=flows)
     made.judge_by(rules, EPOCH)
     return made
 
