@@ -18,11 +18,13 @@ if TYPE_CHECKING:
 #: In rising order: the place is the rank.
 SEVERITIES = ("low", "medium", "high", "critical")
 FAMILIES = ("miner", "tunnel", "shell", "gpu", "exec", "tamper", "net")
-ACTIONS = ("alert", "block", "kill", "freeze", "quarantine")
+ACTIONS = ("alert", "block", "kill", "kill-tree", "freeze", "quarantine")
+#: What the ids of groups begin with that a policy makes; no rule file may use it.
+POLICY_PREFIX = "policy-"
 
 #: Kinds of event that rules judge, with the number that compiled code knows them by.
-ON = {"exec": 0, "gpu": 1, "flow": 2, "connect": 3, "file": 4}
-ON_EXEC, ON_GPU, ON_FLOW, ON_CONNECT, ON_FILE = ON.values()
+ON = {"exec": 0, "gpu": 1, "flow": 2, "connect": 3, "file": 4, "listen": 5}
+ON_EXEC, ON_GPU, ON_FLOW, ON_CONNECT, ON_FILE, ON_LISTEN = ON.values()
 
 #: Texts that are scanned, with their bit: of an exec, of a flow, of an executable file.
 FIELDS = {"name": 1, "path": 2, "args": 4, "sent": 8, "received": 16, "host": 32, "file": 64}
@@ -46,6 +48,7 @@ FIELDS_ON = {
     "flow": ("sent", "received", "host", "network", "port"),
     "connect": ("host", "network", "port"),
     "file": ("file",),
+    "listen": ("network", "port"),  # the local address and port
 }
 
 #: What a byte next to an indicator must be: a bit number in ``Automaton.edges``.
