@@ -77,13 +77,13 @@ def _network(policy: Policy, rules: dict[str, Rule]) -> Iterator[str]:
         yield "  May connect to any place that no other rule tells."
     else:
         yield from _bullets("May connect to", ["this host", *map(_place, policy.connect.entries)])
-        yield f"  A connection to any other place {_otherwise(rules[CONNECT_RULE])}."
+        yield f"  Whoever connects to any other place {_otherwise(rules[CONNECT_RULE])}."
     if policy.listen is None:
         yield "  May listen on any port."
     else:
         entries = [_listener(place) for place in policy.listen.entries]
         yield from _bullets("May listen on", ["any port that only this host can reach", *entries])
-        yield f"  Listening on any other {_otherwise(rules[LISTEN_RULE])}."
+        yield f"  Whoever listens on any other {_otherwise(rules[LISTEN_RULE])}."
     kept = [
         f"{', '.join(map(_network_text, reach.networks))}{_on(' or '.join(reach.ports)) if reach.ports else ''}"
         for reach in policy.quarantine
@@ -99,7 +99,7 @@ def _programs(policy: Policy, rules: dict[str, Rule]) -> Iterator[str]:
         yield f"  Any other {_otherwise(rules[ALLOW_RULE])}."
     if policy.deny is not None:
         yield from _bullets("Must not run", [item.text for item in policy.deny.entries])
-        yield f"  Any of them {_otherwise(rules[DENY_RULE])}."
+        yield f"  Each of them {_otherwise(rules[DENY_RULE])}."
 
 
 def _actions(policy: Policy, rules: Sequence[Rule]) -> Iterator[str]:
