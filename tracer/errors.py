@@ -6,6 +6,7 @@
     ├── LoadError         125    the kernel refused a program, a map or an attachment
     ├── FileError           2    a file of the user's is wrong: says file, line and what to write
     │   ├── RuleError            … with rules
+    │   ├── PolicyError          … that says what is normal for a job
     │   └── ScenarioError        … that describes a scenario
     └── CommandError  126/127    the command to trace can't be started
 
@@ -56,6 +57,10 @@ class FileError(VigilesError):
 
 class RuleError(FileError):
     """A rule file can't be used."""
+
+
+class PolicyError(FileError):
+    """A policy can't be used."""
 
 
 class ScenarioError(FileError):

@@ -17,7 +17,8 @@ from tracer.engine.engine import Engine
 from tracer.evidence import evidence_of
 from tracer.kernel import schema
 from tracer.kernel.knowledge import build
-from tracer.rules import load_rules
+from tracer.rules import RuleSet, load_rules
+from tracer.rules.model import Terms
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 import records

@@ -7,9 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +37,20 @@ def _power_of_two(_context: click.Context, _parameter: click.Parameter, value: i
     return value
 
 
-_OPTIONS = (
-    click.option(
+def rules_option(*name: str) -> Callable[[F], F]:
+    """``--rules FILE``; the command gets the files as ``name``, if that is not ``rules``."""
+    return click.option(
         "--rules",
+        *name,
         multiple=True,
+        metavar="FILE",
         type=click.Path(path_type=Path),
         help="Rule file that adds to or overrides the built-in packs (repeatable).",
-    ),
+    )
+
+
+_OPTIONS = (
+    rules_option(),
     click.option("--alerts", metavar="FILE", help="Append alerts as JSON Lines; - is standard output."),
     click.option(
         "--gpu-device",

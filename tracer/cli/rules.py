@@ -6,10 +6,11 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from tracer.cli.options import rules_option
 from tracer.detect.facts import FACTS
 from tracer.errors import VigilesError
 from tracer.rules import load_rules
@@ -17,11 +18,7 @@ from tracer.rules.load import join, read_file, read_packs
 from tracer.rules.model import MATCHES, nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from tracer.rules import Explanation, Group, Rule, RuleSet, Sample
-
-F = TypeVar("F", bound="Callable[..., Any]")
 
 _COLOURS = {"low": "blue", "medium": "yellow", "high": "red", "critical": "magenta"}
 _MEANINGS = {f"@{fact.name}": fact.meaning for fact in FACTS}
@@ -34,20 +31,8 @@ def rules() -> None:
     """List, show, check and test detection rules."""
 
 
-def _rule_files(function: F) -> F:
-    option = click.option(
-        "--rules",
-        "files",
-        multiple=True,
-        metavar="FILE",
-        type=click.Path(path_type=Path),
-        help="Rule file that adds to or overrides the built-in packs (repeatable).",
-    )
-    return option(function)
-
-
 @rules.command("list")
-@_rule_files
+@rules_option("files")
 @click.option("--json", "as_json", is_flag=True, help="For machines: one JSON object a line.")
 def list_rules(*, files: tuple[Path, ...], as_json: bool) -> None:
     """List all rules, the severest first within their family."""
@@ -64,7 +49,7 @@ def list_rules(*, files: tuple[Path, ...], as_json: bool) -> None:
 
 @rules.command()
 @click.argument("name", metavar="ID")
-@_rule_files
+@rules_option("files")
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 def show(*, name: str, files: tuple[Path, ...], as_json: bool) -> None:
     """Show what a rule asks for, or the indicators of a group."""
@@ -104,7 +89,7 @@ def check(context: click.Context, *, files: tuple[Path, ...]) -> None:
 
 
 @rules.command()
-@_rule_files
+@rules_option("files")
 @click.option(
     "--path", metavar="PATH", help="The program that runs, where it is not the command's first word."
 )

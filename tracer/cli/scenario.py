@@ -9,6 +9,8 @@ from pathlib import Path
 
 import click
 
+from tracer.cli.options import rules_option
+
 
 @click.command()
 @click.argument("names", nargs=-1, metavar="[NAME|FILE]…")
@@ -20,14 +22,7 @@ import click
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     help="Where names are looked up (default: tests/scenarios of the checkout).",
 )
-@click.option(
-    "--rules",
-    "rule_files",
-    multiple=True,
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    help="Rule file that adds to or overrides the built-in packs (repeatable).",
-)
+@rules_option("rule_files")
 @click.option("--keep", is_flag=True, help="Leave the files of each run where they are, and say where.")
 @click.option("--json", "as_json", is_flag=True, help="For machines: one JSON object a line.")
 def scenario(

@@ -14,6 +14,7 @@ from tracer.rules.draft import Conditions, Draft, GroupDraft, Reference, RuleDra
 from tracer.rules.model import FIELDS_ON, NUMBERS, Alternative, Group, Remark, Rule, nearest
 from tracer.rules.numbers import ranges_of
 from tracer.rules.parse import parse
+from tracer.toml_reader import as_text, read_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -43,16 +44,9 @@ def read_file(path: Path) -> Draft:
     """One rule file of the user's; that it can't be read is among the draft's errors."""
     source = str(path)
     try:
-        data = path.read_bytes()
-    except OSError as error:
-        wrong = RuleError(f"can't be read: {error.strerror}", path=source, line=None)
-        return Draft(source, errors=[wrong])
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        wrong = RuleError("not UTF-8", path=source, line=line, hint="save the file as UTF-8")
-        return Draft(source, errors=[wrong])
+        text = as_text(read_bytes(path, RuleError), source, RuleError)
+    except RuleError as error:
+        return Draft(source, errors=[error])
     return parse(text, source)
 
 
@@ -84,7 +78,7 @@ def join(drafts: Sequence[Draft]) -> Joined:
         with _collect(errors):
             rules.append(_rule(rule, groups))
     with _collect(errors):
-        _check_size(groups.values())
+        check_size(groups.values())
     remarks = [remark for draft in drafts for remark in draft.remarks]
     remarks += _short(groups.values())
     remarks += _unused(groups.values(), rules)
@@ -232,7 +226,7 @@ def _wrong(reference: Reference, message: str, hint: str) -> None:
     raise RuleError(message, path=reference.source, line=reference.line, hint=hint)
 
 
-def _check_size(groups: Collection[Group]) -> None:
+def check_size(groups: Collection[Group]) -> None:
     """See that the automaton will fit, before anything is allocated."""
     if len(groups) > GROUPS_MAX:
         last = tuple(groups)[GROUPS_MAX]

@@ -20,6 +20,8 @@ SEVERITIES = ("low", "medium", "high", "critical")
 FAMILIES = ("miner", "tunnel", "shell", "gpu", "exec", "tamper", "net")
 #: Places are numbers: enum action of probes/events.h.
 ACTIONS = ("alert", "block", "kill", "kill-tree", "freeze", "quarantine")
+#: What the ids of groups begin with that a policy makes; no rule file may use it.
+POLICY_PREFIX = "policy-"
 
 #: Kinds of event that rules judge, with the number that compiled code knows them by.
 ON = {"exec": 0, "gpu": 1, "flow": 2, "connect": 3, "file": 4, "listen": 5}

@@ -4,12 +4,10 @@
 from __future__ import annotations
 
 import re
-import tomllib
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from tracer.errors import RuleError
 from tracer.rules.draft import Conditions, Draft, GroupDraft, Reference, RuleDraft
-from tracer.rules.lines import Lines
 from tracer.rules.model import (
     ACTIONS,
     FAMILIES,
@@ -17,16 +15,15 @@ from tracer.rules.model import (
     MATCHES,
     NUMBERS,
     ON,
+    POLICY_PREFIX,
     SEVERITIES,
-    Remark,
     nearest,
 )
 from tracer.rules.numbers import ranges_of
+from tracer.toml_reader import Reader, read_toml
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tracer.rules.lines import KeyPath
+    from tracer.rules.lines import KeyPath, Lines
 
 #: Longest indicator, in bytes: bounds the depth of the automaton.
 LENGTH_MAX = 256
@@ -42,7 +39,6 @@ _RULE_KEYS = (
     *("title", "on", "severity", "attack", "remedy", "action", "enabled", "extend", "when"),
     *_CONDITION_KEYS,
 )
-_TYPES = {str: "a string", bool: "true or false", int: "a whole number", list: "a list", dict: "a table"}
 
 
 def parse(text: str, source: str) -> Draft:
@@ -51,25 +47,18 @@ def parse(text: str, source: str) -> Draft:
     Mistakes are in the draft's ``errors``, the first of each group and rule.
     """
     try:
-        data = tomllib.loads(text)
-        lines = Lines(text)
-    except tomllib.TOMLDecodeError as error:
-        found = re.search(r"\(at line (\d+), column \d+\)", str(error))
-        line = int(found[1]) if found else text.rstrip().count("\n") + 1
-        message = re.sub(r" \(at .*\)$", "", str(error))
-        return Draft(source, errors=[RuleError(f"not valid TOML: {message}", path=source, line=line)])
-    except RecursionError:
-        return Draft(source, errors=[RuleError("nested too deeply", path=source, line=None)])
+        data, lines = read_toml(text, source, RuleError)
+    except RuleError as error:
+        return Draft(source, errors=[error])
     return _File(data, lines, source).read()
 
 
-class _File:
+class _File(Reader[RuleError]):
     """Takes one file's data apart."""
 
     def __init__(self, data: dict[str, Any], lines: Lines, source: str) -> None:
-        self.data = data
-        self.lines = lines
-        self.draft = Draft(source)
+        super().__init__(data, lines, source, RuleError)
+        self.draft = Draft(source, remarks=self.remarks, errors=self.errors)
 
     def read(self) -> Draft:
         for key in self.data:
@@ -77,16 +66,8 @@ class _File:
         for table, read in (("indicators", self.group), ("rules", self.rule)):
             for name, body in (self.collect(self.table, (), self.data, table) or {}).items():
                 self.collect(read, (table, name), name, body)
-        self.draft.errors.sort(key=lambda error: error.line or 0)
+        self.errors.sort(key=lambda error: error.line or 0)
         return self.draft
-
-    def collect(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """Call ``function``; a mistake it finds must not hide those elsewhere."""
-        try:
-            return function(*arguments)
-        except RuleError as error:
-            self.draft.errors.append(error)
-            return None
 
     # what a file may say
 
@@ -95,6 +76,8 @@ class _File:
         self.known_keys(path, table, _GROUP_KEYS)
         if not _GROUP_ID.fullmatch(name):
             self.fail(path, f"'{name}' can't name a group", "small letters, digits and single dashes")
+        if name.startswith(POLICY_PREFIX):
+            self.fail(path, f"'{name}': '{POLICY_PREFIX}' begins the groups that policies make", "rename it")
         extend = self.flag(path, table, "extend") or False
         where = self.where(path, table)
         match = self.word(path, table, "match", MATCHES)
@@ -258,53 +241,3 @@ class _File:
                 self.remark(place, f"'{item}' is there already", "remove it")
             found.setdefault(item, Reference(item, self.draft.source, self.lines.of(place)))
         return tuple(found.values())
-
-    # keys with a type
-
-    def word(self, path: KeyPath, table: dict[str, Any], key: str, choices: Any) -> str | None:
-        found: str | None = self.typed(path, table, key, str)
-        if found is not None and found not in choices:
-            self.fail((*path, key), f"{key} = '{found}' is not known", nearest(found, choices))
-        return found
-
-    def line_of_text(self, path: KeyPath, table: dict[str, Any], key: str) -> str | None:
-        found: str | None = self.typed(path, table, key, str)
-        if found is not None and (not found.strip() or not found.isprintable()):
-            self.fail((*path, key), f"'{key}' must be one line of text", "without line breaks or controls")
-        return found
-
-    def flag(self, path: KeyPath, table: dict[str, Any], key: str) -> bool | None:
-        found: bool | None = self.typed(path, table, key, bool)
-        return found
-
-    def items(self, path: KeyPath, table: dict[str, Any], key: str) -> list[Any]:
-        return self.typed(path, table, key, list) or []
-
-    def table(self, path: KeyPath, table: dict[str, Any], key: str) -> dict[str, Any]:
-        return self.as_table((*path, key), table.get(key, {}))
-
-    def as_table(self, path: KeyPath, body: object) -> dict[str, Any]:
-        if not isinstance(body, dict):
-            self.fail(path, f"'{path[-1]}' must be a table", "keys and values under a [header] or in {…}")
-        return body
-
-    def typed(self, path: KeyPath, table: dict[str, Any], key: str, kind: type[Any]) -> Any:
-        value = table.get(key)
-        # bool is an int to Python, but not to the person who wrote the file
-        if value is not None and type(value) is not kind:
-            written = _TYPES.get(type(value), "something else")
-            self.fail(
-                (*path, key), f"'{key}' must be {_TYPES[kind]}, not {written}", f"{key} = {_TYPES[kind]}"
-            )
-        return value
-
-    def known_keys(self, path: KeyPath, table: dict[str, Any], keys: tuple[str, ...]) -> None:
-        for key in table:
-            if key not in keys:
-                self.fail((*path, key), f"unknown key '{key}'", nearest(key, keys))
-
-    def fail(self, path: KeyPath, message: str, hint: str) -> NoReturn:
-        raise RuleError(message, path=self.draft.source, line=self.lines.of(path), hint=hint)
-
-    def remark(self, path: KeyPath, message: str, hint: str) -> None:
-        self.draft.remarks.append(Remark(self.draft.source, self.lines.of(path), message, hint))

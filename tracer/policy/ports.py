@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Places put together by their ports: which of them may be reached on which.
+
+Ports are cut where entries begin and end, so that each lies in one set only: whatever is said of a port
+stands in one place, and rules need one alternative a set. ``a:80-90`` and ``b:85`` make two sets:
+on 80-84 and 86-90 it is a, on 85 it is a or b.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING, NamedTuple
+
+from tracer.rules.numbers import port_ranges
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from tracer.policy.places import Place
+
+#: Each costs up to three signals and an alternative that every connection is compared with.
+PORT_SETS_MAX = 16
+
+_PROTOCOLS = {6: "tcp/", 17: "udp/"}
+Spans = set[tuple[int, int]]
+
+
+class PortSet(NamedTuple):
+    """Places reached on the same ports (None: on any, and over any protocol). No port is in two sets."""
+
+    networks: tuple[str, ...]
+    hosts: tuple[str, ...]
+    ports: tuple[str, ...] | None
+
+
+def port_sets(places: Sequence[Place]) -> list[PortSet]:
+    """``places`` by their ports; those on any port come first."""
+    found = []
+    anywhere = [place for place in places if place.ports is None]
+    if anywhere:
+        found.append(PortSet(*_targets(anywhere), None))
+    by_ports: dict[str, list[Place]] = {}
+    for place in places:
+        if place.ports is not None:
+            by_ports.setdefault(place.ports, []).append(place)
+    spans = {ports: port_ranges(ports) for ports in by_ports}
+    cuts = sorted(
+        {cut for found in spans.values() for a, b in found for cut in (a & 0xFFFF, (b & 0xFFFF) + 1)}
+    )
+    by_targets: dict[tuple[tuple[str, ...], tuple[str, ...]], dict[int, Spans]] = {}
+    for first, behind in pairwise(cuts):
+        for protocol in _PROTOCOLS:
+            here = protocol << 16 | first
+            allowed = [
+                place
+                for ports, those in by_ports.items()
+                if any(a <= here <= b for a, b in spans[ports])
+                for place in those
+            ]
+            if allowed:
+                by_protocol = by_targets.setdefault(_targets(allowed), {6: set(), 17: set()})
+                by_protocol[protocol].add((first, behind - 1))
+    found += [PortSet(*targets, _written(by_protocol)) for targets, by_protocol in by_targets.items()]
+    return found
+
+
+def _targets(places: Iterable[Place]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    networks = {network for place in places for network in place.networks}
+    hosts = {place.host for place in places if place.host is not None}
+    return tuple(sorted(networks)), tuple(sorted(hosts))
+
+
+def _written(spans: dict[int, Spans]) -> tuple[str, ...]:
+    """Spans of ports as rule files have them: without a protocol where TCP and UDP are alike."""
+    both = spans[6] & spans[17]
+    found = _joined(both)
+    texts = [_text(*span) for span in found]
+    for protocol, prefix in _PROTOCOLS.items():
+        texts += [prefix + _text(*span) for span in _joined(spans[protocol] - both)]
+    return tuple(texts)
+
+
+def _joined(spans: Spans) -> list[tuple[int, int]]:
+    """In order, with neighbours made one."""
+    found: list[tuple[int, int]] = []
+    for first, last in sorted(spans):
+        if found and found[-1][1] + 1 == first:
+            found[-1] = (found[-1][0], last)
+        else:
+            found.append((first, last))
+    return found
+
+
+def _text(first: int, last: int) -> str:
+    return str(first) if first == last else f"{first}-{last}"

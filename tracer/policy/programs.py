@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Executables as a policy names them: by path, by how the path begins, or by the file's name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tracer.policy.unfit import Unfit
+from tracer.rules.parse import LENGTH_MAX
+
+_FORMS = 'a path such as "/usr/bin/git", "/opt/venv/*", or a file name such as "bash"'
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """Executables, by the path that the kernel resolved. ``match``: as rule files call it, one of whole,
+    prefix, file; ``literal``: what is looked for; ``text``: as it was written.
+    """
+
+    text: str
+    match: str
+    literal: str
+    line: int = 0
+
+    def covers(self, exe: str) -> bool:
+        """Is ``exe`` one of them?"""
+        if self.match == "whole":
+            return exe == self.literal
+        if self.match == "prefix":
+            return exe.startswith(self.literal)
+        return exe.rpartition("/")[2] == self.literal
+
+
+def read_program(text: str, line: int = 0) -> Program:
+    """An entry of a policy. Raises Unfit."""
+    if not text or not text.isprintable():
+        raise Unfit(f"{text!r} names no program", _FORMS)
+    if len(text.encode()) > LENGTH_MAX:
+        raise Unfit(f"a path of more than {LENGTH_MAX} bytes", 'shorten it to "/its/folder/*"')
+    literal = text.removesuffix("*")
+    if "*" in literal or "?" in literal or "[" in literal:
+        raise Unfit(f"'{text}': only a * at the end stands for something else", _FORMS)
+    if not literal.strip("/"):
+        raise Unfit(f"'{text}' is every program", "leave the list out")
+    if literal.startswith("/"):
+        _see_that_it_can_be(text, literal)
+        return Program(text, "prefix" if literal != text else "whole", literal, line)
+    if literal != text:
+        raise Unfit(f"'{text}': a name without its folder can't end with *", f'"/usr/bin/{text}"')
+    if "/" in text:
+        raise Unfit(f"'{text}' is neither a whole path nor a bare file name", f'"/{text.lstrip("./~")}"')
+    return Program(text, "file", text, line)
+
+
+def _see_that_it_can_be(text: str, literal: str) -> None:
+    """The kernel tells paths without detours: others would never match."""
+    parts = literal[1:].split("/")
+    if parts[-1] == "" and literal == text:
+        raise Unfit(f"'{text}' is a folder", f'"{text}*"')
+    inner = parts[:-1] if literal != text else parts
+    if any(part in ("", ".", "..") for part in inner):
+        raise Unfit(f"'{text}' can't match: the kernel tells paths without //, /./ and /../", "spell it out")
