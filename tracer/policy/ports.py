@@ -73,14 +73,14 @@ def _targets(places: Iterable[Place]) -> tuple[tuple[str, ...], tuple[str, ...]]
 def _written(spans: dict[int, Spans]) -> tuple[str, ...]:
     """Spans of ports as rule files have them: without a protocol where TCP and UDP are alike."""
     both = spans[6] & spans[17]
-    found = _joined(both)
-    texts = [_text(*span) for span in found]
+    found = joined(both)
+    texts = [span_text(*span) for span in found]
     for protocol, prefix in _PROTOCOLS.items():
-        texts += [prefix + _text(*span) for span in _joined(spans[protocol] - both)]
+        texts += [prefix + span_text(*span) for span in joined(spans[protocol] - both)]
     return tuple(texts)
 
 
-def _joined(spans: Spans) -> list[tuple[int, int]]:
+def joined(spans: Spans) -> list[tuple[int, int]]:
     """In order, with neighbours made one."""
     found: list[tuple[int, int]] = []
     for first, last in sorted(spans):
@@ -91,5 +91,6 @@ def _joined(spans: Spans) -> list[tuple[int, int]]:
     return found
 
 
-def _text(first: int, last: int) -> str:
+def span_text(first: int, last: int) -> str:
+    """As policies and rule files write it."""
     return str(first) if first == last else f"{first}-{last}"
