@@ -299,15 +299,14 @@ def test_everything_that_was_seen_is_allowed(
     assert all(not path.startswith("/") or path.count("/") == 1 or not _plain(path) for path in told)
 
     for seen in destinations:
-        address = ipaddress.ip_address(seen.address)
+        address = _as_the_engine_has_it(seen.address)
         if address.is_loopback or address.is_unspecified:
             continue
-        address = getattr(address, "ipv4_mapped", None) or address
         port = 0 if seen.protocol == naive_policy.ICMP else seen.port
         there = naive_policy.network_signals(groups, address, seen.protocol, port, _lower(seen.name))
         assert naive_rules.evaluate("connect", there, rules) == [], (seen, text)
     for opened in listening:
-        there = naive_policy.network_signals(groups, ipaddress.ip_address(opened.address), 6, opened.port)
+        there = naive_policy.network_signals(groups, _as_the_engine_has_it(opened.address), 6, opened.port)
         assert naive_rules.evaluate("listen", there, rules) == [], (opened, text)
     for user in users:
         candidates = [user.exe, user.exe.rpartition("/")[2], user.script, user.script.rpartition("/")[2]]
@@ -315,6 +314,11 @@ def test_everything_that_was_seen_is_allowed(
     for place in policy.connect.entries if policy.connect else ():
         network = ipaddress.ip_network(place.networks[0]) if place.networks else None
         assert network is None or network.prefixlen >= WIDEST[network.version]
+
+
+def _as_the_engine_has_it(address: str) -> naive_policy.Address:
+    found = ipaddress.ip_address(address)
+    return getattr(found, "ipv4_mapped", None) or found
 
 
 def _bytes(path: str) -> str:
