@@ -256,6 +256,14 @@ def test_explain_of_a_policy_that_says_little(write):
     assert "presumed to be the trainer" in call("explain", write("")).output
 
 
+def test_explain_does_not_promise_what_never_happens(write):
+    text = '[policy]\nact_from = "critical"\n[gpu]\naction = "kill"\n'
+    said = "Any other client is told, no more (gpu.unexpected-client, high at most)."
+    assert said in call("explain", write(text)).output
+    off = text + '[rules]\noff = ["gpu.*"]\n'
+    assert "is not even told: gpu.unexpected-client is off" in call("explain", write(off)).output
+
+
 @pytest.mark.parametrize(
     ("days", "said"),
     [(0, "its last day"), (1, "1 day left"), (2, "2 days left"), (-1, "ended, without effect")],

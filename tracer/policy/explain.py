@@ -40,7 +40,7 @@ def lines(policy: Policy, rules: Sequence[Rule], today: date) -> Iterator[str]:
     yield ""
     yield "GPU"
     yield (
-        f"  {_gpu(policy)} Any other client {_otherwise(by_id[GPU_RULE])}."
+        f"  {_gpu(policy)} Any other client {_otherwise(policy, by_id[GPU_RULE])}."
         if GPU_RULE in by_id
         else "  No rule."
     )
@@ -77,13 +77,13 @@ def _network(policy: Policy, rules: dict[str, Rule]) -> Iterator[str]:
         yield "  May connect to any place that no other rule tells."
     else:
         yield from _bullets("May connect to", ["this host", *map(_place, policy.connect.entries)])
-        yield f"  Whoever connects to any other place {_otherwise(rules[CONNECT_RULE])}."
+        yield f"  Whoever connects to any other place {_otherwise(policy, rules[CONNECT_RULE])}."
     if policy.listen is None:
         yield "  May listen on any port."
     else:
         entries = [_listener(place) for place in policy.listen.entries]
         yield from _bullets("May listen on", ["any port that only this host can reach", *entries])
-        yield f"  Whoever listens on any other {_otherwise(rules[LISTEN_RULE])}."
+        yield f"  Whoever listens on any other {_otherwise(policy, rules[LISTEN_RULE])}."
     kept = [
         f"{', '.join(map(_network_text, reach.networks))}{_on(' or '.join(reach.ports)) if reach.ports else ''}"
         for reach in policy.quarantine
@@ -96,10 +96,10 @@ def _programs(policy: Policy, rules: dict[str, Rule]) -> Iterator[str]:
         yield "  May run any program that no other rule tells."
     else:
         yield from _bullets("May run", [item.text for item in policy.allow.entries])
-        yield f"  Any other {_otherwise(rules[ALLOW_RULE])}."
+        yield f"  Any other {_otherwise(policy, rules[ALLOW_RULE])}."
     if policy.deny is not None:
         yield from _bullets("Must not run", [item.text for item in policy.deny.entries])
-        yield f"  Each of them {_otherwise(rules[DENY_RULE])}."
+        yield f"  Each of them {_otherwise(policy, rules[DENY_RULE])}."
 
 
 def _actions(policy: Policy, rules: Sequence[Rule]) -> Iterator[str]:
@@ -178,10 +178,12 @@ def _exception(item: Exemption, today: date) -> str:
     return f"{item.rule.pattern} {', '.join(conditions)}: {item.reason} (until {item.until}: {left})"
 
 
-def _otherwise(rule: Rule) -> str:
+def _otherwise(policy: Policy, rule: Rule) -> str:
     """What becomes of what a rule is about."""
     if not rule.enabled:
         return f"is not even told: {rule.id} is off"
+    if rule.action != "alert" and acts_from(policy, rule) is None:
+        return f"{_DEEDS['alert']} ({rule.id}, {_most(rule)} at most)"
     return f"{_DEEDS[rule.action]} ({rule.id})"
 
 

@@ -39,27 +39,24 @@ def port_sets(places: Sequence[Place]) -> list[PortSet]:
     anywhere = [place for place in places if place.ports is None]
     if anywhere:
         found.append(PortSet(*_targets(anywhere), None))
-    by_ports: dict[str, list[Place]] = {}
-    for place in places:
-        if place.ports is not None:
-            by_ports.setdefault(place.ports, []).append(place)
-    spans = {ports: port_ranges(ports) for ports in by_ports}
-    cuts = sorted(
-        {cut for found in spans.values() for a, b in found for cut in (a & 0xFFFF, (b & 0xFFFF) + 1)}
-    )
     by_targets: dict[tuple[tuple[str, ...], tuple[str, ...]], dict[int, Spans]] = {}
-    for first, behind in pairwise(cuts):
-        for protocol in _PROTOCOLS:
-            here = protocol << 16 | first
-            allowed = [
-                place
-                for ports, those in by_ports.items()
-                if any(a <= here <= b for a, b in spans[ports])
-                for place in those
-            ]
-            if allowed:
-                by_protocol = by_targets.setdefault(_targets(allowed), {6: set(), 17: set()})
-                by_protocol[protocol].add((first, behind - 1))
+    begins: dict[int, dict[int, list[Place]]] = {6: {}, 17: {}}
+    ends: dict[int, dict[int, list[Place]]] = {6: {}, 17: {}}
+    for place in places:
+        for first, last in port_ranges(place.ports) if place.ports is not None else ():
+            begins[first >> 16].setdefault(first & 0xFFFF, []).append(place)
+            ends[first >> 16].setdefault((last & 0xFFFF) + 1, []).append(place)
+    # both protocols are cut alike: what is the same of both is told by its spans
+    cuts = sorted({cut for edges in (begins, ends) for by_port in edges.values() for cut in by_port})
+    for protocol in _PROTOCOLS:
+        here: list[Place] = []
+        for first, behind in pairwise(cuts):
+            for place in ends[protocol].get(first, ()):
+                here.remove(place)
+            here += begins[protocol].get(first, ())
+            if here:
+                spans = by_targets.setdefault(_targets(here), {6: set(), 17: set()})
+                spans[protocol].add((first, behind - 1))
     found += [PortSet(*targets, _written(by_protocol)) for targets, by_protocol in by_targets.items()]
     return found
 
@@ -73,14 +70,14 @@ def _targets(places: Iterable[Place]) -> tuple[tuple[str, ...], tuple[str, ...]]
 def _written(spans: dict[int, Spans]) -> tuple[str, ...]:
     """Spans of ports as rule files have them: without a protocol where TCP and UDP are alike."""
     both = spans[6] & spans[17]
-    found = _joined(both)
-    texts = [_text(*span) for span in found]
+    found = joined(both)
+    texts = [span_text(*span) for span in found]
     for protocol, prefix in _PROTOCOLS.items():
-        texts += [prefix + _text(*span) for span in _joined(spans[protocol] - both)]
+        texts += [prefix + span_text(*span) for span in joined(spans[protocol] - both)]
     return tuple(texts)
 
 
-def _joined(spans: Spans) -> list[tuple[int, int]]:
+def joined(spans: Spans) -> list[tuple[int, int]]:
     """In order, with neighbours made one."""
     found: list[tuple[int, int]] = []
     for first, last in sorted(spans):
@@ -91,5 +88,6 @@ def _joined(spans: Spans) -> list[tuple[int, int]]:
     return found
 
 
-def _text(first: int, last: int) -> str:
+def span_text(first: int, last: int) -> str:
+    """As policies and rule files write it."""
     return str(first) if first == last else f"{first}-{last}"
