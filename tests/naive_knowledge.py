@@ -12,7 +12,7 @@ CLASSES, EDGES, WIRE_CLASSES, WIRE_EDGES, TRANSITIONS = 1, 2, 3, 4, 8
 NAME, PATH, ARGS, SENT, RECEIVED, FILE_NAME = 1, 2, 4, 8, 16, 128
 EDGE_HOST, BIT_ALNUM, BIT_DOT = 3, 6, 7
 LIST_MAX = 32
-ON_EXEC, ON_FLOW = 0, 2
+ON_EXEC, ON_FLOW, ON_STAY = 0, 2, 6
 
 
 def fact(number: int) -> int:
@@ -114,6 +114,30 @@ class Image:
         for descriptor in range(2):
             signals[0] |= fact(int(self.header["stdio_facts"][descriptor][stdio[descriptor]]))
         return signals, self.judge(signals, ON_EXEC)
+
+    def add_range(self, space: int, number: int, signals: list[int]) -> None:
+        """The last range that does not begin behind the number, looked for one by one."""
+        last = None
+        for place in range(int(self.header["range_count"])):
+            element = self.elements[int(self.header["ranges"]) + place // 2][:ELEMENT]
+            row = np.frombuffer(element, schema.KNOWLEDGE_RANGE)[place % 2]
+            if (int(row["space"]), int(row["high"]) << 64 | int(row["low"])) <= (space, number):
+                last = row
+        for word in range(len(signals)):
+            signals[word] |= int(last["signals"][word])
+
+    def judge_place(self, address, port: int, protocol: int) -> tuple[list[int], bool]:
+        """The twin of judge_place() for connects: signals, and whether it may stay in quarantine."""
+        signals = [0] * 6
+        number = int(address) if address.version == 6 else 0xFFFF << 32 | int(address)
+        self.add_range(0, number, signals)
+        header = self.header
+        if not signals[0] & (fact(int(header["internal_fact"])) | fact(int(header["loopback_fact"]))):
+            signals[0] |= fact(int(header["external_fact"]))
+        if protocol != 6:
+            signals[0] |= fact(int(header["datagrams_fact"]))
+        self.add_range(1, protocol << 16 | port, signals)
+        return signals, self.judge(signals, ON_STAY) != 0
 
     def judge_first(self, text: bytes, received: bool, before: list[int]) -> tuple[list[int], int]:
         """The twin in probes/first.bpf.c; ``before``: what the flow had already."""

@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,9 +22,12 @@ from tracer.errors import HostError, VigilesError
 from tracer.kernel import cgroup, host
 from tracer.launch import Command, Identity, invoking_user, user_named
 from tracer.signals import RELOAD, SignalQueue
+from tracer.text import decode
 
 if TYPE_CHECKING:
+    from tracer.alerts import Alert
     from tracer.kernel.probes import ProbeOptions, Probes
+    from tracer.policy import Policy
     from tracer.rules import RuleSet
     from tracer.summary import Summary
     from tracer.watch import Sink, Watch
@@ -74,6 +77,7 @@ def _watch(
     options: WatchOptions,
     tree: str,
     own_cgroup: Path | None = None,
+    policy: Policy | None = None,
 ) -> Watch:
     """The engine and its loop; what is not in the cache is compiled here, with the watch armed."""
     began = time.monotonic()
@@ -81,13 +85,16 @@ def _watch(
     from tracer.engine.engine import Engine
     from tracer.watch import Guard, Watch
 
-    engine = Engine(rules, gpu_users(options))
+    users = gpu_users(options)
+    if users is None and policy is not None:
+        users = policy.gpu_users
+    engine = Engine(rules, users)
     on_records = None
     if options.verbose:
         from tracer.sinks.events import EventPrinter
 
         on_records = EventPrinter().take
-    guard = Guard(enforce=options.enforce, cgroup=own_cgroup)
+    guard = Guard(enforce=_enforces(options, policy), cgroup=own_cgroup, excuse=_excuse(policy))
     watch = Watch(probes, engine, sinks, tree=tree, on_records=on_records, guard=guard)
     stack.callback(watch.close)
     engine.warm()
@@ -95,6 +102,40 @@ def _watch(
     if (took := time.monotonic() - began) > _SLOW_S:
         _say(options, f"compiled the engine in {took:.0f} s (once; events waited in the ring)")
     return watch
+
+
+def _enforces(options: WatchOptions, policy: Policy | None) -> bool:
+    return options.enforce or (policy is not None and policy.mode == "enforce")
+
+
+def _excuse(policy: Policy | None) -> Callable[[Alert], bool] | None:
+    """Whether the policy excuses an alert; None if it excuses nothing."""
+    if policy is None or not policy.exceptions:
+        return None
+
+    def excuse(alert: Alert) -> bool:
+        program, evidence = alert.program, alert.evidence
+        return (
+            policy.excused(
+                alert.rule.id,
+                decode(program.exe) if program else "",
+                [decode(a) for a in program.argv] if program else [],
+                evidence.get("remote_address"),
+                evidence.get("remote_port"),
+                evidence.get("remote_name"),
+            )
+            is not None
+        )
+
+    return excuse
+
+
+def _settled(options: WatchOptions) -> tuple[Policy | None, RuleSet]:
+    """The policy, if there is one, and the rules under it."""
+    from tracer.policy import load_policy, load_rules_under
+
+    policy = load_policy(options.policy) if options.policy else None
+    return policy, load_rules_under(policy, options.rules)
 
 
 def _tell_summary(summary: Summary, options: WatchOptions) -> None:
@@ -130,9 +171,8 @@ def _run(
 ) -> int:
     from tracer import jit
     from tracer.kernel.probes import Probes
-    from tracer.rules import load_rules
 
-    rules = load_rules(list(options.rules))
+    policy, rules = _settled(options)
     sinks = _sinks(options, identity.gid if identity else None)
     for sink in sinks:
         stack.callback(sink.close)
@@ -149,7 +189,7 @@ def _run(
     if cold:
         command.release()
     place = tree_cgroup.path
-    watch = _watch(stack, probes, rules, sinks, options, place.name, place)
+    watch = _watch(stack, probes, rules, sinks, options, place.name, place, policy)
     watch.repair()
     if not cold:
         command.release()
@@ -162,11 +202,11 @@ def _run(
 
 
 def _reload(watch: Watch, options: WatchOptions) -> None:
-    """Read the rule files again; with a mistake in them, the rules that hold go on to hold."""
-    from tracer.rules import load_rules
-
+    """Read policy and rule files again; with a mistake in them, those that hold go on to hold."""
     try:
-        watch.reload(load_rules(list(options.rules)))
+        policy, found = _settled(options)
+        watch.reload(found, _excuse(policy))
+        watch.orders.enforce = _enforces(options, policy)
     except VigilesError as error:
         _say(options, f"rules not reloaded: {error}")
         if error.hint:
@@ -233,9 +273,8 @@ def attach_to(pids: list[int], path: Path | None, options: WatchOptions) -> int:
         queue = SignalQueue()
         stack.callback(queue.close)
         from tracer.kernel.probes import Probes
-        from tracer.rules import load_rules
 
-        rules = load_rules(list(options.rules))
+        policy, rules = _settled(options)
         sinks = _sinks(options, None)
         for sink in sinks:
             stack.callback(sink.close)
@@ -251,7 +290,7 @@ def attach_to(pids: list[int], path: Path | None, options: WatchOptions) -> int:
         for place in [path] if path is not None else _topmost(found):
             probes.attach_cgroup(place)
         tree = path.name if path is not None else f"pid-{pids[0]}"
-        watch = _watch(stack, probes, rules, sinks, options, tree)
+        watch = _watch(stack, probes, rules, sinks, options, tree, None, policy)
         processes = watch.repair()
         _say(options, f"watching {processes} processes, {watch.adopt_flows()} of their flows")
         watch.wait_for(queue.fd)

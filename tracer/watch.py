@@ -160,14 +160,15 @@ class Watch:
         """``fd`` says nothing new any more."""
         self._poll.unregister(fd)
 
-    def reload(self, rules: RuleSet) -> None:
-        """Judge by ``rules`` from now on. Raises RuleError when they can't be taken in while tracing.
+    def reload(self, rules: RuleSet, excuse: Callable[[Alert], bool] | None = None) -> None:
+        """Judge by ``rules`` from now on, and excuse what ``excuse`` does. Raises RuleError when they can't be taken in while tracing.
 
         The probes go first. What they have judged by the old rules and still waits in the rings is
         judged again here, by the new ones: no event is judged by half of each.
         """
         epoch = self.probes.reload(rules)
         self.engine.judge_by(rules, epoch or self.engine.state.epoch[0] - 1)
+        self._excuse = excuse
         self._stop_examining()
         self._start_examining(rules)
 

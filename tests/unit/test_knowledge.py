@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import mmap
 import os
 import sys
@@ -19,6 +20,7 @@ from tracer.kernel import libbpf, schema
 from tracer.kernel.knowledge import Knowledge, build, row_cells
 from tracer.rules import RuleSet, Sample, load_rules
 from tracer.rules.model import (
+    ACTIONS,
     FIELDS,
     FIELDS_ON,
     INTERPRETER_GROUP,
@@ -28,10 +30,12 @@ from tracer.rules.model import (
     Alternative,
     Group,
     Rule,
+    Terms,
 )
 from tracer.rules.scan import scan
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
+import naive_ranges
 import naive_rules
 from naive_knowledge import Image
 
@@ -193,7 +197,7 @@ def alternative_rows(on: str, groups: list[Group], **conditions: tuple[str, ...]
         conditions.get("all", ()), some, min(1, len(some)), conditions.get("none", ()), "low"
     )
     rule = Rule("net.r", "t", on, "low", (), "", "alert", True, (alternative,), "test", 1)
-    return len(RuleSet(tuple(groups), (rule,)).probe_rows.row)
+    return int(np.count_nonzero(RuleSet(tuple(groups), (rule,)).probe_rows.on == ON[on]))
 
 
 def test_what_a_probe_can_decide():
@@ -211,12 +215,74 @@ def test_what_a_probe_can_decide():
     assert alternative_rows("flow", groups, all=("sent",), none=("@loopback",)) == 0
     assert alternative_rows("flow", groups, all=("sent",), none=("xshell-command",)) == 0
     assert alternative_rows("connect", groups, any=("host",)) == 0
+    network, port = (Group(name, (name,), "range", False, (), "test", 1) for name in ("network", "port"))
+    assert alternative_rows("connect", [network, port], all=("network",), none=("port", "@loopback")) == 1
+    assert alternative_rows("connect", [network, host], all=("network",), none=("host",)) == 0
+    assert alternative_rows("connect", [network], all=("network", "@unresolved")) == 0
+    assert alternative_rows("flow", [network], all=("network",)) == 0
+    assert alternative_rows("listen", [port], none=("port",)) == 1
     args = text("args", "args")
     assert alternative_rows("exec", [args], all=("args", "@memfd"), none=("@shell-command",)) == 1
     assert alternative_rows("exec", [args], all=("args",), none=("@wallet",)) == 0
 
 
+def test_what_acts_and_who_decides():
+    groups = (Group("word", ("args",), "substring", False, ("x",), "test", 1),)
+    alternatives = tuple(Alternative(("word",), (), 0, (), severity) for severity in SEVERITIES)
+    rule = Rule("exec.r", "t", "exec", "low", (), "", "kill", True, alternatives, "test", 1)
+    for act_from, wanted in (("low", 4), ("high", 2), ("critical", 1)):
+        rows = RuleSet(groups, (rule,), terms=Terms(act_from=act_from)).probe_rows
+        acting = [ACTIONS[n] for n in rows.action[rows.on == ON["exec"]]]
+        assert acting == ["kill"] * wanted + ["alert"] * (4 - wanted)
+    undecided = RuleSet(groups, (rule,), terms=Terms(undecided=frozenset({"exec.r"}))).probe_rows
+    assert not (undecided.on == ON["exec"]).any()
+
+
+def test_actions_have_the_numbers_that_probes_know():
+    assert [schema.ACTION[f"ACTION_{name.upper().replace('-', '_')}"] for name in ACTIONS] == list(range(6))
+    assert schema.ACTION["ACTIONS"] == len(ACTIONS)
+
+
 # The image
+
+
+NETWORKS = [
+    "203.0.113.0/24",
+    "203.0.113.7/32",
+    "2001:db8::/32",
+    "2001:db8::1/128",
+    "10.9.0.0/16",
+    "0.0.0.0/0",
+    "::/0",
+]
+ADDRESSES = [
+    "203.0.113.7", "203.0.113.8", "203.0.112.255", "203.0.114.0", "10.9.255.255", "10.10.0.0", "127.0.0.1", "8.8.8.8",
+    "::1", "2001:db8::1", "2001:db8::2", "2001:db9::", "::ffff:203.0.113.7", "fe80::1", "0.0.0.0", "::", "ff02::1",
+]  # fmt: skip
+PORTS = ["22", "8000-8100", "udp/53", "tcp/443", "0-1023", "65535"]
+
+
+@settings(max_examples=200)
+@given(
+    st.lists(st.lists(st.sampled_from(NETWORKS), min_size=1, max_size=3), min_size=1, max_size=3),
+    st.lists(st.lists(st.sampled_from(PORTS), min_size=1, max_size=3), min_size=1, max_size=2),
+    st.sampled_from(ADDRESSES).map(ipaddress.ip_address),
+    st.sampled_from([0, 22, 53, 443, 1023, 1024, 8000, 8100, 8101, 65535]),
+    st.sampled_from([6, 17]),
+    st.sampled_from([(), ("198.51.100.0/24", "8.0.0.0/8")]),
+)
+def test_places_like_the_engine(networks, ports, address, port, protocol, own):
+    groups = [Group(f"n{i}", ("network",), "range", False, tuple(v), "t", 1) for i, v in enumerate(networks)]
+    groups += [Group(f"p{i}", ("port",), "range", False, tuple(v), "t", 1) for i, v in enumerate(ports)]
+    rules = RuleSet(tuple(groups), (), terms=Terms(own_networks=own))
+    there = naive_ranges.of_address(address, groups, own) | naive_ranges.of_port(protocol, port, groups)
+    if not there & {"@internal", "@loopback"}:
+        there.add("@external")
+    if protocol != 6:
+        there.add("@datagrams")
+    signals, stays = Image(build(rules, 1)).judge_place(address, port, protocol)
+    assert names_there(rules, signals, "connect") == there
+    assert stays == ("@loopback" in there)
 
 
 @settings(max_examples=150)

@@ -281,7 +281,7 @@ def test_what_a_section_says_gives_way_to_the_id_alone():
         ("[gpu]\naction = 'kill'\n[actions]\n'gpu.*' = 'block'\n", "kill"),
         ("[gpu]\naction = 'kill'\n[actions]\n'gpu.unexpected-client' = 'block'\n", "block"),
         ("[actions]\n'gpu.*' = 'block'\n", "block"),
-        ("", "alert"),
+        ("", action(PACKS, GPU_RULE)),
     ):
         assert action(under(text), GPU_RULE) == wanted
     for text, wanted in (

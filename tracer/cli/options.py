@@ -18,6 +18,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 class WatchOptions:
     """What was asked for on the command line."""
 
+    policy: Path | None
     rules: tuple[Path, ...]
     alerts: str | None
     gpu_device: tuple[str, ...]
@@ -50,6 +51,12 @@ def rules_option(*name: str) -> Callable[[F], F]:
 
 
 _OPTIONS = (
+    click.option(
+        "--policy",
+        metavar="FILE",
+        type=click.Path(path_type=Path),
+        help="What is normal for this job, and what to do otherwise (see: vigiles policy explain).",
+    ),
     rules_option(),
     click.option("--alerts", metavar="FILE", help="Append alerts as JSON Lines; - is standard output."),
     click.option(

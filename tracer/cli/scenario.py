@@ -23,6 +23,7 @@ from tracer.cli.options import rules_option
     help="Where names are looked up (default: tests/scenarios of the checkout).",
 )
 @rules_option("rule_files")
+@click.option("--enforce", is_flag=True, help="Do what rules call for: see attacks stopped.")
 @click.option("--keep", is_flag=True, help="Leave the files of each run where they are, and say where.")
 @click.option("--json", "as_json", is_flag=True, help="For machines: one JSON object a line.")
 def scenario(
@@ -31,6 +32,7 @@ def scenario(
     every: bool,
     folder: Path | None,
     rule_files: tuple[Path, ...],
+    enforce: bool,
     keep: bool,
     as_json: bool,
 ) -> int:
@@ -80,7 +82,7 @@ def scenario(
     for number, one in enumerate(scenarios, 1):
         if progress:
             click.echo(f"\r\033[K{number}/{len(scenarios)} {one.name}", err=True, nl=False)
-        results.append(run(one, rules, keep=keep))
+        results.append(run(one, rules, keep=keep, enforce=enforce))
         if as_json:
             click.echo(json.dumps(results[-1].to_json(), separators=(",", ":")))
     if not as_json:

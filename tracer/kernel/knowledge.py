@@ -165,6 +165,19 @@ class Knowledge:
         self.epoch = 1
         self._first: int | None = self._fill(image)
 
+    @classmethod
+    def adopted(cls, shape: tuple[int, int, int]) -> Knowledge:
+        """That of probes whose tracer is gone; ``shape``: as :attr:`shape` was there."""
+        made = cls.__new__(cls)
+        made.cells, made._capacity, made.epoch = shape  # noqa: SLF001 - its own
+        made._first = None  # noqa: SLF001
+        return made
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Cells of a row, elements there is room for, and the last epoch: for whoever goes on."""
+        return self.cells, self._capacity, self.epoch
+
     @property
     def template(self) -> int:
         """Descriptor of a map of the right shape, until :meth:`install`."""

@@ -21,37 +21,16 @@ BPF_ANY = 0
 
 
 class Map:
-    """One map of a loaded object. Keys and values are bytes in the C layout."""
+    """One map in the kernel. Keys and values are bytes in the C layout.
 
-    def __init__(self, name: str, handle: int) -> None:
+    ``fd`` belongs to whoever made this. ``max_entries``: of a ring, its bytes.
+    """
+
+    def __init__(self, name: str, fd: int, max_entries: int) -> None:
         self._lib = libbpf.library()
-        self._handle = handle
         self.name = name
-
-    @property
-    def fd(self) -> int:
-        """The map's descriptor; belongs to the object."""
-        return int(self._lib.bpf_map__fd(self._handle))
-
-    @property
-    def value_size(self) -> int:
-        """Bytes of one value (per CPU, where it is a per-CPU map)."""
-        return int(self._lib.bpf_map__value_size(self._handle))
-
-    @property
-    def max_entries(self) -> int:
-        """For a ring: bytes."""
-        return int(self._lib.bpf_map__max_entries(self._handle))
-
-    def resize(self, entries: int) -> None:
-        """Set the size, before load."""
-        if code := self._lib.bpf_map__set_max_entries(self._handle, entries):
-            raise libbpf.failure(f"map {self.name} can't have {entries} entries", code)
-
-    def set_inner(self, template: int) -> None:
-        """Set the shape of the maps that this array of maps takes, before load."""
-        if code := self._lib.bpf_map__set_inner_map_fd(self._handle, template):
-            raise libbpf.failure(f"map {self.name} can't take such maps", code)
+        self.fd = fd
+        self.max_entries = max_entries
 
     def update(self, key: bytes, value: bytes) -> None:
         """Set one value."""
@@ -145,12 +124,16 @@ class Object:
             raise LoadError(f"{self.path.name} has no program {name} (it has {known})")
         return int(handle)
 
-    def map(self, name: str) -> Map:
-        """The map called ``name``."""
+    def _map(self, name: str) -> int:
         handle = self._lib.bpf_object__find_map_by_name(self._handle, name.encode())
         if not handle:
             raise LoadError(f"{self.path.name} has no map {name}")
-        return Map(name, handle)
+        return int(handle)
+
+    def map(self, name: str) -> Map:
+        """The map called ``name``, once it is loaded."""
+        handle = self._map(name)
+        return Map(name, int(self._lib.bpf_map__fd(handle)), int(self._lib.bpf_map__max_entries(handle)))
 
     def select(self, names: set[str]) -> None:
         """Load these programs and no others."""
@@ -176,6 +159,16 @@ class Object:
         """Descriptor of a loaded program."""
         return int(self._lib.bpf_program__fd(self._program(name)))
 
+    def resize(self, name: str, entries: int) -> None:
+        """Set the size of a map, before load."""
+        if code := self._lib.bpf_map__set_max_entries(self._map(name), entries):
+            raise libbpf.failure(f"map {name} can't have {entries} entries", code)
+
+    def set_inner(self, name: str, template: int) -> None:
+        """Set the shape of the maps that an array of maps takes, before load."""
+        if code := self._lib.bpf_map__set_inner_map_fd(self._map(name), template):
+            raise libbpf.failure(f"map {name} can't take such maps", code)
+
     def attach(self, name: str) -> Link:
         """Attach a program to where its section says."""
         return self._linked(name, self._lib.bpf_program__attach(self._program(name)), "")
@@ -195,17 +188,31 @@ class Object:
     @contextmanager
     def iterate(self, name: str) -> Iterator[int]:
         """Run an iterator program: a descriptor from which its output can be read once."""
-        handle = self._lib.bpf_program__attach_iter(self._program(name), None)
-        if not handle:
-            raise libbpf.failure(f"iterator {name} can't be attached")
-        link = Link(handle, name)
+        with iterate(name, self.program_fd(name)) as fd:
+            yield fd
+
+    def links(self) -> list[Link]:
+        """What is attached."""
+        return list(self._links)
+
+
+_BPF_TRACE_ITER = 28  # enum bpf_attach_type, include/uapi/linux/bpf.h
+
+
+@contextmanager
+def iterate(name: str, program: int) -> Iterator[int]:
+    """Run the iterator program with this descriptor: another, from which its output can be read once."""
+    lib = libbpf.library()
+    link = lib.bpf_link_create(program, 0, _BPF_TRACE_ITER, None)
+    if link < 0:
+        raise libbpf.failure(f"iterator {name} can't be attached", link)
+    try:
+        fd = lib.bpf_iter_create(link)
+        if fd < 0:
+            raise libbpf.failure(f"iterator {name} can't be started", fd)
         try:
-            fd = self._lib.bpf_iter_create(link.fd)
-            if fd < 0:
-                raise libbpf.failure(f"iterator {name} can't be started", fd)
-            try:
-                yield fd
-            finally:
-                os.close(fd)
+            yield fd
         finally:
-            link.close()
+            os.close(fd)
+    finally:
+        os.close(link)

@@ -15,9 +15,11 @@ import numpy.typing as npt
 
 from tracer.errors import LoadError
 from tracer.gpu.devices import Device, map_entries
-from tracer.kernel import libbpf, schema
+from tracer.kernel import held, libbpf, schema
+from tracer.kernel.held import Held
 from tracer.kernel.knowledge import Knowledge
-from tracer.kernel.object import Link, Map, Object
+from tracer.kernel.object import Map, Object
+from tracer.kernel.pins import Pins
 from tracer.rules import RuleSet
 
 #: struct member of tree.bpf.h: tree, exit_sent, gpu_client, padding.
@@ -87,6 +89,23 @@ def usable(programs: Iterable[str]) -> dict[str, str | None]:
     return found
 
 
+#: Maps that user space has a hand in. Others are the programs' own, which hold them.
+KEPT_MAPS = (
+    "ring_critical", "ring_bulk", "counters", "reader", "control", "cuts", "knowledge", "members", "gpu_devices",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Remains:
+    """Ids of maps and programs by name; ``knowledge``: its shape; ``missing``: hooks that are not there."""
+
+    maps: dict[str, int]
+    programs: dict[str, int]
+    knowledge: tuple[int, int, int]
+    missing: dict[str, str]
+    by_lineage: bool
+
+
 class Probes:
     """Loaded and attached programs; everything goes away with :meth:`close` or with the process."""
 
@@ -95,6 +114,7 @@ class Probes:
         self.knowledge = Knowledge(options.rules) if options.rules else None
         wanted = {h.program for h in HOOKS if h.place != "gpu" or options.devices}
         self.missing: dict[str, str] = {}
+        self._object: Object | Held
         try:
             self._object = self._load(wanted)
         except LoadError:
@@ -106,21 +126,56 @@ class Probes:
             self._object = self._load(wanted - set(self.missing))
         self.loaded = wanted - set(self.missing)
         self.attached: set[str] = set()
-        self._links: list[Link] = []
         if self.knowledge:
             self.knowledge.install(self._object.map("knowledge"))
         devices = self._object.map("gpu_devices")
         for key, value in map_entries(options.devices):
             devices.update(key, value)
 
+    @classmethod
+    def adopted(cls, left: Remains) -> Probes:
+        """Those that a tracer left behind: attached and running, held by their pins. Raises LoadError."""
+        made = cls.__new__(cls)
+        made.options = ProbeOptions(by_lineage=left.by_lineage)
+        made.knowledge = Knowledge.adopted(left.knowledge)
+        made.missing = dict(left.missing)
+        made._object = Held(left.maps, left.programs)  # noqa: SLF001 - its own
+        made.loaded = set(left.programs)
+        made.attached = set(left.programs)
+        return made
+
+    def remains(self) -> Remains:
+        """What another tracer needs to go on with these probes."""
+        assert self.knowledge is not None
+        return Remains(
+            maps={name: held.id_of(self.map(name).fd) for name in KEPT_MAPS},
+            programs={name: held.id_of(self._object.program_fd(name)) for name in sorted(self.loaded)},
+            knowledge=self.knowledge.shape,
+            missing=self.missing,
+            by_lineage=self.options.by_lineage,
+        )
+
+    def pin(self, pins: Pins) -> None:
+        """Have them go on when this process ends, however it ends."""
+        for number, link in enumerate(self._object.links()):
+            pins.pin(link.fd, f"{link.program}_{number}")
+        for hook in HOOKS:
+            if hook.place == "iterator" and hook.program in self.loaded:
+                pins.pin(self._object.program_fd(hook.program), hook.program)
+
+    @property
+    def _loaded(self) -> Object:
+        assert isinstance(self._object, Object)
+        return self._object
+
     def _load(self, programs: set[str]) -> Object:
         candidate = Object(schema.object_path())
         try:
             candidate.select(programs)
             if self.knowledge:
-                candidate.map("knowledge").set_inner(self.knowledge.template)
-            candidate.map("ring_critical").resize(self.options.critical_bytes)
-            candidate.map("ring_bulk").resize(self.options.bulk_bytes)
+                candidate.set_inner("knowledge", self.knowledge.template)
+            candidate.resize("ring_critical", self.options.critical_bytes)
+            candidate.resize("ring_bulk", self.options.bulk_bytes)
             for name, value in (
                 ("filter_by_lineage", int(self.options.by_lineage)),
                 ("tree_cgroup", self.options.tree_cgroup),
@@ -155,9 +210,9 @@ class Probes:
     def _attach(self, hook: Hook, cgroup_fd: int | None = None) -> None:
         try:
             if cgroup_fd is None:
-                self._links.append(self._object.attach(hook.program))
+                self._loaded.attach(hook.program)
             else:
-                self._links.append(self._object.attach_cgroup(hook.program, cgroup_fd))
+                self._loaded.attach_cgroup(hook.program, cgroup_fd)
         except LoadError as error:
             if hook.needed:
                 raise

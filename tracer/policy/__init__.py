@@ -14,6 +14,7 @@ from tracer.errors import PolicyError
 from tracer.policy.model import Exemption, Policy, Reach, Selector
 from tracer.policy.parse import Parsed, parse
 from tracer.rules import RuleSet, load_rules
+from tracer.rules.model import Terms
 from tracer.toml_reader import as_text, read_bytes
 
 if TYPE_CHECKING:
@@ -71,6 +72,10 @@ def load_rules_under(policy: Policy | None, extra_paths: Sequence[Path] = ()) ->
     """
     if policy is None:
         return load_rules(extra_paths)
+    from tracer.policy.compile import stays
+
     found = load_rules([*policy.rule_files, *extra_paths])
     groups, rules = apply_policy(policy, found.groups, found.rules)
-    return RuleSet(groups, rules, found.remarks)
+    more, stay = stays(policy)
+    terms = Terms(policy.own_networks, policy.act_from, policy.undecided_rules(rules), stay)
+    return RuleSet((*groups, *more), rules, found.remarks, terms)

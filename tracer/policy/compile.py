@@ -67,6 +67,21 @@ def apply(policy: Policy, groups: Sequence[Group], rules: Sequence[Rule]) -> App
     return Applied(together, applied, tuple(errors))
 
 
+def stays(policy: Policy) -> tuple[tuple[Group, ...], tuple[tuple[str, ...], ...]]:
+    """Groups for what stays reachable in quarantine, and ids of those that have to hold together."""
+    groups: list[Group] = []
+    together = []
+    for number, reach in enumerate(policy.quarantine, 1):
+        ids = []
+        for where, values in (("network", reach.networks), ("port", reach.ports)):
+            if values is not None:
+                name = f"{POLICY_PREFIX}quarantine-{number}-{where}s"
+                groups.append(Group(name, (where,), "range", False, values, policy.source, 0))
+                ids.append(name)
+        together.append(tuple(ids))
+    return tuple(groups), tuple(together)
+
+
 def action_under(policy: Policy, rule: str, section: Choice | None, otherwise: str) -> str:
     """The action of a rule: by the most specific of [actions], of which the last wins; what a section says
     of its own rule is as specific as can be, but for the rule's very id.

@@ -27,11 +27,13 @@ from tracer.scenario.spec import INSIDE, Scenario
 from tracer.scenario.verdict import BROKEN, SKIPPED, Flag, Result, judge
 from tracer.scenario.world import World
 from tracer.text import decode
-from tracer.watch import Watch
+from tracer.watch import Guard, Watch
 
 #: What an agent does with a tool call.
 _AGENT = "import subprocess, sys; sys.exit(subprocess.run(['bash', '-euc', sys.argv[1]]).returncode)"
 _PREFIX = "vigiles-scenario-"
+#: How long an attack that has been stopped may go on trying.
+_AFTERMATH_S = 1.0
 _OURS = re.compile(rf"{_PREFIX}(?P<pid>\d+)-(?P<start>\d+)-\w+")
 _SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -53,6 +55,10 @@ class _Alerts:
                 program.pid if program else None,
                 decode(program.exe) if program else None,
                 alert.evidence,
+                alert.response.action,
+                alert.response.error,
+                (alert.response.effect_ns - alert.hook_ns) / 1000 if alert.response.effect_ns else None,
+                0 < alert.response.effect_ns < alert.engine_ns,
             )
         )
 
@@ -95,14 +101,17 @@ def lacking(scenario: Scenario) -> list[str]:
     return [need for need in scenario.needs if not is_there(need)]
 
 
-def run(scenario: Scenario, rules: RuleSet, *, keep: bool = False) -> Result:
-    """Act it out and judge it. ``keep``: its files are not removed; the result says where they are."""
+def run(scenario: Scenario, rules: RuleSet, *, keep: bool = False, enforce: bool = False) -> Result:
+    """Act it out and judge it. ``keep``: its files are not removed; the result says where they are.
+
+    ``enforce``: what rules call for is done. An attack then need not come to its end.
+    """
     if missing := lacking(scenario):
         return Result(scenario, SKIPPED, f"not installed: {', '.join(missing)}")
     cgroup.remove_stale()
     _remove_stale()
     folder = _make_folder(keep)
-    result = Result(scenario, BROKEN, folder=str(folder) if keep else None)
+    result = Result(scenario, BROKEN, folder=str(folder) if keep else None, enforced=enforce)
     try:
         with ExitStack() as stack:
             _act(stack, folder, rules, result)
@@ -146,9 +155,10 @@ def _act(stack: ExitStack, folder: Path, rules: RuleSet, result: Result) -> None
     alerts = _Alerts()
     _watch(stack, command, rules, alerts, result)
     result.flags = alerts.flags
+    thwarted = result.enforced and scenario.kind == "malicious"
     if result.reason:
         pass
-    elif result.status != scenario.status:
+    elif result.status != scenario.status and not thwarted:
         result.reason = f"the script ended with status {result.status}"
     elif result.lost:
         result.reason = f"{result.lost} records were lost"
@@ -171,14 +181,20 @@ def _watch(stack: ExitStack, command: Command, rules: RuleSet, alerts: _Alerts, 
     probes.track(command.pidfd)
     engine = Engine(rules, scenario.gpu_users)
     engine.warm()
-    watch = Watch(probes, engine, [alerts], tree=tree.path.name)
+    guard = Guard(enforce=result.enforced, cgroup=tree.path)
+    watch = Watch(probes, engine, [alerts], tree=tree.path.name, guard=guard)
     stack.callback(watch.close)
     watch.repair()
     began = time.monotonic()
     watch.wait_for(command.pidfd)
     command.release()
+    stopped_at = None
     while command.poll() is None:
         watch.step()
+        if stopped_at is None and any(flag.action != "none" for flag in alerts.flags):
+            stopped_at = time.monotonic()
+        if stopped_at is not None and time.monotonic() > stopped_at + _AFTERMATH_S:
+            break
         if time.monotonic() > began + scenario.timeout:
             result.reason = f"it did not end within {scenario.timeout:g} s"
             break

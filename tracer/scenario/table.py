@@ -10,10 +10,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from tracer.scenario.verdict import BROKEN, CAUGHT, FALSE_ALARM, MISSED, QUIET, SKIPPED, Result
+from tracer.scenario.verdict import BROKEN, CAUGHT, FALSE_ALARM, MISSED, QUIET, SKIPPED, STOPPED, Result
 
 _STYLE = {
-    CAUGHT: "green", QUIET: "green", MISSED: "red", FALSE_ALARM: "red", BROKEN: "magenta", SKIPPED: "dim",
+    CAUGHT: "green", STOPPED: "green", QUIET: "green", MISSED: "red", FALSE_ALARM: "red", BROKEN: "magenta", SKIPPED: "dim",
 }  # fmt: skip
 
 
@@ -22,6 +22,7 @@ class Score:
     """Sums over scenarios that ran; each counts once, whatever number of alerts it caused."""
 
     caught: int
+    stopped: int
     missed: int
     quiet: int
     false_alarms: int
@@ -32,24 +33,29 @@ class Score:
     def of(cls, results: Sequence[Result]) -> Score:
         """Count."""
         verdicts = [r.verdict for r in results]
-        return cls(*(verdicts.count(v) for v in (CAUGHT, MISSED, QUIET, FALSE_ALARM, BROKEN, SKIPPED)))
+        return cls(
+            *(verdicts.count(v) for v in (CAUGHT, STOPPED, MISSED, QUIET, FALSE_ALARM, BROKEN, SKIPPED))
+        )
 
     @property
     def precision(self) -> float | None:
         """Of what was flagged, the share that was meant."""
-        flagged = self.caught + self.false_alarms
-        return self.caught / flagged if flagged else None
+        right = self.caught + self.stopped
+        flagged = right + self.false_alarms
+        return right / flagged if flagged else None
 
     @property
     def recall(self) -> float | None:
         """Of what is malicious, the share that was flagged."""
-        malicious = self.caught + self.missed
-        return self.caught / malicious if malicious else None
+        right = self.caught + self.stopped
+        malicious = right + self.missed
+        return right / malicious if malicious else None
 
     def line(self) -> str:
         """For people."""
+        stopped = f"{self.stopped} stopped, " if self.stopped else ""
         parts = [
-            f"{self.caught} caught, {self.missed} missed, {self.quiet} quiet, {self.false_alarms} false alarms",
+            f"{stopped}{self.caught} caught, {self.missed} missed, {self.quiet} quiet, {self.false_alarms} false alarms",
             f"precision {_share(self.precision)}, recall {_share(self.recall)}",
         ]
         if self.broken or self.skipped:
@@ -78,6 +84,16 @@ def latency(result: Result) -> str:
     return f"{flags[0].latency_us / 1000:.2f} ms" if flags else "–"
 
 
+def effect(result: Result) -> str:
+    """What was done first, how soon, and by whom."""
+    flags = [flag for flag in result.flags if flag.action != "none"]
+    if not flags:
+        return "–"
+    first = min(flags, key=lambda flag: flag.effect_us or 0.0)
+    who = "probe" if first.by_probe else "responder"
+    return f"{first.action} after {(first.effect_us or 0) / 1000:.3f} ms ({who})"
+
+
 def verdict(result: Result) -> str:
     """The verdict; brackets where it is known and pending."""
     pending = result.scenario.pending is not None and result.verdict in {MISSED, FALSE_ALARM}
@@ -87,7 +103,9 @@ def verdict(result: Result) -> str:
 def table(results: Sequence[Result]) -> Table:
     """All of them."""
     out = Table(box=None, pad_edge=False)
-    for heading in ("scenario", "expected", "flagged by", "latency", "verdict"):
+    enforced = any(r.enforced for r in results)
+    headings = ["scenario", "expected", "flagged by", "latency", *(["effect"] if enforced else []), "verdict"]
+    for heading in headings:
         out.add_column(
             heading,
             justify="right" if heading == "latency" else "left",
@@ -96,7 +114,7 @@ def table(results: Sequence[Result]) -> Table:
         )
     for r in results:
         style = _STYLE[r.verdict]
-        cells = [r.scenario.name, expected(r), flagged_by(r), latency(r)]
+        cells = [r.scenario.name, expected(r), flagged_by(r), latency(r), *([effect(r)] if enforced else [])]
         out.add_row(*map(escape, cells), f"[{style}]{verdict(r)}[/]")
     return out
 

@@ -10,11 +10,11 @@ from typing import Any
 from tracer.rules.model import SEVERITIES
 from tracer.scenario.spec import Expected, Scenario
 
-#: What a scenario comes to. ``broken``: it did not do what it describes; it says nothing about the watch.
-CAUGHT, MISSED, QUIET, FALSE_ALARM, BROKEN, SKIPPED = (
-    "caught", "missed", "quiet", "false alarm", "broken", "skipped",
+#: What a scenario comes to; ``stopped`` if it was enforced. ``broken``: it did not do what it describes; it says nothing about the watch.
+CAUGHT, STOPPED, MISSED, QUIET, FALSE_ALARM, BROKEN, SKIPPED = (
+    "caught", "stopped", "missed", "quiet", "false alarm", "broken", "skipped",
 )  # fmt: skip
-GOOD = (CAUGHT, QUIET)
+GOOD = (CAUGHT, STOPPED, QUIET)
 _LOUD = SEVERITIES.index("high")
 
 
@@ -28,6 +28,12 @@ class Flag:
     pid: int | None
     exe: str | None
     evidence: dict[str, Any]
+    action: str = "none"
+    error: str | None = None
+    #: from the deciding event to what was done about it
+    effect_us: float | None = None
+    #: done by the probe, before the program ran an instruction or the packet left
+    by_probe: bool = False
 
     def meets(self, expected: Expected) -> bool:
         """Is this what was expected, or worse?"""
@@ -49,6 +55,7 @@ class Result:
     lost: int = 0
     output: str = ""
     folder: str | None = None
+    enforced: bool = False
 
     @property
     def passed(self) -> bool:
@@ -62,6 +69,8 @@ class Result:
         """The alerts that were expected, or where none was, those that were not wanted."""
         if self.scenario.kind == "benign":
             return self.unwanted
+        if self.enforced:
+            return [flag for flag in self.flags if flag.action != "none"]
         return [flag for flag in self.flags if any(flag.meets(e) for e in self.scenario.alerts)]
 
     def to_json(self) -> dict[str, Any]:
@@ -82,6 +91,10 @@ class Result:
                     "pid": flag.pid,
                     "exe": flag.exe,
                     "evidence": flag.evidence,
+                    "action": flag.action,
+                    "action_error": flag.error,
+                    "effect_us": flag.effect_us,
+                    "by_probe": flag.by_probe,
                 }
                 for flag in self.flags
             ],
@@ -101,6 +114,16 @@ def rank(severity: str) -> int:
 def judge(result: Result) -> None:
     """Set verdict and reason of a scenario that has run as it should."""
     scenario = result.scenario
+    if (
+        result.enforced
+        and scenario.kind == "malicious"
+        and any(rank(e.severity) >= _LOUD for e in scenario.alerts)
+    ):
+        stopped = any(flag.action != "none" for flag in result.flags)
+        result.verdict = STOPPED if stopped else MISSED
+        errors = {flag.error for flag in result.flags if flag.error}
+        result.reason = "" if stopped else f"not stopped: {', '.join(sorted(errors)) or 'nothing was done'}"
+        return
     result.missing = [e for e in scenario.alerts if not any(flag.meets(e) for flag in result.flags)]
     result.unwanted = [flag for flag in result.flags if _unwanted(scenario, flag)]
     if result.missing:
@@ -115,6 +138,8 @@ def judge(result: Result) -> None:
 
 def _unwanted(scenario: Scenario, flag: Flag) -> bool:
     if any(fnmatchcase(flag.rule, pattern) for pattern in scenario.never):
+        return True
+    if flag.action != "none" and scenario.kind == "benign":
         return True
     if scenario.kind == "malicious":
         return False
