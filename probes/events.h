@@ -92,6 +92,17 @@ enum fd_kind {
 	FD_NETWORK = 7, /* an IPv4 or IPv6 socket; FD_SOCKET: of another family */
 };
 
+/* What a rule calls for. tracer/rules/model.py: ACTIONS; a test compares them. */
+enum action {
+	ACTION_ALERT = 0,
+	ACTION_BLOCK = 1, /* refuse the connect, cut the flow; of an exec: as kill */
+	ACTION_KILL = 2,
+	ACTION_KILL_TREE = 3,
+	ACTION_FREEZE = 4,
+	ACTION_QUARANTINE = 5,
+	ACTIONS = 6,
+};
+
 /* Words of signals: tracer/detect/facts.py, WORDS; a test compares them. */
 #define SIGNAL_WORDS 6
 
@@ -105,7 +116,9 @@ struct verdict {
 	__u32 epoch;   /* which set of rules has judged; 0: not judged */
 	__u32 took_ns; /* from the hook's beginning to the verdict */
 	__u32 row;     /* 1 + the severest alternative that holds; 0: none does */
-	__u32 _pad_verdict;
+	__u8 actions;  /* what those that hold call for: 1 << enum action */
+	__u8 done;     /* and what the probe has done of it */
+	__u8 _pad_verdict[2];
 };
 
 struct event_exec {
@@ -177,12 +190,14 @@ struct flow_addr {
 
 struct event_connect {
 	struct event_head head;
+	struct verdict verdict;
 	__u64 cookie; /* of the socket: names the flow */
 	struct flow_addr addr;
 };
 
 struct event_listen {
 	struct event_head head;
+	struct verdict verdict;
 	__u64 cookie;
 	struct flow_addr addr;
 };
@@ -322,6 +337,9 @@ struct counters {
 	__u64 seq[RINGS];
 	__u64 reasons[LOSS_REASONS];
 	__u64 threads; /* threads born in the tree: tracked, not sent */
+	__u64 acted[ACTIONS]; /* what the probes did themselves */
+	__u64 failed[ACTIONS]; /* and could not do */
+	__u64 dropped; /* packets of flows that are cut, and those that quarantine keeps in */
 };
 
 #ifdef __cplusplus
@@ -335,7 +353,7 @@ VIGILES_ASSERT(sizeof(struct verdict) == 64, "verdict");
 VIGILES_ASSERT(sizeof(struct event_exec) == 192, "event_exec");
 VIGILES_ASSERT(sizeof(struct event_exit) == 48, "event_exit");
 VIGILES_ASSERT(sizeof(struct flow_addr) == 40, "flow_addr");
-VIGILES_ASSERT(sizeof(struct event_connect) == 88, "event_connect");
+VIGILES_ASSERT(sizeof(struct event_connect) == 152, "event_connect");
 VIGILES_ASSERT(sizeof(struct event_flow_close) == 120, "event_flow_close");
 VIGILES_ASSERT(sizeof(struct event_first_bytes) == 168, "event_first_bytes");
 VIGILES_ASSERT(sizeof(struct event_gpu_open) == 56, "event_gpu_open");

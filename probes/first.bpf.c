@@ -10,7 +10,7 @@
  */
 #include "tree.bpf.h"
 #include "flow.bpf.h"
-#include "knowledge.bpf.h"
+#include "guard.bpf.h"
 
 #ifndef IPPROTO_ICMP
 #define IPPROTO_ICMP 1
@@ -29,6 +29,7 @@
 
 #define TCP_FIN 0x01
 #define TCP_SYN 0x02
+#define TCP_RST 0x04
 #define TCP_ACK 0x10
 
 /* Every message of these is looked at, not the first alone: names are in them. */
@@ -73,7 +74,7 @@ struct packet {
 	__u16 source, destination;
 	__u8 protocol;
 	__u8 ipv6;
-	__u8 syn, ack;
+	__u8 syn, ack, rst;
 };
 
 /* Addresses and ports as the packet has them, seen from our end. */
@@ -142,6 +143,7 @@ INLINE int take_apart(struct __sk_buff *skb, struct packet *p)
 			return 0;
 		p->syn = head[13] & TCP_SYN;
 		p->ack = head[13] & TCP_ACK;
+		p->rst = head[13] & TCP_RST;
 		__builtin_memcpy(&p->sequence, head + 4, 4);
 		p->sequence = bpf_ntohl(p->sequence) + (p->syn ? 1 : 0);
 		p->payload += (head[12] >> 4) * 4;
@@ -286,22 +288,37 @@ static __noinline int judge_first(struct first *first, __u32 direction)
 		first->signals[word] |= w.signals[word];
 		w.signals[word] = first->signals[word];
 	}
-	v->row = judge(&w, w.signals, RULES_ON_FLOW);
+	judge(w.map, w.header, w.signals, RULES_ON_FLOW, v);
 	__builtin_memcpy(v->signals, w.signals, sizeof(v->signals));
-	v->epoch = w.header->epoch;
 	return 0;
 }
 
-INLINE void tell_first(struct __sk_buff *skb, struct bpf_sock *sk, struct flow *flow,
+/* Bytes of a flow, judged; true: they must not pass. Whose they are is ended by user space. */
+INLINE int carry_out_flow(struct verdict *v)
+{
+	struct control *o = orders();
+
+	if (!o || !o->enforce)
+		return 0;
+	carry_out_for_tree(o, v);
+	if (!(v->actions & (ACTIONS_ON_PROCESS | 1 << ACTION_QUARANTINE)))
+		return 0;
+	note_done(v, ACTION_BLOCK);
+	return 1;
+}
+
+/* True: these bytes must not pass. */
+INLINE int tell_first(struct __sk_buff *skb, struct bpf_sock *sk, struct flow *flow,
 		       struct first *first, const struct packet *p, int direction, __u64 began)
 {
 	struct side *side = &first->sides[direction];
 	struct event_first_bytes *e = &side->event;
 	struct counters *c = my_counters();
 	__u64 size;
-	int news;
+	int news, cut;
 
 	e->segment++;
+	e->verdict.done = 0;
 	if (p->protocol == IPPROTO_TCP &&
 	    (side->have == FIRST_BYTES || e->segment >= FIRST_SEGMENTS))
 		e->first_flags |= FIRST_LAST;
@@ -310,8 +327,9 @@ INLINE void tell_first(struct __sk_buff *skb, struct bpf_sock *sk, struct flow *
 	e->verdict.took_ns = bpf_ktime_get_boot_ns() - began;
 	news = e->verdict.row && e->verdict.row != first->row;
 	first->row = e->verdict.row;
+	cut = carry_out_flow(&e->verdict);
 	if (!c)
-		return;
+		return cut;
 	size = sizeof(*e) + (side->have & (2 * FIRST_BYTES - 1));
 	fill_head(&e->head, bpf_get_current_task_btf(), EVENT_FIRST_BYTES, RING_BULK, size, c);
 	e->head.ts = began;
@@ -331,6 +349,7 @@ INLINE void tell_first(struct __sk_buff *skb, struct bpf_sock *sk, struct flow *
 		__sync_fetch_and_add(&c->lost[EVENT_FIRST_BYTES], 1);
 	else if (!news)
 		wake_sleeper(&ring_bulk);
+	return cut;
 }
 
 INLINE void begin_side(struct side *side)
@@ -365,6 +384,63 @@ INLINE void handshake(struct bpf_sock *sk, struct flow *flow, const struct packe
 	flow->handshake_port = p->length ? p->source : 0;
 }
 
+#define PASS 1
+#define DROP 0
+
+INLINE int drop(void)
+{
+	count_dropped();
+	return DROP;
+}
+
+/* Of a flow that is cut, its end may be told to the other side: nobody has to wait for it. */
+static __noinline int pass_end(struct __sk_buff *skb, __u32 direction)
+{
+	struct packet p = {};
+
+	if (direction == DIRECTION_SENT && take_apart(skb, &p) && p.rst && !p.length)
+		return PASS;
+	return drop();
+}
+
+/* May this packet pass while its tree is in quarantine? */
+static __noinline int may_stay(struct __sk_buff *skb, __u32 direction)
+{
+	struct verdict v = {};
+	struct flow_addr addr = {};
+	struct place place = {};
+	struct packet p = {};
+
+	if (!take_apart(skb, &p))
+		return 0;
+	fill_packet_addr(skb, &addr, &p, direction);
+	set_place(&place, p.ipv6, (const __u32 *)addr.remote);
+	place.port = addr.remote_port;
+	place.protocol = addr.protocol;
+	judge_place(&place, RULES_ON_STAY, &v);
+	return v.row != 0;
+}
+
+/* What user space has ordered since the flow was judged. True: nothing passes. */
+INLINE int ordered_off(struct __sk_buff *skb, struct flow *flow, __u32 direction)
+{
+	struct control *o = orders();
+	__u64 cookie;
+
+	if (!o)
+		return 0;
+	if (o->cuts && flow) {
+		cookie = bpf_get_socket_cookie(skb);
+		if (bpf_map_lookup_elem(&cuts, &cookie)) {
+			flow->cut = 1;
+			return 1;
+		}
+	}
+	if (!o->quarantine || (filter_by_lineage && !(flow && flow->owner_tgid)))
+		return 0;
+	return !may_stay(skb, direction);
+}
+
 INLINE int look(struct __sk_buff *skb, int direction)
 {
 	struct bpf_sock *sk = skb->sk;
@@ -374,18 +450,22 @@ INLINE int look(struct __sk_buff *skb, int direction)
 	struct flow *flow;
 	struct side *side;
 	__u64 began;
-	int every, listening;
+	int every = 0, listening, refused = 0;
 
 	if (!sk)
-		return 1;
+		return PASS;
 	sk = bpf_sk_fullsock(sk);
 	if (!sk)
-		return 1;
+		return PASS;
 	flow = bpf_sk_storage_get(&flows, sk, 0, 0);
+	if (flow && flow->cut)
+		return pass_end(skb, direction);
+	if (ordered_off(skb, flow, direction))
+		return drop();
 	if (flow && (flow->seen & mark))
-		return 1;
+		return PASS;
 	if (!take_apart(skb, &p))
-		return 1;
+		return PASS;
 	if (p.syn && flow && !p.ack == (direction == DIRECTION_SENT)) {
 		/* We open it: the streams begin with our SYN and the answer to it. */
 		flow->base[direction] = p.sequence;
@@ -395,16 +475,16 @@ INLINE int look(struct __sk_buff *skb, int direction)
 	if (listening && flow && direction == DIRECTION_RECEIVED)
 		handshake(sk, flow, &p);
 	if (!p.length)
-		return 1; /* mostly acknowledgements: they come this far, but pay for no clock */
+		return PASS; /* mostly acknowledgements: they come this far, but pay for no clock */
 	began = bpf_ktime_get_boot_ns();
 	if (!flow)
 		flow = unknown_flow(sk, &p, direction);
 	if (!flow)
-		return 1;
+		return PASS;
 	first = bpf_sk_storage_get(&firsts, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
 	if (!first) {
 		count_loss(LOSS_SOCK_STORAGE);
-		return 1;
+		return PASS;
 	}
 	side = &first->sides[direction];
 	if (flow->handshake_port && !listening) {
@@ -418,7 +498,7 @@ INLINE int look(struct __sk_buff *skb, int direction)
 		begin_anew(first, flow);
 	if (__sync_lock_test_and_set(&side->busy, 1)) {
 		count_loss(LOSS_CONTENDED);
-		return 1;
+		return PASS;
 	}
 	if (take_in(skb, sk, flow, side, &p, direction)) {
 		every = p.protocol == IPPROTO_UDP &&
@@ -430,7 +510,10 @@ INLINE int look(struct __sk_buff *skb, int direction)
 			side->event.first_flags = every ? 0 : FIRST_LAST;
 			first->epoch = 0;
 		}
-		tell_first(skb, sk, flow, first, &p, direction, began);
+		refused = tell_first(skb, sk, flow, first, &p, direction, began);
+		/* of names that are asked for one may be refused and the next be none of our business */
+		if (refused && !every)
+			flow->cut = 1;
 	}
 	if (side->event.first_flags & FIRST_LAST && !listening)
 		flow->seen |= mark;
@@ -438,7 +521,7 @@ INLINE int look(struct __sk_buff *skb, int direction)
 	__sync_lock_test_and_set(&side->busy, 0);
 	if (flow->seen == (1 << DIRECTION_SENT | 1 << DIRECTION_RECEIVED))
 		bpf_sk_storage_delete(&firsts, sk);
-	return 1;
+	return refused ? drop() : PASS;
 }
 
 SEC("cgroup_skb/egress")

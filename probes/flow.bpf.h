@@ -31,7 +31,9 @@ struct flow {
 	__u8 established;
 	__u8 based; /* directions whose base is known, as bits */
 	__u8 seen;  /* directions whose first bytes have been told */
-	__u8 _pad[6];
+	__u8 cut;   /* nothing passes any more, either way */
+	__u8 refused; /* the last unconnected datagram's place was */
+	__u8 _pad[4];
 };
 
 #define FLOW_TOLD_CONNECT 1
@@ -54,6 +56,7 @@ INLINE void own_flow(struct flow *flow, struct task_struct *task)
 	flow->established = 0;
 	flow->based = 0;
 	flow->seen = 0;
+	flow->cut = 0;
 	flow->handshake_port = 0;
 	flow->uses++;
 }

@@ -39,6 +39,10 @@ struct knowledge_header {
 	/* Facts, as 1 + their bit of signal word 0; 0: none. */
 	__u8 flag_facts[KNOWLEDGE_FLAGS]; /* by bit of enum exec_flag */
 	__u8 stdio_facts[2][8]; /* of descriptors 0 and 1, by enum fd_kind */
+	__u8 external_fact;
+	__u8 internal_fact;
+	__u8 loopback_fact;
+	__u8 datagrams_fact;
 	__u32 epoch; /* which set of rules this is; never 0 */
 	__u32 states;
 	__u32 first_output; /* states from here on end an indicator */
@@ -47,6 +51,8 @@ struct knowledge_header {
 	__u32 patterns;
 	__u32 literals;
 	__u32 rules;
+	__u32 ranges;
+	__u32 range_count;
 	__u16 rule_from[KNOWLEDGE_ON];
 	__u16 rule_count[KNOWLEDGE_ON];
 };
@@ -84,12 +90,30 @@ struct knowledge_rule {
 	__u64 none[SIGNAL_WORDS];
 	__u32 at_least;
 	__u32 row; /* in user space's table */
+	__u32 action; /* enum action */
+	__u32 _pad;
 };
+
+/* From this number on, up to the next one's, these signals hold. Sorted. */
+struct knowledge_range {
+	__u64 high;
+	__u64 low;
+	__u64 signals[SIGNAL_WORDS];
+	__u32 space;
+	__u32 _pad[15];
+};
+
+#define RANGES_PER_ELEMENT 2
+/* tracer/rules/numbers.py: SPACE_* */
+#define SPACE_NETWORK 0
+#define SPACE_PORT 1
 
 _Static_assert(sizeof(struct knowledge_header) <= ELEMENT_BYTES, "knowledge_header");
 _Static_assert(sizeof(struct knowledge_pattern) * PATTERNS_PER_ELEMENT == ELEMENT_BYTES,
 	       "knowledge_pattern");
 _Static_assert(sizeof(struct knowledge_rule) <= ELEMENT_BYTES, "knowledge_rule");
+_Static_assert(sizeof(struct knowledge_range) * RANGES_PER_ELEMENT == ELEMENT_BYTES,
+	       "knowledge_range");
 
 struct knowledge_map {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -119,6 +143,9 @@ struct {
 #define BIT_DOT 7
 #define RULES_ON_EXEC 0
 #define RULES_ON_FLOW 2
+#define RULES_ON_CONNECT 3
+#define RULES_ON_LISTEN 5
+#define RULES_ON_STAY 6 /* hold of what may go on in quarantine */
 
 /*
  * A walk over text[lo..hi). It lives on the stack, because bpf_loop hands its
@@ -295,6 +322,7 @@ struct judgement {
 	const __u64 *signals;
 	__u32 from;
 	__u32 row;
+	__u32 actions;
 };
 
 INLINE __u32 bits_set(__u64 word)
@@ -322,26 +350,146 @@ static long judge_rule(__u64 i, struct judgement *j)
 	}
 	if (against || found < rule->at_least)
 		return 0;
-	j->row = rule->row + 1;
-	return 1;
+	if (!j->row)
+		j->row = rule->row + 1;
+	j->actions |= 1 << (rule->action & 7);
+	return 0;
 }
 
 /*
- * 1 + the row of the severest rule that holds for these signals, as far as that
- * can be said here: rules that ask for what only user space finds out are not
- * in the table, and rules that forbid it neither. 0: none.
+ * What the rules say of these signals, as far as that can be said here: rules that
+ * ask for what only user space finds out are not in the table, and rules that forbid
+ * it neither. The severest comes first; each that holds may call for something.
  */
-INLINE __u32 judge(struct walk *w, const __u64 *signals, __u32 on)
+INLINE void judge(void *map, struct knowledge_header *header, __u64 *signals, __u32 on,
+		  struct verdict *v)
 {
-	struct judgement j = { .map = w->map, .signals = signals };
+	struct judgement j = { .map = map, .signals = signals };
 	__u32 count;
 
 	if (on >= KNOWLEDGE_ON)
-		return 0;
-	j.from = w->header->rules + w->header->rule_from[on];
-	count = w->header->rule_count[on];
+		return;
+	j.from = header->rules + header->rule_from[on];
+	count = header->rule_count[on];
 	bpf_loop(count, judge_rule, &j, 0);
-	return j.row;
+	v->row = j.row;
+	v->actions = j.actions & ~(1 << ACTION_ALERT);
+	v->epoch = header->epoch;
+}
+
+/* A number and the ranges that it may lie in: as engine's add_signals. */
+struct range_search {
+	void *map;
+	__u64 high;
+	__u64 low;
+	__u32 space;
+	__u32 ranges; /* element of the first */
+	__u32 lo;
+	__u32 hi;
+};
+
+INLINE struct knowledge_range *range_at(void *map, __u32 ranges, __u32 number)
+{
+	struct knowledge_range *range = element(map, ranges + number / RANGES_PER_ELEMENT);
+
+	return range ? range + number % RANGES_PER_ELEMENT : NULL;
+}
+
+static long halve(__u64 i, struct range_search *r)
+{
+	__u32 middle = (r->lo + r->hi) >> 1;
+	struct knowledge_range *range;
+
+	if (r->hi - r->lo <= 1)
+		return 1;
+	range = range_at(r->map, r->ranges, middle);
+	if (!range)
+		return 1;
+	if (range->space < r->space ||
+	    (range->space == r->space &&
+	     (range->high < r->high || (range->high == r->high && range->low <= r->low))))
+		r->lo = middle;
+	else
+		r->hi = middle;
+	return 0;
+}
+
+INLINE void add_range(struct range_search *r, __u32 count, __u64 *signals)
+{
+	struct knowledge_range *range;
+
+	r->lo = 0;
+	r->hi = count;
+	bpf_loop(32, halve, r, 0);
+	range = range_at(r->map, r->ranges, r->lo);
+	if (!range || !count)
+		return;
+#pragma unroll
+	for (int word = 0; word < SIGNAL_WORDS; word++)
+		signals[word] |= range->signals[word];
+}
+
+/* One end of a connection. IPv4 is ::ffff:a.b.c.d, as user space has it. */
+struct place {
+	__u64 high;
+	__u64 low;
+	__u16 port;
+	__u8 protocol;
+	__u8 _pad[5];
+};
+
+INLINE void set_place(struct place *place, int ipv6, const __u32 *address)
+{
+	if (ipv6) {
+		place->high = (__u64)bpf_ntohl(address[0]) << 32 | bpf_ntohl(address[1]);
+		place->low = (__u64)bpf_ntohl(address[2]) << 32 | bpf_ntohl(address[3]);
+	} else {
+		place->high = 0;
+		place->low = 0xffff00000000ULL | bpf_ntohl(address[0]);
+	}
+}
+
+INLINE int unspecified(const struct place *place)
+{
+	return !place->high && (!place->low || place->low == 0xffff00000000ULL);
+}
+
+/*
+ * What the rules say of a connection to (or, listening, at) a place. False when
+ * there are no rules.
+ */
+static __noinline int judge_place(struct place *place, __u32 on, struct verdict *v)
+{
+	struct range_search r = { .space = SPACE_NETWORK };
+	struct knowledge_header *header;
+	__u32 zero = 0;
+	__u64 inside;
+
+	if (!place || !v)
+		return 0;
+	r.map = bpf_map_lookup_elem(&knowledge, &zero);
+	if (!r.map)
+		return 0;
+	header = element(r.map, ELEMENT_HEADER);
+	if (!header)
+		return 0;
+	r.ranges = header->ranges;
+	r.high = place->high;
+	r.low = place->low;
+	/* who listens at no address in particular, listens at all */
+	if (on != RULES_ON_LISTEN || !unspecified(place))
+		add_range(&r, header->range_count, v->signals);
+	inside = fact(header->internal_fact) | fact(header->loopback_fact);
+	if (!(v->signals[0] & inside))
+		v->signals[0] |= fact(header->external_fact);
+	if (place->protocol != IPPROTO_TCP)
+		v->signals[0] |= fact(header->datagrams_fact);
+	r.space = SPACE_PORT;
+	r.high = 0;
+	r.low = (__u64)place->protocol << 16 | place->port;
+	add_range(&r, header->range_count, v->signals);
+	judge(r.map, header, v->signals, on, v);
+	return 1;
 }
 
 #endif

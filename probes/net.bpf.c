@@ -4,6 +4,11 @@
  */
 #include "tree.bpf.h"
 #include "flow.bpf.h"
+#include "guard.bpf.h"
+
+/* What programs on cgroups say; refused, the call fails with EPERM. */
+#define ALLOW 1
+#define REFUSE 0
 
 #define SOCK_DONE 1 /* enum sock_flags: the other end's FIN has come */
 
@@ -20,7 +25,11 @@ INLINE int tell_connect(struct bpf_sock_addr *ctx, int ipv6, int unconnected)
 	struct flow *flow;
 	struct bpf_sock *sk = ctx->sk;
 	__u32 port = bpf_ntohs(ctx->user_port);
+	struct place place = { .port = port, .protocol = ctx->protocol };
+	struct verdict verdict = {};
 	__u32 address[4] = {};
+	__u64 began = bpf_ktime_get_boot_ns();
+	int refused = 0;
 
 	if (ipv6) {
 		/* One word at a time: the verifier refuses a block copy of ctx. */
@@ -32,29 +41,38 @@ INLINE int tell_connect(struct bpf_sock_addr *ctx, int ipv6, int unconnected)
 		address[0] = ctx->user_ip4;
 	}
 	if (!sk || !concerns_tree())
-		return 1;
+		return ALLOW;
 	flow = bpf_sk_storage_get(&flows, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
 	if (!flow) {
 		count_loss(LOSS_SOCK_STORAGE);
 	} else if (unconnected) {
 		/* A resolver or a QUIC stack sends thousands to one place:
-		 * only a new destination of this socket is news. */
+		 * only a new destination of this socket is news. (One that was refused
+		 * is tried again and again: told once, refused each time.) */
 		if ((flow->flags & FLOW_UNCONNECTED) && flow->last_port == port &&
 		    flow->last_address[0] == address[0] && flow->last_address[1] == address[1] &&
 		    flow->last_address[2] == address[2] && flow->last_address[3] == address[3])
-			return 1;
+			return flow->refused ? REFUSE : ALLOW;
 		flow->last_port = port;
 		__builtin_memcpy(flow->last_address, address, sizeof(address));
 		flow->flags |= FLOW_UNCONNECTED;
 	}
+	set_place(&place, ipv6, address);
+	if (judge_here)
+		judge_place(&place, RULES_ON_CONNECT, &verdict);
+	refused = carry_out_connect(&place, &verdict);
+	verdict.took_ns = bpf_ktime_get_boot_ns() - began;
 	if (flow) {
 		own_flow(flow, task);
 		flow->cookie = bpf_get_socket_cookie(ctx);
 		flow->told |= FLOW_TOLD_CONNECT;
+		flow->refused = refused;
 	}
 	e = reserve_event(ring_bulk, struct event_connect, task, EVENT_CONNECT, RING_BULK);
 	if (!e)
-		return 1;
+		return refused ? REFUSE : ALLOW;
+	e->head.ts = began;
+	e->verdict = verdict;
 	e->cookie = bpf_get_socket_cookie(ctx);
 	e->addr.family = ipv6 ? AF_INET6 : AF_INET;
 	e->addr.protocol = ctx->protocol;
@@ -62,8 +80,9 @@ INLINE int tell_connect(struct bpf_sock_addr *ctx, int ipv6, int unconnected)
 	__builtin_memcpy(e->addr.remote, address, sizeof(address));
 	if (unconnected)
 		e->addr.flags |= FLOW_UNCONNECTED;
-	submit_event(e, 1);
-	return 1;
+	/* What no rule holds for waits for the timer: a wake-up is dear to whoever connects. */
+	submit_event(e, verdict.row != 0);
+	return refused ? REFUSE : ALLOW;
 }
 
 SEC("cgroup/connect4")
@@ -176,6 +195,22 @@ INLINE void tell_close(struct sock *sk, struct flow *flow, __u64 now)
 	submit_event(e, 0);
 }
 
+/* Judge a TCP socket by where it goes, or listens. True: its connection is to be refused. */
+static __noinline int judge_socket(struct sock *sk, int connects, struct verdict *v)
+{
+	struct flow_addr addr = {};
+	struct place place = { .protocol = IPPROTO_TCP };
+
+	if (!v || !judge_here)
+		return 0;
+	fill_addr(&addr, sk);
+	set_place(&place, addr.family == AF_INET6,
+		  (const __u32 *)(connects ? addr.remote : addr.local));
+	place.port = connects ? addr.remote_port : addr.local_port;
+	judge_place(&place, connects ? RULES_ON_CONNECT : RULES_ON_LISTEN, v);
+	return connects && carry_out_connect(&place, v);
+}
+
 /*
  * Why this hook: one place for the whole life of a TCP connection, whoever and
  * whatever ends it. Going to SYN_SENT or LISTEN runs in the caller's context, so
@@ -189,6 +224,7 @@ int BPF_PROG(on_tcp_state, const struct sock *csk, int oldstate, int newstate)
 	struct task_struct *task;
 	struct event_connect *connect;
 	struct event_listen *listen;
+	struct verdict verdict = {};
 	struct flow *flow;
 	__u64 now;
 
@@ -209,13 +245,17 @@ int BPF_PROG(on_tcp_state, const struct sock *csk, int oldstate, int newstate)
 		if (newstate == TCP_LISTEN) {
 			own_flow(flow, task);
 			flow->told |= FLOW_TOLD_LISTEN;
+			judge_socket(sk, 0, &verdict);
+			/* a listener that nothing reaches: listen() itself can't be refused here */
+			flow->cut = carry_out_listen(&verdict);
 			listen = reserve_event(ring_bulk, struct event_listen, task, EVENT_LISTEN,
 					       RING_BULK);
 			if (!listen)
 				return 0;
+			listen->verdict = verdict;
 			listen->cookie = flow->cookie;
 			fill_addr(&listen->addr, sk);
-			submit_event(listen, 1);
+			submit_event(listen, verdict.row != 0);
 			return 0;
 		}
 		if (flow->told & FLOW_TOLD_CONNECT) {
@@ -224,14 +264,18 @@ int BPF_PROG(on_tcp_state, const struct sock *csk, int oldstate, int newstate)
 		}
 		own_flow(flow, task);
 		flow->flags |= FLOW_OUTSIDE;
+		/* no hook of the cgroup has been asked: what it would refuse ends whoever calls */
+		if (judge_socket(sk, 1, &verdict) && kill_current())
+			verdict.done |= 1 << ACTION_KILL;
 		connect = reserve_event(ring_bulk, struct event_connect, task, EVENT_CONNECT,
 					RING_BULK);
 		if (!connect)
 			return 0;
+		connect->verdict = verdict;
 		connect->cookie = flow->cookie;
 		fill_addr(&connect->addr, sk);
 		connect->addr.flags = flow->flags;
-		submit_event(connect, 1);
+		submit_event(connect, verdict.row != 0);
 		return 0;
 	}
 	flow = bpf_sk_storage_get(&flows, sk, 0, 0);

@@ -3,7 +3,7 @@
 #include "tree.bpf.h"
 #include "path.bpf.h"
 #include "gpu_state.bpf.h"
-#include "knowledge.bpf.h"
+#include "guard.bpf.h"
 
 #define ARGS_CAPTURE 4096
 #define CALLED_CAPTURE 255
@@ -56,6 +56,8 @@ int BPF_PROG(on_fork, struct task_struct *parent, struct task_struct *child)
 	if (!m)
 		return 0;
 	join_tree(child, m->tree);
+	if (doomed())
+		kill_current();
 	if (child->tgid != child->pid) {
 		c = my_counters();
 		if (c)
@@ -274,9 +276,8 @@ __noinline int judge_exec(struct exec_scratch *s)
 			w.signals[0] |= fact(w.header->flag_facts[bit]);
 	w.signals[0] |= fact(w.header->stdio_facts[0][e->stdio[0] & 7]);
 	w.signals[0] |= fact(w.header->stdio_facts[1][e->stdio[1] & 7]);
-	v->row = judge(&w, w.signals, RULES_ON_EXEC);
+	judge(w.map, w.header, w.signals, RULES_ON_EXEC, v);
 	__builtin_memcpy(v->signals, w.signals, sizeof(v->signals));
-	v->epoch = w.header->epoch;
 	v->took_ns = bpf_ktime_get_boot_ns() - e->head.ts;
 	return 0;
 }
@@ -385,6 +386,7 @@ int BPF_PROG(on_exec, struct task_struct *task, int old_pid, struct linux_binprm
 	e->head.ts = began;
 	if (judge_here)
 		judge_exec(s);
+	carry_out_exec(&e->verdict);
 	if (bpf_ringbuf_output(&ring_critical, s, end, wake_flags(1)))
 		__sync_fetch_and_add(&c->lost[EVENT_EXEC], 1);
 	return 0;

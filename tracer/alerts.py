@@ -16,6 +16,7 @@ from tracer import clock
 from tracer.engine.engine import Engine, Fired, Program
 from tracer.evidence import evidence_of
 from tracer.kernel import cgroup
+from tracer.respond.responder import NOTHING, Response
 from tracer.rules import Rule
 from tracer.text import decode
 
@@ -42,7 +43,7 @@ class Alert:
     cgroup: str
     handout_ns: int = 0
     wall_ns: int = 0
-    action: str = "none"
+    response: Response = NOTHING
     span: str | None = None
 
     @property
@@ -72,9 +73,16 @@ class Alert:
             "ancestry": [{"pid": pid, "exe": decode(exe)} for pid, exe in self.ancestry],
             "span": self.span,
             "evidence": self.evidence,
-            "action": self.action,
+            "action": self.response.action,
+            "would": self.response.would,
+            "action_error": self.response.error,
             "latency_us": self.latency_us,
-            "times_ns": {"hook": self.hook_ns, "engine": self.engine_ns, "handout": self.handout_ns},
+            "times_ns": {
+                "hook": self.hook_ns,
+                "engine": self.engine_ns,
+                "effect": self.response.effect_ns or None,
+                "handout": self.handout_ns,
+            },
             "tree": self.tree,
             "host": self.host,
         }

@@ -67,13 +67,19 @@ def _probe_options(options: WatchOptions, rules: RuleSet, **more: Any) -> ProbeO
 
 
 def _watch(
-    stack: ExitStack, probes: Probes, rules: RuleSet, sinks: list[Sink], options: WatchOptions, tree: str
+    stack: ExitStack,
+    probes: Probes,
+    rules: RuleSet,
+    sinks: list[Sink],
+    options: WatchOptions,
+    tree: str,
+    own_cgroup: Path | None = None,
 ) -> Watch:
     """The engine and its loop; what is not in the cache is compiled here, with the watch armed."""
     began = time.monotonic()
     from tracer import jit
     from tracer.engine.engine import Engine
-    from tracer.watch import Watch
+    from tracer.watch import Guard, Watch
 
     engine = Engine(rules, gpu_users(options))
     on_records = None
@@ -81,7 +87,8 @@ def _watch(
         from tracer.sinks.events import EventPrinter
 
         on_records = EventPrinter().take
-    watch = Watch(probes, engine, sinks, tree=tree, on_records=on_records)
+    guard = Guard(enforce=options.enforce, cgroup=own_cgroup)
+    watch = Watch(probes, engine, sinks, tree=tree, on_records=on_records, guard=guard)
     stack.callback(watch.close)
     engine.warm()
     jit.mark_warm()
@@ -141,7 +148,8 @@ def _run(
     cold = not jit.is_warm()
     if cold:
         command.release()
-    watch = _watch(stack, probes, rules, sinks, options, tree_cgroup.path.name)
+    place = tree_cgroup.path
+    watch = _watch(stack, probes, rules, sinks, options, place.name, place)
     watch.repair()
     if not cold:
         command.release()

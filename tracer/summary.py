@@ -12,6 +12,8 @@ import numpy as np
 from tracer.engine.engine import Engine
 from tracer.kernel import schema
 from tracer.kernel.probes import Probes
+from tracer.respond.responder import Responder
+from tracer.rules.model import ACTIONS
 
 #: Latencies kept for the percentiles; beyond it later ones replace earlier ones at even distance.
 _KEPT = 100_000
@@ -25,6 +27,8 @@ class Tally:
     by_severity: Counter[str] = field(default_factory=Counter)
     latencies_us: list[float] = field(default_factory=list)
     files_lost: Counter[str] = field(default_factory=Counter)
+    excused: int = 0
+    would: Counter[str] = field(default_factory=Counter)
 
     def add(self, rule: str, severity: str, latency_us: float) -> None:
         """Count one."""
@@ -58,6 +62,10 @@ class Summary:
     tables: dict[str, int]
     missing_hooks: dict[str, str]
     tally: Tally
+    #: by action of rules: what was done, by probes and from user space, and what could not be
+    acted: dict[str, int]
+    failed: dict[str, int]
+    packets_dropped: int
     lag_p50_us: float | None
     lag_p99_us: float | None
     sinks_failed: dict[str, int] = field(default_factory=dict)
@@ -79,6 +87,11 @@ class Summary:
                 "tables": self.tables,
                 "missing_hooks": self.missing_hooks,
                 "alerts": dict(self.tally.by_rule),
+                "excused": self.tally.excused,
+                "acted": self.acted,
+                "would": dict(self.tally.would),
+                "failed": self.failed,
+                "packets_dropped": self.packets_dropped,
                 "alerts_by_severity": dict(self.tally.by_severity),
                 "alert_latency_us": {
                     "p50": self.tally.percentile(50),
@@ -95,7 +108,17 @@ class Summary:
         seen = ", ".join(f"{_number(n)} {kind}" for kind, n in self.received.items() if n) or "none"
         out = [f"watched {self.duration_s:.1f} s · events: {seen}"]
         alerts = ", ".join(f"{n} {rule}" for rule, n in self.tally.by_rule.most_common()) or "none"
-        out.append(f"alerts: {alerts}")
+        excused = f" · {_number(self.tally.excused)} excused by the policy" if self.tally.excused else ""
+        out.append(f"alerts: {alerts}{excused}")
+        acted = [f"{_number(n)} {what}" for what, n in self.acted.items()]
+        if self.packets_dropped:
+            acted.append(f"{_number(self.packets_dropped)} packets dropped")
+        acted += [f"{_number(n)} {what} failed" for what, n in self.failed.items()]
+        if acted:
+            out.append(f"acted: {', '.join(acted)}")
+        if self.tally.would:
+            would = ", ".join(f"{_number(n)} {what}" for what, n in self.tally.would.most_common())
+            out.append(f"would have: {would} (nothing was done: --enforce does it)")
         if self.tally.latencies_us:
             out.append(
                 f"hook → alert: p50 {self.tally.percentile(50) or 0:,.0f} µs, "
@@ -114,8 +137,19 @@ class Summary:
         return out
 
 
+def _actions(counted: np.ndarray[Any, Any], here: Counter[str]) -> dict[str, int]:
+    """What probes and user space did, by action, without what never happened."""
+    probes = {name: int(counted[number]) for number, name in enumerate(ACTIONS)}
+    return {name: n for name in ACTIONS if (n := probes[name] + here[name])}
+
+
 def summarise(
-    engine: Engine, probes: Probes, tally: Tally, duration_s: float, sinks_failed: dict[str, int]
+    engine: Engine,
+    probes: Probes,
+    tally: Tally,
+    responder: Responder,
+    duration_s: float,
+    sinks_failed: dict[str, int],
 ) -> Summary:
     """The sums as they stand; call it when the rings are drained."""
     counters = probes.counters()
@@ -145,4 +179,7 @@ def summarise(
         lag_p50_us=p50 / 1000 if p50 else None,
         lag_p99_us=p99 / 1000 if p99 else None,
         sinks_failed=sinks_failed,
+        acted=_actions(counters["acted"].sum(axis=0), responder.done),
+        failed=_actions(counters["failed"].sum(axis=0), responder.failed),
+        packets_dropped=int(counters["dropped"].sum()),
     )

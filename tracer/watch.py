@@ -9,7 +9,8 @@ import select
 import socket
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -21,11 +22,14 @@ from tracer.engine.drain import FIRED, MORE, TAP_FULL
 from tracer.engine.engine import Engine, Fired, Program
 from tracer.engine.first import keep_record
 from tracer.engine.intrinsics import address_of
-from tracer.engine.processes import find_exact
+from tracer.engine.processes import NONE, find_exact
 from tracer.engine.ring import Ring
 from tracer.kernel import schema
 from tracer.kernel.probes import Probes
 from tracer.promptness import schedule_promptly, settle_memory
+from tracer.respond.acts import Identity
+from tracer.respond.orders import Orders
+from tracer.respond.responder import Responder
 from tracer.rules import RuleSet
 from tracer.sinks.terminal import format_alert
 from tracer.summary import Summary, Tally, summarise
@@ -56,6 +60,17 @@ class Sink(Protocol):
 
     def close(self) -> None:
         """Give everything back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """What a watch may do about alerts. ``cgroup``: where the tree is alone. ``excuse``: whether a policy
+    excuses an alert.
+    """
+
+    enforce: bool = False
+    cgroup: Path | None = None
+    excuse: Callable[[Alert], bool] | None = None
 
 
 def rehearse(rules: RuleSet, tree: str) -> None:
@@ -100,6 +115,7 @@ class Watch:
         *,
         tree: str,
         on_records: Callable[[bytes], None] | None = None,
+        guard: Guard = Guard(),
     ) -> None:
         self.probes = probes
         self.engine = engine
@@ -107,6 +123,10 @@ class Watch:
         self._sinks = list(sinks)
         self._builder = AlertBuilder(engine, tree)
         self._on_records = on_records
+        self._excuse = guard.excuse
+        self.orders = Orders(probes.map("control").fd, probes.map("cuts").fd)
+        self.orders.enforce = guard.enforce
+        self.responder = Responder(self.orders, self._identities, guard.cgroup)
         if on_records is not None:
             engine.tap_into(TAP_BYTES)
         critical, bulk = probes.map("ring_critical"), probes.map("ring_bulk")
@@ -218,11 +238,39 @@ class Watch:
         report: FileReport | None = None,
         was: tuple[Program, list[tuple[int, bytes]]] | None = None,
     ) -> None:
-        for alert in self._builder.build(fired, clock.boottime_ns(), report, was):
+        engine_ns = clock.boottime_ns()
+        terms, alerts = self.engine.rules.terms, None
+        rules = [rule for rule, _ in fired.rules]
+        if self._excuse is not None and any(rule.id in terms.undecided for rule in rules):
+            alerts = [a for a in self._builder.build(fired, engine_ns, report, was) if not self._excuse(a)]
+            self.tally.excused += len(rules) - len(alerts)
+            rules = [alert.rule for alert in alerts]
+        identity = self._identity(fired.entry)
+        if identity is None and was is not None:
+            identity = was[0].pid, was[0].start_ns
+        response = self.responder.respond(fired, identity, rules, terms)
+        if alerts is None:
+            alerts = self._builder.build(fired, engine_ns, report, was)
+        for alert in alerts:
+            alert.response = response
             alert.handout_ns = clock.boottime_ns()
             for sink in self._sinks:
                 sink.tell(alert)
             self.tally.add(alert.rule.id, alert.severity, alert.latency_us)
+        if response.would:
+            self.tally.would[response.would] += 1
+
+    def _identity(self, entry: int) -> Identity | None:
+        """Which process is at ``entry``."""
+        if entry == NONE:
+            return None
+        row = self.engine.state.processes.table[entry]
+        return int(row["tgid"]), int(row["start"])
+
+    def _identities(self) -> list[Identity]:
+        """The processes that are in the tree now, by the kernel's word."""
+        tasks = self.probes.tasks()
+        return list(zip(tasks["tgid"].tolist(), tasks["start"].tolist(), strict=True))
 
     def _submit_files(self) -> None:
         """Have the executables looked into that the tree has run for the first time."""
@@ -230,7 +278,8 @@ class Watch:
             # it may have ended when its file has been read: remember who it was
             program, ancestry = self._builder.who(find_exact(self.engine.state.processes, pid, start))
             self._examined_for[self._token] = (program or ended(pid, start), ancestry, when)
-            if not self._examiner.submit(pid, start, device, inode, self._token):
+            path = program.exe if program else b""
+            if not self._examiner.submit(pid, start, device, inode, self._token, path):
                 del self._examined_for[self._token]
                 self._refused += 1
             self._token += 1
@@ -310,7 +359,9 @@ class Watch:
         self._finish_examining()
         self._stop_examining()
         failed = {s.target: s.failed for s in self._sinks if s.failed}
-        return summarise(self.engine, self.probes, self.tally, time.monotonic() - self._began, failed)
+        return summarise(
+            self.engine, self.probes, self.tally, self.responder, time.monotonic() - self._began, failed
+        )
 
     def close(self) -> None:
         """Unmap the rings. The probes are closed by whoever made them."""
@@ -318,5 +369,6 @@ class Watch:
         self._poll.close()
         for ring in self._rings:
             ring.close()
+        self.orders.close()
         self._reader_view = np.zeros(0, np.uint8)
         self._reader.close()

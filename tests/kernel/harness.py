@@ -23,16 +23,22 @@ from tracer.rules.model import FIELDS
 from tracer.rules.scan import scan
 from tracer.sinks.events import records
 from tracer.summary import Summary
-from tracer.watch import Watch
+from tracer.watch import Guard, Watch
 
 WORKLOADS = Path(__file__).parent / "workloads.py"
 TALKERS = WORKLOADS.with_name("talkers.py")
+GUARDED = WORKLOADS.with_name("guarded.py")
 PATIENCE_S = 240.0
 
 
 def workload(*arguments: object) -> list[str]:
     """The command line of one of workloads.py's programs."""
     return [sys.executable, "-I", str(WORKLOADS), *(str(a) for a in arguments)]
+
+
+def guarded(*arguments: object) -> list[str]:
+    """The command line of one of guarded.py's programs, which imports workloads.py."""
+    return [sys.executable, str(GUARDED), *(str(a) for a in arguments)]
 
 
 def talker(*arguments: object) -> list[str]:
@@ -142,6 +148,8 @@ def record(
     identity=None,
     keep_events: bool = True,
     between: Callable[[Watch, Recording], None] | None = None,
+    enforce: bool = False,
+    known: RuleSet | None = None,
 ) -> Recording:
     """Run ``argv`` to the end of its tree. ``pause_reader``: read nothing for so many seconds; ``between``
     is called before each step of the watch.
@@ -152,7 +160,7 @@ def record(
         stack.callback(command.close)
         tree = cgroup.TreeCgroup.create()
         stack.callback(tree.remove, 5.0)
-        known = load_rules(rules or [])
+        known = known or load_rules(rules or [])
         probes = Probes(replace(options or ProbeOptions(), rules=known))
         stack.callback(probes.close)
         if own_cgroup:
@@ -168,6 +176,7 @@ def record(
             [found],
             tree="test",
             on_records=(lambda tap: found.events.extend(records(tap))) if keep_events else None,
+            guard=Guard(enforce=enforce, cgroup=tree.path if own_cgroup else None),
         )
         stack.callback(watch.close)
         watch.repair()

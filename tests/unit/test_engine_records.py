@@ -17,7 +17,8 @@ from tracer.engine.engine import Engine
 from tracer.evidence import evidence_of
 from tracer.kernel import schema
 from tracer.kernel.knowledge import build
-from tracer.rules import load_rules
+from tracer.rules import RuleSet, load_rules
+from tracer.rules.model import Terms
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 import records
@@ -80,7 +81,9 @@ def extra(tmp_path_factory: pytest.TempPathFactory):
 
 
 def engine(rules=PACKS, *, flows: int = 64, own: tuple[str, ...] = ()) -> Engine:
-    made = Engine(rules, processes=64, flows=flows, own_networks=own)
+    if own:
+        rules = RuleSet(rules.groups, rules.rules, terms=Terms(own_networks=own))
+    made = Engine(rules, processes=64, flows=flows)
     made.judge_by(rules, EPOCH)
     return made
 

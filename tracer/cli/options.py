@@ -23,6 +23,7 @@ class WatchOptions:
     gpu_device: tuple[str, ...]
     gpu_user: tuple[str, ...]
     detach_on_exit: bool
+    enforce: bool
     quiet: bool
     as_json: bool
     verbose: bool
@@ -66,6 +67,10 @@ _OPTIONS = (
         "none: nobody. Without it the first client is presumed to be the trainer.",
     ),
     click.option("--detach-on-exit", is_flag=True, help="Stop watching when the command itself has ended."),
+    click.option(
+        "--enforce", is_flag=True,
+        help="Do what rules call for: end the process, cut the flow, … Without it alerts say what would be done.",
+    ),
     click.option("-q", "--quiet", is_flag=True, help="No alerts and no summary on standard error."),
     click.option("--json", "as_json", is_flag=True, help="Alerts and summary on standard error as JSON Lines."),
     click.option("-v", "--verbose", is_flag=True, help="Print every event, too."),

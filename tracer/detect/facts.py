@@ -35,10 +35,13 @@ class Fact:
 PROBE_FACTS = (
     "memfd", "deleted", "script", "setid", "stdin-network", "stdout-network", "stdin-pipe", "stdout-pipe", "args-cut",
 )  # fmt: skip
+#: Facts that the probe of a connect, or of a socket that listens, finds out by itself.
+PLACE_FACTS = ("external", "internal", "loopback", "datagrams")
 #: Facts that can hold only of a file that is an interpreter.
 INTERPRETER_FACTS = ("shell-command", "inline-code")
 
 _NET = ("flow", "connect")
+_PLACE = (*_NET, "listen")
 FACTS: tuple[Fact, ...] = (
     Fact("memfd", ("exec",), "the program lives in memory only (memfd)"),
     Fact("deleted", ("exec",), "the program's file has been deleted"),
@@ -60,9 +63,13 @@ FACTS: tuple[Fact, ...] = (
     Fact("wallet", ("exec",), "an argument holds a wallet address"),
     Fact("pool-address", ("exec",), "an argument holds the scheme+transport://host:port of a mining pool"),
     *(Fact(trait.name, ("flow",), trait.meaning) for trait in TRAITS),
-    Fact("external", _NET, "the other end is in no network that counts as inside"),
-    Fact("internal", _NET, "the other end is in a private network, or one declared as ours"),
-    Fact("loopback", _NET, "the other end is this host"),
+    Fact(
+        "external",
+        _PLACE,
+        "the other end is in no network that counts as inside; others may reach what listens",
+    ),
+    Fact("internal", _PLACE, "the other end is in a private network, or one declared as ours"),
+    Fact("loopback", _PLACE, "the other end is this host; it listens to this host alone"),
     Fact("unresolved", _NET, "the other end is outside, and no DNS answer has named its address"),
     Fact("accepted", _NET, "the other end opened the flow"),
     Fact("late", _NET, "the flow is older than the watch: its beginning was not seen"),

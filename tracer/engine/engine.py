@@ -20,7 +20,7 @@ from tracer.engine.handle import ENTRIES
 from tracer.engine.intrinsics import address_of, store_release_u64
 from tracer.engine.names import N_FULL, find_name
 from tracer.engine.ring import Ring
-from tracer.engine.state import ENTRY, KIND, LAG_BUCKETS, PENDING, SUBJECT, TIME, make_state
+from tracer.engine.state import DECIDED, DONE, ENTRY, KIND, LAG_BUCKETS, PENDING, SUBJECT, TIME, make_state
 from tracer.jit import njit
 from tracer.kernel import schema
 from tracer.rules import Rule, RuleSet
@@ -56,13 +56,19 @@ class Program:
 
 @dataclass(frozen=True, slots=True)
 class Fired:
-    """Rules that one event fired, as (rule, severity), and the event."""
+    """Rules that one event fired, as (rule, severity), and the event.
+
+    ``subject``: what it was about, a GPU code or a socket's cookie. ``done``: what the probe did about it
+    (bits, by place in ``ACTIONS``), at ``decided_ns``.
+    """
 
     rules: tuple[tuple[Rule, str], ...]
     entry: int
     kind: int
     time_ns: int
     subject: int
+    done: int = 0
+    decided_ns: int = 0
 
 
 class Engine:
@@ -73,16 +79,14 @@ class Engine:
         rules: RuleSet,
         gpu_users: tuple[str, ...] | None = None,
         *,
-        own_networks: tuple[str, ...] = (),
         processes: int = 1 << 17,
         flows: int = 1 << 16,
     ) -> None:
         self.rules = rules
-        self._own_networks = own_networks
         self.state = make_state(
             rules.automaton,
             rules.table,
-            compile_ranges(rules.groups, own_networks),
+            compile_ranges(rules.groups, rules.terms.own_networks),
             gpu_users,
             processes=processes,
             flows=flows,
@@ -102,7 +106,7 @@ class Engine:
         self.state = self.state._replace(
             automaton=rules.automaton,
             rules=rules.table,
-            ranges=compile_ranges(rules.groups, self._own_networks),
+            ranges=compile_ranges(rules.groups, rules.terms.own_networks),
         )
         self.state.epoch[0] = epoch
         self._lay_out()
@@ -192,7 +196,13 @@ class Engine:
             return None
         rules = tuple(self.rules.alternative_rule[int(n)] for n in self.state.fired[:count])
         return Fired(
-            rules, int(pending[ENTRY]), int(pending[KIND]), int(pending[TIME]), int(pending[SUBJECT])
+            rules,
+            int(pending[ENTRY]),
+            int(pending[KIND]),
+            int(pending[TIME]),
+            int(pending[SUBJECT]),
+            int(pending[DONE]),
+            int(pending[DECIDED]),
         )
 
     def take_files(self) -> list[tuple[int, int, int, int, int]]:

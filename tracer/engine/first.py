@@ -26,7 +26,7 @@ from tracer.jit import inline_kernel, njit
 from tracer.kernel import schema
 from tracer.rules.automaton import Automaton
 from tracer.rules.evaluate import evaluate
-from tracer.rules.model import ON_CONNECT, ON_FLOW, WHERE_HOST, WHERE_RECEIVED, WHERE_SENT
+from tracer.rules.model import ON_CONNECT, ON_FLOW, ON_LISTEN, WHERE_HOST, WHERE_RECEIVED, WHERE_SENT
 from tracer.rules.numbers import SPACE_NETWORK, SPACE_PORT
 from tracer.rules.ranges import Ranges, add_signals
 from tracer.rules.scan import scan
@@ -154,6 +154,20 @@ def judge_connect(
     remote_signals(high, low, port, protocol, flags, now, state.ranges, state.names, state.automaton, s)
     owner_signals(state.processes, entry, s)
     return evaluate(i64(ON_CONNECT), s, state.rules, state.fired)
+
+
+@inline_kernel
+def judge_listen(state: State, high: int, low: int, port: int, protocol: int) -> int:
+    """Which rules a socket fires that listens at an address; how many of state.fired."""
+    s = state.signals
+    s[:] = 0
+    # at no address in particular: at all of them
+    if not (high == 0 and (low == 0 or low == i64(0xFFFF) << 32)):
+        add_signals(state.ranges, i64(SPACE_NETWORK), high, low, s)
+    add_signals(state.ranges, i64(SPACE_PORT), i64(0), protocol << 16 | port, s)
+    if s[0] & (_INTERNAL | _LOOPBACK) == 0:
+        s[0] |= _EXTERNAL
+    return evaluate(i64(ON_LISTEN), s, state.rules, state.fired)
 
 
 @inline_kernel

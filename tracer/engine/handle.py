@@ -20,12 +20,12 @@ from tracer.engine import arena as strings
 from tracer.engine import processes as procs
 from tracer.engine.address import call_at
 from tracer.engine.files import note_file
-from tracer.engine.first import address_words, judge_connect, keep_record, on_first
+from tracer.engine.first import address_words, judge_connect, judge_listen, keep_record, on_first, read_first
 from tracer.engine.flows import CONNECTING, ESTABLISHED, LISTENING, UNCONNECTED, close_flow, forget, open_flow
 from tracer.engine.flows import NONE as NO_FLOW
 from tracer.engine.intrinsics import bytes_at, i64, record_reader
 from tracer.engine.processes import NONE
-from tracer.engine.state import ENTRY, KIND, PENDING, SUBJECT, TIME, State, state_at
+from tracer.engine.state import DECIDED, DONE, ENTRY, KIND, PENDING, SUBJECT, TIME, State, state_at
 from tracer.jit import entry as compiled_entry
 from tracer.jit import inline_kernel
 from tracer.kernel import schema
@@ -51,6 +51,8 @@ EXEC_BYTES = schema.EXEC.itemsize
 CONNECT_BYTES = schema.CONNECT.itemsize
 assert schema.CONNECT.fields is not None
 CONNECT_REMOTE = schema.CONNECT.fields["remote"][1]
+CONNECT_LOCAL = schema.CONNECT.fields["local"][1]
+TCP = 6
 
 #: Bytes that a record of each kind has at least.
 _LEAST = np.array(
@@ -87,6 +89,15 @@ def _note(state: State, entry: int, kind: int, ts: int, subject: int, count: int
     state.pending[KIND] = kind
     state.pending[TIME] = ts
     state.pending[SUBJECT] = subject
+    state.pending[DONE] = 0
+    state.pending[DECIDED] = 0
+
+
+@inline_kernel
+def _note_done(state: State, done: int, at: int) -> None:
+    """What the probe did that judged the event, and when."""
+    state.pending[DONE] = done
+    state.pending[DECIDED] = at
 
 
 @inline_kernel
@@ -174,6 +185,7 @@ def on_exec(where: int, address: int, length: int) -> int:
     count = evaluate(i64(ON_EXEC), s, state.rules, state.fired)
     if count:
         _note(state, entry, EXEC, i64(e.ts), 0, count)
+        _note_done(state, i64(e.done), i64(e.ts) + i64(e.took_ns))
     return count
 
 
@@ -220,16 +232,25 @@ def on_connect(where: int, address: int, length: int) -> int:
             f.state = UNCONNECTED
         else:
             f.state = CONNECTING
-    if kind == LISTEN:
-        return 0
     data = bytes_at(address, i64(CONNECT_BYTES))
+    if kind == LISTEN:
+        count = i64(0)
+        if i64(e.protocol) == TCP:  # a bound datagram socket may be a client's
+            high, low = address_words(data, i64(CONNECT_LOCAL), i64(e.family))
+            count = judge_listen(state, high, low, i64(e.local_port), i64(e.protocol))
+        if count:
+            keep_record(state.record, data)
+            _note(state, process, LISTEN, i64(e.ts), i64(e.cookie), count)
+            _note_done(state, i64(e.done), i64(e.ts) + i64(e.took_ns))
+        return count
     high, low = address_words(data, i64(CONNECT_REMOTE), i64(e.family))
     count = judge_connect(
         state, process, high, low, i64(e.remote_port), i64(e.protocol), i64(e.flags), i64(e.ts)
     )
     if count:
         keep_record(state.record, data)
-        _note(state, process, CONNECT, i64(e.ts), 0, count)
+        _note(state, process, CONNECT, i64(e.ts), i64(e.cookie), count)
+        _note_done(state, i64(e.done), i64(e.ts) + i64(e.took_ns))
     return count
 
 
@@ -246,11 +267,12 @@ def on_flow_open(state: State, address: int) -> None:
 @compiled_entry
 def on_first_bytes(where: int, address: int, length: int) -> int:
     state = state_at(where)
-    e = read_head(address)
+    e = read_first(address)
     process = known(state, i64(e.tgid), i64(e.start), i64(e.ts))
     count = on_first(state, process, address, length)
     if count:
-        _note(state, process, FIRST, i64(e.ts), 0, count)
+        _note(state, process, FIRST, i64(e.ts), i64(e.cookie), count)
+        _note_done(state, i64(e.done), i64(e.ts) + i64(e.took_ns))
     return count
 
 

@@ -28,7 +28,7 @@ MAX_CPUS = 8192
 MAX_FIRED = 64
 
 # Places in State.pending
-PENDING, ENTRY, KIND, TIME, SUBJECT = range(5)
+PENDING, ENTRY, KIND, TIME, SUBJECT, DONE, DECIDED = range(7)
 
 #: No probe's verdict carries this: whatever comes is judged here.
 NO_EPOCH = -1
@@ -52,8 +52,9 @@ class State(NamedTuple):
     ``received`` int64[kinds]; ``malformed`` int64[1]; ``next_seq`` and ``got`` int64[rings, cpus]: one
     past the highest sequence number seen, and how many records came; ``lag`` int64[LAG_BUCKETS]: hook
     to engine, urgent kinds only; ``signals`` int64[WORDS], ``spans`` int64[16] and ``fired``
-    int64[MAX_FIRED]: scratch of the event at hand; ``pending`` int64[5]: how many of ``fired`` wait to
-    be told, the process, the kind of event and its time, and what it was about (a GPU code); ``epoch``
+    int64[MAX_FIRED]: scratch of the event at hand; ``pending`` int64[7]: how many of ``fired`` wait to
+    be told, the process, the kind of event and its time, what it was about (a GPU code, a socket), what the
+    probe did about it and when; ``epoch``
     int64[1]: of the rules, as probes' verdicts have it; ``look``, ``found``, ``text``, ``answers``: what
     goes into and comes out of the look at first bytes; ``record`` uint8[RECORD_BYTES]: the network event
     that fired, for its evidence; ``calls`` int64[kinds + 2]: addresses of the entries that take in records
@@ -113,7 +114,7 @@ def make_state(
         np.zeros(WORDS, np.int64),
         np.zeros(16, np.int64),
         np.zeros(MAX_FIRED, np.int64),
-        np.zeros(5, np.int64),
+        np.zeros(DECIDED + 1, np.int64),
         make_names(),
         ranges,
         np.full(1, NO_EPOCH, np.int64),

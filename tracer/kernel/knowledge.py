@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tracer.detect.facts import FACT_BIT
+from tracer.detect.facts import FACT_BIT, PLACE_FACTS
 from tracer.errors import RuleError
 from tracer.kernel import libbpf, schema
-from tracer.rules.model import ON
+from tracer.rules.model import ON, ON_STAY
+from tracer.rules.ranges import compile_ranges
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -32,6 +33,7 @@ _CELL = 4
 _LISTS = _OUTPUTS = _ELEMENT // _CELL
 _COUNT_BITS = 6
 _PATTERNS = _ELEMENT // schema.KNOWLEDGE_PATTERN.itemsize
+_SIGN = np.int64(-(1 << 63))
 _KINDS = 8
 _TRANSITIONS = schema.KNOWLEDGE_ELEMENT["ELEMENT_TRANSITIONS"]
 #: Room that is left for a reload that brings more indicators: a half more, and at least this.
@@ -77,6 +79,16 @@ def _patterns(automaton: Automaton) -> NDArray[np.void]:
     return table
 
 
+def _ranges(rules: RuleSet) -> NDArray[np.void]:
+    found = compile_ranges(rules.groups, rules.terms.own_networks)
+    table = np.zeros(len(found.begins), schema.KNOWLEDGE_RANGE)
+    table["space"] = found.begins[:, 0]
+    # there, the sign is turned so that signed comparison orders them
+    table["high"], table["low"] = (found.begins[:, column] ^ _SIGN for column in (1, 2))
+    table["signals"] = found.signals
+    return table
+
+
 def build(rules: RuleSet, epoch: int) -> NDArray[np.uint8]:
     """The image of ``rules``: uint8[elements, bytes of an element]; ``epoch`` names it, from 1."""
     automaton, rows = rules.automaton, rules.probe_rows
@@ -92,6 +104,8 @@ def build(rules: RuleSet, epoch: int) -> NDArray[np.uint8]:
     decided = np.zeros(len(rows.on), schema.KNOWLEDGE_RULE)
     decided["all"], decided["any"], decided["none"] = rows.all_of, rows.any_of, rows.none_of
     decided["at_least"], decided["row"] = rows.at_least, rows.row
+    decided["action"] = rows.action
+    ranges = _ranges(rules)
     table[:, : schema.KNOWLEDGE_RULE.itemsize] = _bytes(decided).reshape(
         len(rows.on), schema.KNOWLEDGE_RULE.itemsize
     )
@@ -102,6 +116,7 @@ def build(rules: RuleSet, epoch: int) -> NDArray[np.uint8]:
         "patterns": _elements(_bytes(_patterns(automaton)), stride),
         "literals": _elements(automaton.literals, stride),
         "rules": _elements(table.reshape(-1), stride),
+        "ranges": _elements(_bytes(ranges), stride),
     }
     header = np.zeros((), schema.KNOWLEDGE_HEADER)
     header["epoch"], header["states"] = epoch, states
@@ -113,7 +128,10 @@ def build(rules: RuleSet, epoch: int) -> NDArray[np.uint8]:
         for target in ("network", "pipe"):
             number = FACT_BIT[f"{stream}-{target}"]
             header["stdio_facts"][fd, schema.FD_KIND[f"FD_{target.upper()}"]] = 1 + number
-    for kind in ON.values():
+    header["range_count"] = len(ranges)
+    for name in PLACE_FACTS:
+        header[f"{name}_fact"] = 1 + FACT_BIT[name]
+    for kind in (*ON.values(), ON_STAY):
         places = np.flatnonzero(rows.on == kind)
         header["rule_count"][kind] = len(places)
         header["rule_from"][kind] = places[0] if len(places) else 0

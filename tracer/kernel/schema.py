@@ -29,6 +29,7 @@ RING = BTF.enum("event_ring")
 EXEC_FLAG = BTF.enum("exec_flag")
 FD_KIND = BTF.enum("fd_kind")
 FLOW_FLAG = BTF.enum("flow_flag")
+ACTION = BTF.enum("action")
 GPU_FAMILY = BTF.enum("gpu_family")
 GPU_FLAG = BTF.enum("gpu_flag")
 LOSS = BTF.enum("loss_reason")
@@ -55,6 +56,8 @@ FILE = BTF.dtype("event_file")
 KNOWLEDGE_HEADER = BTF.dtype("knowledge_header")
 KNOWLEDGE_PATTERN = BTF.dtype("knowledge_pattern")
 KNOWLEDGE_RULE = BTF.dtype("knowledge_rule")
+KNOWLEDGE_RANGE = BTF.dtype("knowledge_range")
+CONTROL = BTF.dtype("control")
 
 #: Layout by kind of event.
 LAYOUT: dict[int, np.dtype[np.void]] = {

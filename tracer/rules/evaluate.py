@@ -44,7 +44,7 @@ def evaluate(on: int, signals: NDArray[np.int64], table: RuleTable, fired: NDArr
     for word in range(signals.size):
         some |= signals[word]
     count = 0
-    if some == 0:  # most events: every alternative asks for something to be there
+    if some == 0 and table.bare[on] == 0:  # most events: every alternative asks for something
         return count
     for row in range(table.on.size):
         if table.on[row] != on or not _holds(signals, table, row):

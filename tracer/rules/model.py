@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 #: In rising order: the place is the rank.
 SEVERITIES = ("low", "medium", "high", "critical")
 FAMILIES = ("miner", "tunnel", "shell", "gpu", "exec", "tamper", "net")
+#: Places are numbers: enum action of probes/events.h.
 ACTIONS = ("alert", "block", "kill", "kill-tree", "freeze", "quarantine")
 #: What the ids of groups begin with that a policy makes; no rule file may use it.
 POLICY_PREFIX = "policy-"
@@ -25,6 +26,8 @@ POLICY_PREFIX = "policy-"
 #: Kinds of event that rules judge, with the number that compiled code knows them by.
 ON = {"exec": 0, "gpu": 1, "flow": 2, "connect": 3, "file": 4, "listen": 5}
 ON_EXEC, ON_GPU, ON_FLOW, ON_CONNECT, ON_FILE, ON_LISTEN = ON.values()
+#: Not a kind of event: what may go on in quarantine, as probes ask for it.
+ON_STAY = 6
 
 #: Texts that are scanned, with their bit: of an exec, of a flow, of an executable file.
 FIELDS = {"name": 1, "path": 2, "args": 4, "sent": 8, "received": 16, "host": 32, "file": 64}
@@ -48,7 +51,7 @@ FIELDS_ON = {
     "flow": ("sent", "received", "host", "network", "port"),
     "connect": ("host", "network", "port"),
     "file": ("file",),
-    "listen": ("network", "port"),  # the local address and port
+    "listen": ("network", "port"),  # its own address and port
 }
 
 #: What a byte next to an indicator must be: a bit number in ``Automaton.edges``.
@@ -156,6 +159,27 @@ class Rule:
     def family(self) -> str:
         """The part of the id before the dot."""
         return self.id.partition(".")[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What is settled for one job, beside the rules themselves.
+
+    ``own_networks``: CIDR, they count as inside. ``act_from``: below this severity rules only alert.
+    ``undecided``: ids of rules that probes must leave to user space. ``stay``: lists of groups (of networks,
+    ports); in quarantine, only that is reachable for which all of one list hold.
+    """
+
+    own_networks: tuple[str, ...] = ()
+    act_from: str = "high"
+    undecided: frozenset[str] = frozenset()
+    stay: tuple[tuple[str, ...], ...] = ()
+
+    def action(self, rule: Rule, severity: str) -> str:
+        """What becomes of it when ``rule`` holds with this severity."""
+        if SEVERITIES.index(severity) < SEVERITIES.index(self.act_from):
+            return "alert"
+        return rule.action
 
 
 @dataclass(frozen=True, slots=True)

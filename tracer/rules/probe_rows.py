@@ -17,27 +17,36 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tracer.detect.facts import INTERPRETER_FACTS, PROBE_FACTS
-from tracer.rules.model import FIELDS_ON, INTERPRETER_GROUP, ON
+from tracer.detect.facts import INTERPRETER_FACTS, PLACE_FACTS, PROBE_FACTS
+from tracer.rules.model import ACTIONS, FIELDS_ON, INTERPRETER_GROUP, ON, ON_STAY, Alternative, Terms
 from tracer.rules.table import masks_of, rows_of, signal_numbers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tracer.rules.model import Alternative, Group, Rule
+    from tracer.rules.model import Group, Rule
 
 #: The fields that probes walk, by kind of event.
-PROBE_FIELDS = {"exec": frozenset(FIELDS_ON["exec"]), "flow": frozenset({"sent", "received"})}
+PROBE_FIELDS = {
+    "exec": frozenset(FIELDS_ON["exec"]),
+    "flow": frozenset({"sent", "received"}),
+    "connect": frozenset({"network", "port"}),
+    "listen": frozenset({"network", "port"}),
+}
+#: The facts that probes find out themselves, by kind of event.
+PROBE_KNOWS = {"exec": PROBE_FACTS, "flow": (), "connect": PLACE_FACTS, "listen": PLACE_FACTS}
 
 
 class ProbeRows(NamedTuple):
     """Alternatives for a probe, grouped by kind of event and severest first.
 
-    ``on`` int64[n]; ``row`` int64[n]: the alternative's place in the rule table; masks int64[n, WORDS].
+    ``on`` int64[n]; ``row`` int64[n]: the alternative's place in the rule table; ``action`` int64[n]: its
+    place in ``ACTIONS``; masks int64[n, WORDS].
     """
 
     on: NDArray[np.int64]
     row: NDArray[np.int64]
+    action: NDArray[np.int64]
     all_of: NDArray[np.int64]
     any_of: NDArray[np.int64]
     at_least: NDArray[np.int64]
@@ -54,7 +63,7 @@ class _Known:
     def present(self, name: str) -> bool:
         """If it is there, the probe may find it."""
         if name.startswith("@"):
-            return self.on == "exec" and name[1:] in PROBE_FACTS
+            return name[1:] in PROBE_KNOWS[self.on]
         return bool(self.where[name] & PROBE_FIELDS[self.on])
 
     def absent(self, name: str) -> bool:
@@ -80,22 +89,29 @@ def _for_probe(alternative: Alternative, known: _Known) -> tuple[tuple[str, ...]
     return alternative.all, some, tuple(none)
 
 
-def probe_rows(rules: Sequence[Rule], groups: Sequence[Group]) -> ProbeRows:
-    """The alternatives of ``rules`` that a probe can decide."""
+def probe_rows(rules: Sequence[Rule], groups: Sequence[Group], terms: Terms) -> ProbeRows:
+    """The alternatives of ``rules`` that a probe can decide, and what may stay in quarantine."""
     numbers = signal_numbers((*groups, INTERPRETER_GROUP))
     rows = list(enumerate(rows_of(rules)))
     found = []
     for on in PROBE_FIELDS:
         known = _Known(on, groups)
         for row, (number, alternative) in rows:
-            names = _for_probe(alternative, known) if rules[number].on == on else None
+            rule = rules[number]
+            names = (
+                _for_probe(alternative, known) if rule.on == on and rule.id not in terms.undecided else None
+            )
             if names is not None:
-                found.append((ON[on], row, names, alternative.at_least))
+                action = ACTIONS.index(terms.action(rule, alternative.severity))
+                found.append((ON[on], row, action, names, alternative.at_least))
+    # what speaks to this host itself, and what a policy lists
+    found += [(ON_STAY, 0, 0, (stay, (), ()), 0) for stay in (("@loopback",), *terms.stay)]
     return ProbeRows(
-        on=np.array([on for on, _, _, _ in found], dtype=np.int64),
-        row=np.array([row for _, row, _, _ in found], dtype=np.int64),
-        all_of=masks_of([names[0] for _, _, names, _ in found], numbers),
-        any_of=masks_of([names[1] for _, _, names, _ in found], numbers),
-        at_least=np.array([at_least for _, _, _, at_least in found], dtype=np.int64),
-        none_of=masks_of([names[2] for _, _, names, _ in found], numbers),
+        on=np.array([on for on, *_ in found], dtype=np.int64),
+        row=np.array([row for _, row, *_ in found], dtype=np.int64),
+        action=np.array([action for _, _, action, *_ in found], dtype=np.int64),
+        all_of=masks_of([names[0] for *_, names, _ in found], numbers),
+        any_of=masks_of([names[1] for *_, names, _ in found], numbers),
+        at_least=np.array([at_least for *_, at_least in found], dtype=np.int64),
+        none_of=masks_of([names[2] for *_, names, _ in found], numbers),
     )

@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from tracer.detect.facts import FACT_BIT, FACTS, FIRST_GROUP, WORD_BITS, WORDS
-from tracer.rules.model import FIELDS, INTERPRETER_GROUP, ON, SEVERITIES
+from tracer.rules.model import FIELDS, INTERPRETER_GROUP, ON, SEVERITIES, Terms
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -96,11 +96,16 @@ class RuleSet:
     """Groups and rules, joined and checked. What is compiled from them is made on first use."""
 
     def __init__(
-        self, groups: tuple[Group, ...], rules: tuple[Rule, ...], remarks: tuple[Remark, ...] = ()
+        self,
+        groups: tuple[Group, ...],
+        rules: tuple[Rule, ...],
+        remarks: tuple[Remark, ...] = (),
+        terms: Terms = Terms(),  # noqa: B008 - it is frozen
     ) -> None:
         self.groups = groups
         self.rules = rules
         self.remarks = remarks
+        self.terms = terms
 
     @cached_property
     def automaton(self) -> Automaton:
@@ -134,7 +139,7 @@ class RuleSet:
         """The rules that a probe can decide by itself, see :func:`.probe_rows`."""
         from tracer.rules.probe_rows import probe_rows
 
-        return probe_rows(self.rules, self.groups)
+        return probe_rows(self.rules, self.groups, self.terms)
 
     @property
     def alternative_rule(self) -> list[tuple[Rule, str]]:

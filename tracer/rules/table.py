@@ -35,6 +35,8 @@ class RuleTable(NamedTuple):
     at_least: I64
     #: and no bit of this
     none_of: I64
+    #: by kind of event: does any alternative ask for nothing to be there?
+    bare: I64
 
 
 def signal_numbers(groups: Sequence[Group]) -> dict[str, int]:
@@ -80,5 +82,12 @@ def compile_rules(rules: Sequence[Rule], groups: Sequence[Group]) -> tuple[RuleT
         any_of=masks_of([alternative.any for _, alternative in rows], numbers),
         at_least=np.array([alternative.at_least for _, alternative in rows], dtype=np.int64),
         none_of=masks_of([alternative.none for _, alternative in rows], numbers),
+        bare=np.array(
+            [
+                any(ON[rules[n].on] == kind and not a.all and a.at_least == 0 for n, a in rows)
+                for kind in range(len(ON))
+            ],
+            dtype=np.int64,
+        ),
     )
     return table, [(rules[number], alternative.severity) for number, alternative in rows]

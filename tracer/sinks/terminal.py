@@ -17,6 +17,18 @@ _COMMAND_WIDTH = 72
 _LINE_WIDTH = 48
 
 
+def _done(alert: Alert) -> str:
+    response = alert.response
+    words = []
+    if response.action != "none":
+        words.append(response.action)
+    if response.would:
+        words.append(f"would: {response.would}")
+    if response.error:
+        words.append(f"failed: {response.error}")
+    return f"  {', '.join(words)}" if words else ""
+
+
 def format_alert(alert: Alert, *, colour: bool) -> str:
     """``CRITICAL miner.command  pid 71 ./xmrig -o …  ← sh ← python3  0.18 ms``."""
     severity = alert.severity.upper().ljust(8)
@@ -29,7 +41,7 @@ def format_alert(alert: Alert, *, colour: bool) -> str:
     names = [shown(exe.rpartition(b"/")[2]) or "?" for _, exe in alert.ancestry[1:]]
     line = " ← ".join(["", *names]).strip() if names else ""
     line = shorten(line, _LINE_WIDTH)
-    done = "" if alert.action == "none" else f"  {alert.action}"
+    done = _done(alert)
     took = f"{alert.latency_us / 1000:.2f} ms"
     if not colour:
         return f"{severity} {alert.rule.id}  {who}  {line}{done}  {took}"

@@ -2,9 +2,9 @@
 """Files that the watched tree executes are examined beside the drain loop, in a thread of their own.
 
 Whoever drains calls :meth:`Examiner.submit` for each exec. That opens ``/proc/PID/exe``, which pins the file
-(a program that lasts a millisecond, one without a name, one deleted: all the same), and asks nothing of the
-file system the file is on: that may be one that the tree itself answers for (FUSE), and it may choose not to
-answer. What comes of it is fetched with :meth:`Examiner.collect`, when :attr:`Examiner.ready` is readable.
+(one without a name, one deleted: all the same), and asks nothing of the file system the file is on: that
+may be one that the tree itself answers for (FUSE), and it may choose not to answer. A program that has ended
+before is looked for by its path, in the thread, and has to be the same file still. What comes of it is fetched with :meth:`Examiner.collect`, when :attr:`Examiner.ready` is readable.
 """
 
 from __future__ import annotations
@@ -62,6 +62,13 @@ class _Task:
     device: int
     inode: int
     token: int
+    #: where it was, for a process that has ended; then ``fd`` is -1
+    path: bytes = b""
+
+    def close(self) -> None:
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
 
 
 class Examiner:
@@ -97,12 +104,15 @@ class Examiner:
 
     # for the thread that drains
 
-    def submit(self, pid: int, start_ns: int, dev: int, ino: int, entry_token: int) -> bool:
+    def submit(
+        self, pid: int, start_ns: int, dev: int, ino: int, entry_token: int, path: bytes = b""
+    ) -> bool:
         """Have the file that ``pid`` executes examined; false if that can't be, see :attr:`lost`.
 
         ``start_ns`` is when the process began (CLOCK_BOOTTIME), ``dev`` and ``ino`` name the file as the
         kernel's event does (``major << 20 | minor``). The inode has to be the same; the device need not be:
         file systems that span devices (btrfs, overlayfs) show programs another one than they use inside.
+        ``path``: where the file is looked for if the process has ended.
         """
         if len(self._tasks) >= self._queue_max:
             return self._lose("stuck" if self._replace_stuck() else "queue-full")
@@ -110,12 +120,12 @@ class Examiner:
             # O_PATH: the file system is not asked
             fd = os.open(f"/proc/{pid}/exe", os.O_PATH | os.O_CLOEXEC)
         except OSError:
-            return self._lose("gone")
+            return self._by_path(_Task(-1, pid, dev, ino, entry_token, path))
         # another process's, if the number has been given away; None is one that has just ended: the inode decides
         ticks = process_start_ticks(pid)
         if ticks is not None and ticks != start_ns // _NS_PER_TICK:
             os.close(fd)
-            return self._lose("gone")
+            return self._by_path(_Task(-1, pid, dev, ino, entry_token, path))
         return self._enqueue(_Task(fd, pid, dev, ino, entry_token))
 
     def submit_fd(self, fd: int, token: int, pid: int = 0) -> bool:
@@ -161,10 +171,13 @@ class Examiner:
             self.lost[reason] += 1
         return False
 
+    def _by_path(self, task: _Task) -> bool:
+        return self._enqueue(task) if task.path.startswith(b"/") and task.inode else self._lose("gone")
+
     def _enqueue(self, task: _Task) -> bool:
         with self._wake:
             if self._closed:
-                os.close(task.fd)
+                task.close()
                 return False
             self._tasks.append(task)
             self._wake.notify()
@@ -172,7 +185,7 @@ class Examiner:
 
     def _drop_tasks(self) -> None:
         while self._tasks:
-            os.close(self._tasks.popleft().fd)
+            self._tasks.popleft().close()
 
     def _replace_stuck(self) -> bool:
         """Start another thread if the one we have hangs; true if none may be started."""
@@ -226,12 +239,18 @@ class Examiner:
             except Exception:  # noqa: BLE001 - a file must not end the thread: it is counted, and the next one comes
                 self._lose("error")
             finally:
-                os.close(task.fd)
+                task.close()
                 with self._wake:
                     if self._threads[-1] is me:
                         self._busy_since = None
 
     def _one(self, examination: Examination, task: _Task) -> None:
+        if task.fd < 0:
+            try:
+                task.fd = os.open(task.path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+            except OSError:
+                self._lose("gone")
+                return
         name = f"/proc/self/fd/{task.fd}"
         status = regular_file(task.fd)
         if task.inode and task.inode != status.st_ino:
