@@ -287,7 +287,7 @@ def test_everything_that_was_seen_is_allowed(
 ):
     text = write(Observed(paths, destinations, listening, users), "x")
     policy = read(text)
-    groups, rules, errors = apply(policy, (), ())
+    groups, rules, _, errors = apply(policy, (), ())
     assert not errors
 
     told = {

@@ -52,16 +52,16 @@ def load_policy(path: Path) -> Policy:
     return parsed.policy
 
 
-def apply_policy(
-    policy: Policy, groups: tuple[Group, ...], rules: tuple[Rule, ...]
-) -> tuple[tuple[Group, ...], tuple[Rule, ...]]:
-    """Groups and rules under ``policy``. Raises PolicyError, or RuleError if all together is too much."""
+def apply_policy(policy: Policy, groups: tuple[Group, ...], rules: tuple[Rule, ...]) -> RuleSet:
+    """Groups and rules under ``policy``, with its terms. Raises PolicyError, or RuleError if all together
+    is too much.
+    """
     from tracer.policy.compile import apply
 
     applied = apply(policy, groups, rules)
     if applied.errors:
         raise applied.errors[0]
-    return applied.groups, applied.rules
+    return RuleSet(applied.groups, applied.rules, terms=applied.terms)
 
 
 def load_rules_under(policy: Policy | None, extra_paths: Sequence[Path] = ()) -> RuleSet:
@@ -72,5 +72,5 @@ def load_rules_under(policy: Policy | None, extra_paths: Sequence[Path] = ()) ->
     if policy is None:
         return load_rules(extra_paths)
     found = load_rules([*policy.rule_files, *extra_paths])
-    groups, rules = apply_policy(policy, found.groups, found.rules)
-    return RuleSet(groups, rules, found.remarks)
+    applied = apply_policy(policy, found.groups, found.rules)
+    return RuleSet(applied.groups, applied.rules, found.remarks, applied.terms)
