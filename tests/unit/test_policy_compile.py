@@ -190,6 +190,10 @@ def test_nothing_is_allowed_but_this_host():
         ("0.0.0.0", 5000, False),  # more than the address that is allowed
         ("192.0.2.1", 5001, False),
         ("::", 22, False),
+        ("0.0.0.0", 9000, True),
+        ("::", 9000, True),
+        ("192.0.2.2", 9000, True),
+        ("0.0.0.0", 9001, False),
         ("127.0.0.1", 22, True),
         ("127.9.9.9", 22, True),
         ("::1", 22, True),
@@ -197,8 +201,8 @@ def test_nothing_is_allowed_but_this_host():
     ],
 )
 def test_listening(address: str, port: int, allowed: bool):
-    rules = alone('[network]\nlisten = ["8000-8100", "192.0.2.1:5000", "10.0.0.0/8"]\n')
-    there = naive_policy.network_signals(rules.groups, ipaddress.ip_address(address), TCP, port)
+    rules = alone('[network]\nlisten = ["8000-8100", "192.0.2.1:5000", "10.0.0.0/8", "0.0.0.0:9000"]\n')
+    there = naive_policy.listen_signals(rules.groups, ipaddress.ip_address(address), TCP, port)
     assert naive_rules.evaluate("listen", there, rules.rules) == (
         [] if allowed else [(LISTEN_RULE, "medium")]
     )
@@ -207,7 +211,7 @@ def test_listening(address: str, port: int, allowed: bool):
 def test_a_port_is_listened_on_by_its_protocol():
     rules = alone('[network]\nlisten = ["tcp/53"]\n')
     for protocol, allowed in ((TCP, True), (UDP, False)):
-        there = naive_policy.network_signals(rules.groups, ipaddress.ip_address("0.0.0.0"), protocol, 53)
+        there = naive_policy.listen_signals(rules.groups, ipaddress.ip_address("0.0.0.0"), protocol, 53)
         assert (naive_rules.evaluate("listen", there, rules.rules) == []) == allowed
 
 

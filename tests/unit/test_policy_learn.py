@@ -307,7 +307,7 @@ def test_everything_that_was_seen_is_allowed(
         there = naive_policy.network_signals(groups, address, seen.protocol, port, _lower(seen.name))
         assert naive_rules.evaluate("connect", there, rules) == [], (seen, text)
     for opened in listening:
-        there = naive_policy.network_signals(groups, _as_the_engine_has_it(opened.address), 6, opened.port)
+        there = naive_policy.listen_signals(groups, _as_the_engine_has_it(opened.address), 6, opened.port)
         assert naive_rules.evaluate("listen", there, rules) == [], (opened, text)
     for user in users:
         candidates = [user.exe, user.exe.rpartition("/")[2], user.script, user.script.rpartition("/")[2]]
