@@ -34,7 +34,7 @@ def found(text: str, field: str, group: Group) -> bool:
 def network_signals(
     groups: Sequence[Group], address: Address, protocol: int, port: int, name: str | None = None
 ) -> set[str]:
-    """Of a connection to there (``name``: what DNS said), or of listening there."""
+    """Of a connection to there (``name``: what DNS said)."""
     there = set()
     for group in groups:
         holds = {
@@ -46,6 +46,13 @@ def network_signals(
         if group.where == ("host",) and name is not None and found(name, "host", group):
             there.add(group.id)
     return there
+
+
+def listen_signals(groups: Sequence[Group], address: Address, protocol: int, port: int) -> set[str]:
+    """Of listening there; without an address in particular, it is in no network."""
+    if not address.is_unspecified:
+        return network_signals(groups, address, protocol, port)
+    return network_signals([group for group in groups if group.where == ("port",)], address, protocol, port)
 
 
 def exec_signals(groups: Sequence[Group], path: str) -> set[str]:

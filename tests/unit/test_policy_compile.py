@@ -34,14 +34,14 @@ def under(text: str) -> RuleSet:
     """The packs under a policy."""
     parsed = parse(text, "f.toml")
     assert not parsed.errors
-    return RuleSet(*apply_policy(parsed.policy, PACKS.groups, PACKS.rules))
+    return apply_policy(parsed.policy, PACKS.groups, PACKS.rules)
 
 
 def alone(text: str) -> RuleSet:
     """What a policy makes, without the packs."""
     parsed = parse(text, "f.toml")
     assert not parsed.errors
-    return RuleSet(*apply_policy(parsed.policy, (), ()))
+    return apply_policy(parsed.policy, (), ())
 
 
 def quoted(values: list[str]) -> str:
@@ -190,6 +190,10 @@ def test_nothing_is_allowed_but_this_host():
         ("0.0.0.0", 5000, False),  # more than the address that is allowed
         ("192.0.2.1", 5001, False),
         ("::", 22, False),
+        ("0.0.0.0", 9000, True),
+        ("::", 9000, True),
+        ("192.0.2.2", 9000, True),
+        ("0.0.0.0", 9001, False),
         ("127.0.0.1", 22, True),
         ("127.9.9.9", 22, True),
         ("::1", 22, True),
@@ -197,8 +201,8 @@ def test_nothing_is_allowed_but_this_host():
     ],
 )
 def test_listening(address: str, port: int, allowed: bool):
-    rules = alone('[network]\nlisten = ["8000-8100", "192.0.2.1:5000", "10.0.0.0/8"]\n')
-    there = naive_policy.network_signals(rules.groups, ipaddress.ip_address(address), TCP, port)
+    rules = alone('[network]\nlisten = ["8000-8100", "192.0.2.1:5000", "10.0.0.0/8", "0.0.0.0:9000"]\n')
+    there = naive_policy.listen_signals(rules.groups, ipaddress.ip_address(address), TCP, port)
     assert naive_rules.evaluate("listen", there, rules.rules) == (
         [] if allowed else [(LISTEN_RULE, "medium")]
     )
@@ -207,7 +211,7 @@ def test_listening(address: str, port: int, allowed: bool):
 def test_a_port_is_listened_on_by_its_protocol():
     rules = alone('[network]\nlisten = ["tcp/53"]\n')
     for protocol, allowed in ((TCP, True), (UDP, False)):
-        there = naive_policy.network_signals(rules.groups, ipaddress.ip_address("0.0.0.0"), protocol, 53)
+        there = naive_policy.listen_signals(rules.groups, ipaddress.ip_address("0.0.0.0"), protocol, 53)
         assert (naive_rules.evaluate("listen", there, rules.rules) == []) == allowed
 
 
@@ -303,21 +307,22 @@ def test_the_policys_own_rules_act(chosen: str, act_from: str):
         f"[network]\nconnect = []\nconnect_action = '{chosen}'\nlisten = []\nlisten_action = '{chosen}'\n"
         f"[exec]\nallow = ['x']\nallow_action = '{chosen}'\ndeny = ['x']\ndeny_action = '{chosen}'\n"
     )
-    policy = parse(text, "f.toml").policy
-    rules = alone(text).rules
+    found = alone(text)
+    rules = found.rules
     assert [rule.id for rule in rules] == [CONNECT_RULE, LISTEN_RULE, ALLOW_RULE, DENY_RULE]
     for rule in rules:
         assert {alternative.severity for alternative in rule.alternatives} == {rule.severity}
-        assert policy.action_of(rule, rule.severity) == chosen
+        assert found.terms.action(rule, rule.severity) == chosen
     low = next(rule for rule in rules if rule.id == CONNECT_RULE).severity
     assert (low == "medium") == (chosen == "alert")
 
 
 def test_less_than_act_from_alerts():
-    policy = parse("[policy]\nact_from = 'high'\n[actions]\n'miner.*' = 'kill'\n", "f.toml").policy
-    rule = next(rule for rule in apply(policy, PACKS.groups, PACKS.rules).rules if rule.id == "miner.command")
-    assert policy.action_of(rule, "critical") == policy.action_of(rule, "high") == "kill"
-    assert policy.action_of(rule, "medium") == policy.action_of(rule, "low") == "alert"
+    rules = under("[policy]\nact_from = 'high'\n[actions]\n'miner.*' = 'kill'\n")
+    rule = rules.rule("miner.command")
+    assert rule is not None
+    assert rules.terms.action(rule, "critical") == rules.terms.action(rule, "high") == "kill"
+    assert rules.terms.action(rule, "medium") == rules.terms.action(rule, "low") == "alert"
 
 
 def test_rules_are_switched_off():
@@ -328,6 +333,36 @@ def test_rules_are_switched_off():
 
 def test_a_policy_that_says_nothing_changes_nothing():
     assert under("").hash == PACKS.hash
+
+
+# Terms
+
+
+def test_terms():
+    exception = "[[exceptions]]\nrule = 'tunnel.ssh-*'\nexe = 'ssh'\nreason = 'r'\nuntil = 9999-01-31\n"
+    rules = under("[policy]\nact_from = 'low'\n[network]\nown = ['192.0.2.0/24']\n" + exception)
+    assert rules.terms.act_from == "low"
+    assert rules.terms.own_networks == ("192.0.2.0/24",)
+    assert rules.terms.undecided == {r.id for r in PACKS.rules if r.id.startswith("tunnel.ssh-")}
+    assert rules.terms.stay == ()
+    assert under("").terms == PACKS.terms
+
+
+@given(
+    st.lists(entries().filter(lambda entry: entry.target not in HOSTS), max_size=6),
+    st.sampled_from(ADDRESSES),
+    st.sampled_from([TCP, UDP]),
+    st.sampled_from(PORTS),
+)
+@settings(max_examples=200)
+def test_what_stays_in_quarantine(
+    listed: list[Entry], address: naive_policy.Address, protocol: int, port: int
+):
+    rules = alone(f"[network]\nquarantine = {quoted([entry.text for entry in listed])}\n")
+    assert rules.rules == ()
+    there = naive_policy.network_signals(rules.groups, address, protocol, port)
+    stays = any(there.issuperset(groups) for groups in rules.terms.stay)
+    assert stays == any(entry.allows(address, protocol, port, None) for entry in listed)
 
 
 # Mistakes that only show beside the rules

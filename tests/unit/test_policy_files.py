@@ -188,6 +188,8 @@ def network(key: str, *entries: object) -> str:
         (network("connect", "a b"), 2, "is no place on the network", None),
         (network("connect", "-x.example"), 2, "neither a network nor a host", None),
         (network("listen", "example.org:80"), 2, "one listens on an address", "8000-8100"),
+        (network("listen", "0.0.0.0"), 2, "every port of every address", "leave the list out"),
+        (network("listen", "::/0"), 2, "every port of every address", None),
         (network("quarantine", "example.org:80"), 2, "names can't be trusted in quarantine", "address"),
         ("[network]\nconnect_action = 'block'\n", 2, "'connect_action' without 'connect'", "connect = "),
         ("[exec]\ndeny_action = 'kill'\n", 2, "'deny_action' without 'deny'", "deny = "),

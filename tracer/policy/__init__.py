@@ -14,7 +14,6 @@ from tracer.errors import PolicyError
 from tracer.policy.model import Exemption, Policy, Reach, Selector
 from tracer.policy.parse import Parsed, parse
 from tracer.rules import RuleSet, load_rules
-from tracer.rules.model import Terms
 from tracer.toml_reader import as_text, read_bytes
 
 if TYPE_CHECKING:
@@ -53,16 +52,16 @@ def load_policy(path: Path) -> Policy:
     return parsed.policy
 
 
-def apply_policy(
-    policy: Policy, groups: tuple[Group, ...], rules: tuple[Rule, ...]
-) -> tuple[tuple[Group, ...], tuple[Rule, ...]]:
-    """Groups and rules under ``policy``. Raises PolicyError, or RuleError if all together is too much."""
+def apply_policy(policy: Policy, groups: tuple[Group, ...], rules: tuple[Rule, ...]) -> RuleSet:
+    """Groups and rules under ``policy``, with its terms. Raises PolicyError, or RuleError if all together
+    is too much.
+    """
     from tracer.policy.compile import apply
 
     applied = apply(policy, groups, rules)
     if applied.errors:
         raise applied.errors[0]
-    return applied.groups, applied.rules
+    return RuleSet(applied.groups, applied.rules, terms=applied.terms)
 
 
 def load_rules_under(policy: Policy | None, extra_paths: Sequence[Path] = ()) -> RuleSet:
@@ -72,10 +71,6 @@ def load_rules_under(policy: Policy | None, extra_paths: Sequence[Path] = ()) ->
     """
     if policy is None:
         return load_rules(extra_paths)
-    from tracer.policy.compile import stays
-
     found = load_rules([*policy.rule_files, *extra_paths])
-    groups, rules = apply_policy(policy, found.groups, found.rules)
-    more, stay = stays(policy)
-    terms = Terms(policy.own_networks, policy.act_from, policy.undecided_rules(rules), stay)
-    return RuleSet((*groups, *more), rules, found.remarks, terms)
+    applied = apply_policy(policy, found.groups, found.rules)
+    return RuleSet(applied.groups, applied.rules, found.remarks, applied.terms)

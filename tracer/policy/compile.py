@@ -19,7 +19,7 @@ from tracer.errors import FileError, PolicyError, RuleError
 from tracer.policy.places import EVERYWHERE
 from tracer.policy.ports import port_sets
 from tracer.rules.load import check_size
-from tracer.rules.model import POLICY_PREFIX, SEVERITIES, Alternative, Group, Rule, nearest
+from tracer.rules.model import POLICY_PREFIX, SEVERITIES, Alternative, Group, Rule, Terms, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -40,10 +40,11 @@ _LOOPBACK = ("127.0.0.0/8", "::1/128")
 
 
 class Applied(NamedTuple):
-    """Groups and rules under a policy. With ``errors`` the rest is incomplete."""
+    """Groups and rules under a policy, and its terms. With ``errors`` the rest is incomplete."""
 
     groups: tuple[Group, ...]
     rules: tuple[Rule, ...]
+    terms: Terms
     errors: tuple[FileError, ...]
 
 
@@ -64,22 +65,13 @@ def apply(policy: Policy, groups: Sequence[Group], rules: Sequence[Rule]) -> App
         check_size(together)
     except RuleError as error:
         errors.append(error)
-    return Applied(together, applied, tuple(errors))
-
-
-def stays(policy: Policy) -> tuple[tuple[Group, ...], tuple[tuple[str, ...], ...]]:
-    """Groups for what stays reachable in quarantine, and ids of those that have to hold together."""
-    groups: list[Group] = []
-    together = []
-    for number, reach in enumerate(policy.quarantine, 1):
-        ids = []
-        for where, values in (("network", reach.networks), ("port", reach.ports)):
-            if values is not None:
-                name = f"{POLICY_PREFIX}quarantine-{number}-{where}s"
-                groups.append(Group(name, (where,), "range", False, values, policy.source, 0))
-                ids.append(name)
-        together.append(tuple(ids))
-    return tuple(groups), tuple(together)
+    terms = Terms(
+        own_networks=policy.own_networks,
+        act_from=policy.act_from,
+        undecided=policy.undecided_rules(applied),
+        stay=tuple(maker.stay),
+    )
+    return Applied(together, applied, terms, tuple(errors))
 
 
 def action_under(policy: Policy, rule: str, section: Choice | None, otherwise: str) -> str:
@@ -132,6 +124,8 @@ class _Maker:
         self.policy = policy
         self.groups: list[Group] = []
         self.rules: list[Rule] = []
+        #: what Terms have: groups that all hold of what is reachable in quarantine
+        self.stay: list[tuple[str, ...]] = []
         if policy.connect is not None:
             self.places("connect", policy.connect, "@loopback")
         if policy.listen is not None:
@@ -141,6 +135,12 @@ class _Maker:
             self.programs(ALLOW_RULE, policy.allow)
         if policy.deny is not None:
             self.programs(DENY_RULE, policy.deny)
+        for number, reach in enumerate(policy.quarantine, 1):
+            name, line = f"stay-{number}", policy.quarantine_line
+            groups = [self.group(f"{name}-networks", "network", "range", reach.networks, line)]
+            if reach.ports is not None:
+                groups.append(self.group(f"{name}-ports", "port", "range", reach.ports, line))
+            self.stay.append(tuple(groups))
 
     def places(self, kind: str, listed: Listed[Place], always: str) -> None:
         """The rule about connecting or listening. ``always``: the signal of what is always allowed."""

@@ -87,10 +87,11 @@ def _users(users: Iterable[GpuUser]) -> Learned:
 
 
 def _glob(text: str) -> str:
-    """A glob that matches ``text``, and little else."""
-    return "".join(
+    """A glob that matches ``text``, and little else. A program may be called none, which means nobody."""
+    found = "".join(
         f"[{letter}]" if letter in "*?[" else letter if letter.isprintable() else "?" for letter in text
     )
+    return "[n]one" if found == "none" else found
 
 
 def _list(key: str, learned: Learned) -> str:

@@ -50,6 +50,8 @@ def listed_programs(executables: Mapping[str, int]) -> Learned:
         patterns = _merged((_above(text) or text, paths) for text, paths in patterns.items())
     for text in list(patterns)[ENTRIES_MAX:]:
         lost += patterns.pop(text)
+    named = [read_program(text) for text in patterns]
+    lost = [path for path in lost if not any(program.covers(path) for program in named)]
     entries = [Entry(text, _remark(text, patterns[text], executables)) for text in sorted(patterns)]
     notes = []
     if lost:
@@ -63,7 +65,8 @@ def _pattern(path: str) -> str | None:
     passing = _PASSING.match(path)
     if passing:
         candidate = f"{passing[1]}/*"
-        return candidate if _can_be(candidate, path) else None
+        if _can_be(candidate, path):
+            return candidate
     parts = path.split("/")
     for place, part in enumerate(parts):
         changing = _CHANGING.search(part)

@@ -125,6 +125,7 @@ class Policy:
     gpu_users: tuple[str, ...] | None
     own_networks: tuple[str, ...]
     quarantine: tuple[Reach, ...]
+    quarantine_line: int
     exceptions: tuple[Exemption, ...]
     source: str
     digest: str
@@ -141,10 +142,6 @@ class Policy:
     def acts_at(self, severity: str) -> bool:
         """Does an alternative of this severity do more than alert?"""
         return SEVERITIES.index(severity) >= SEVERITIES.index(self.act_from)
-
-    def action_of(self, rule: Rule, severity: str) -> str:
-        """What follows when ``rule``, with this policy applied, fires at ``severity``."""
-        return rule.action if self.acts_at(severity) else "alert"
 
     def excused(
         self,

@@ -76,6 +76,7 @@ class _File(Reader[PolicyError]):
             gpu_users=self.collect(self.gpu_users, gpu),
             own_networks=self.entries(("network",), network, "own", lambda text, _: read_network(text)),
             quarantine=self.quarantine(network),
+            quarantine_line=self.lines.of(("network", "quarantine")),
             exceptions=self.exceptions(),
             source=self.source,
             digest=digest,

@@ -17,6 +17,9 @@ from tracer.rules.numbers import port_ranges
 #: What ``*`` in the place of a network stands for.
 EVERYWHERE = ("0.0.0.0/0", "::/0")
 
+#: Who listens here listens on all addresses, of IPv4 and mostly of IPv6, too.
+_NO_ADDRESS = {"0.0.0.0/32", "::/128", *EVERYWHERE}
+
 _FORMS = 'such as "192.0.2.0/24", "203.0.113.7:22", "[2001:db8::1]:443" or "example.org:443"'
 _PORTS = 'ports are written as "22", "8000-8100" or "udp/53"'
 _LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
@@ -83,6 +86,10 @@ def read_listener(text: str, line: int = 0) -> Place:
     found = read_place(text, line)
     if found.host is not None:
         raise Unfit(f"'{text}': one listens on an address", 'such as "8000-8100" or "192.0.2.1:5000"')
+    if set(found.networks) & _NO_ADDRESS:
+        if found.ports is None:
+            raise Unfit(f"'{text}' is every port of every address", "leave the list out")
+        return Place(text, EVERYWHERE, None, found.ports, line)
     return found
 
 
