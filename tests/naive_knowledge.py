@@ -127,7 +127,7 @@ class Image:
             signals[word] |= int(last["signals"][word])
 
     def judge_place(self, address, port: int, protocol: int) -> tuple[list[int], bool]:
-        """The twin of judge_place() for connects: signals, and whether it may stay in quarantine."""
+        """As judge_place in the probe does for connects: signals, and whether it may stay in quarantine."""
         signals = [0] * 6
         number = int(address) if address.version == 6 else 0xFFFF << 32 | int(address)
         self.add_range(0, number, signals)

@@ -275,11 +275,10 @@ class Watch:
 
     def _submit_files(self) -> None:
         """Have the executables looked into that the tree has run for the first time."""
-        for pid, start, device, inode, when in self.engine.take_files():
+        for pid, start, device, inode, when, path in self.engine.take_files():
             # it may have ended when its file has been read: remember who it was
             program, ancestry = self._builder.who(find_exact(self.engine.state.processes, pid, start))
             self._examined_for[self._token] = (program or ended(pid, start), ancestry, when)
-            path = program.exe if program else b""
             if not self._examiner.submit(pid, start, device, inode, self._token, path):
                 del self._examined_for[self._token]
                 self._refused += 1

@@ -13,7 +13,7 @@ from tracer.engine import arena as strings
 from tracer.engine import processes as procs
 from tracer.engine.address import laid_out
 from tracer.engine.drain import drain, fall_asleep, lag_bucket, replay
-from tracer.engine.files import X_LOST, X_WAITING
+from tracer.engine.files import W_PATH, X_LOST, X_WAITING
 from tracer.engine.first import address_words
 from tracer.engine.flows import F_FULL, F_LIVE
 from tracer.engine.handle import ENTRIES
@@ -205,14 +205,19 @@ class Engine:
             int(pending[DECIDED]),
         )
 
-    def take_files(self) -> list[tuple[int, int, int, int, int]]:
-        """Executables seen for the first time since the last call: pid, start, device, inode, when."""
+    def take_files(self) -> list[tuple[int, int, int, int, int, bytes]]:
+        """Executables seen for the first time since the last call: pid, start, device, inode, when, path
+        (empty if it is too long).
+        """
         files = self.state.files
         count = int(files.state[X_WAITING])
         if not count:
             return []
         files.state[X_WAITING] = 0
-        return [tuple(int(n) for n in row) for row in files.waiting[:count]]  # type: ignore[misc]
+        found = []
+        for row, path in zip(files.waiting[:count].tolist(), files.paths[:count], strict=True):
+            found.append((*row[:W_PATH], path[: row[W_PATH]].tobytes()))
+        return found
 
     def fired_record(self) -> bytes:
         """The network event that fired last, with its first bytes."""

@@ -18,24 +18,33 @@ from tracer.jit import inline, njit
 #: Executables that wait to be fetched by Python, at most.
 WAITING = 1024
 # Columns of Files.waiting
-W_PID, W_START, W_DEVICE, W_INODE, W_TIME = range(5)
+W_PID, W_START, W_DEVICE, W_INODE, W_TIME, W_PATH = range(6)
+#: Of a file's path, so much is kept: a longer one is not, since a part of it leads elsewhere.
+PATH_MAX = 512
 # Places in Files.state
 X_WAITING, X_KNOWN, X_LOST = range(3)
 
 
 class Files(NamedTuple):
-    """``known`` int64[2**k]: mixed identities, 0 is free; ``waiting`` int64[WAITING, 5]; ``state``
-    int64[3]: how many wait, how many are known, how many were lost because too many waited.
+    """``known`` int64[2**k]: mixed identities, 0 is free; ``waiting`` int64[WAITING, 6]; ``paths``
+    uint8[WAITING, PATH_MAX]: where they are, for processes that have ended before Python comes to them;
+    ``state`` int64[3]: how many wait, how many are known, how many were lost because too many waited.
     """
 
     known: npt.NDArray[np.int64]
     waiting: npt.NDArray[np.int64]
+    paths: npt.NDArray[np.uint8]
     state: npt.NDArray[np.int64]
 
 
 def make_files(capacity: int = 1 << 15) -> Files:
     """None seen yet; ``capacity`` is a power of two."""
-    return Files(np.zeros(capacity, np.int64), np.zeros((WAITING, 5), np.int64), np.zeros(3, np.int64))
+    return Files(
+        np.zeros(capacity, np.int64),
+        np.zeros((WAITING, W_PATH + 1), np.int64),
+        np.zeros((WAITING, PATH_MAX), np.uint8),
+        np.zeros(3, np.int64),
+    )
 
 
 @inline
@@ -47,9 +56,19 @@ def _mix(value: int) -> int:
 
 @njit
 def note_file(
-    f: Files, pid: int, start: int, device: int, inode: int, changed: int, size: int, now: int
+    f: Files,
+    pid: int,
+    start: int,
+    device: int,
+    inode: int,
+    changed: int,
+    size: int,
+    now: int,
+    data: npt.NDArray[np.uint8],
+    lo: int,
+    hi: int,
 ) -> None:
-    """A process has executed this file at ``now``: hand it out if it is a new one."""
+    """A process has executed the file at path data[lo:hi] at ``now``: hand it out if it is a new one."""
     key = _mix(_mix(_mix(device ^ inode << 20) ^ changed) ^ size) | 1
     mask = len(f.known) - 1
     at = key & mask
@@ -72,4 +91,9 @@ def note_file(
     f.waiting[row, W_DEVICE] = device
     f.waiting[row, W_INODE] = inode
     f.waiting[row, W_TIME] = now
+    f.waiting[row, W_PATH] = 0
+    if hi - lo <= PATH_MAX:
+        f.waiting[row, W_PATH] = hi - lo
+        for i in range(hi - lo):
+            f.paths[row, i] = data[lo + i]
     f.state[X_WAITING] = row + 1

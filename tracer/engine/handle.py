@@ -139,7 +139,7 @@ def on_exec(where: int, address: int, length: int) -> int:
         p.state[procs.MISSED_FORK] += 1
     note_file(
         state.files, i64(e.tgid), i64(e.start), i64(e.dev), i64(e.ino), i64(e.changed_ns), i64(e.file_size),
-        i64(e.ts),
+        i64(e.ts), data, path_lo, name_lo,
     )  # fmt: skip
     bits, script = classify(data, path_lo, name_lo, args_lo, args_hi)
     if entry != NONE:
