@@ -127,22 +127,35 @@ NUMBER = FEW | WORD
 def test_each_file_is_handed_out_once(steps):
     """None: somebody fetches those that wait."""
     f, naive = files.make_files(32), NaiveFiles(32, 8)
-    f = f._replace(waiting=np.zeros((8, 5), np.int64))
+    f = f._replace(waiting=np.zeros((8, files.W_PATH + 1), np.int64))
     for now, step in enumerate(steps):
         if step is None:
             f.state[files.X_WAITING] = 0
             naive.waiting.clear()
             continue
         pid, device, inode, changed, size = step
-        files.note_file(f, I(pid), I(pid * 7), I(device), I(inode), I(changed), I(size), I(now))
+        text = np.frombuffer(b"--/some/path--", np.uint8)
+        about = (I(pid), I(pid * 7), I(device), I(inode), I(changed), I(size), I(now))
+        files.note_file(f, *about, text, I(2), I(2 + pid))
         naive.note(now, pid, pid * 7, device, inode, changed, size)
-        assert f.waiting[: f.state[files.X_WAITING]].tolist() == [list(row) for row in naive.waiting]
+        waiting = f.waiting[: f.state[files.X_WAITING]].tolist()
+        assert [row[: files.W_PATH] for row in waiting] == [list(row) for row in naive.waiting]
+        assert [row[files.W_PATH] for row in waiting] == [row[files.W_PID] for row in waiting]
+        for row, path in zip(waiting, f.paths, strict=False):
+            assert path[: row[files.W_PATH]].tobytes() == b"/some/path"[: row[files.W_PID]]
         assert int(f.state[files.X_LOST]) == naive.lost
         assert int(f.state[files.X_KNOWN]) == len(naive.known) == np.count_nonzero(f.known)
 
 
 def note(f, inode: int, changed: int = 1, size: int = 1) -> None:
-    files.note_file(f, I(1), I(1), I(8), I(inode), I(changed), I(size), I(0))
+    nothing = np.zeros(files.PATH_MAX + 1, np.uint8)
+    files.note_file(f, I(1), I(1), I(8), I(inode), I(changed), I(size), I(0), nothing, I(0), I(len(nothing)))
+
+
+def test_a_path_that_is_too_long_is_none():
+    f = files.make_files(64)
+    note(f, 5)
+    assert int(f.waiting[0, files.W_PATH]) == 0
 
 
 def test_what_has_changed_is_new():
