@@ -2,8 +2,9 @@
 """From options to a watch that runs and ends well: set-up, signals, exit status, clean-up.
 
 The order of a start is: fork the command (held), check the host, load and attach the probes, put the
-command into the tree, load the engine, let the command go. An engine that has yet to be compiled is
-not waited for: the command goes first, and its events wait in the ring.
+command into the tree, load the engine, give up what is not needed any more, let the command go. An
+engine that has yet to be compiled is not waited for: the command goes first, and its events wait in
+the ring. No record of the tree's, and none of its files, is read before the privileges are given up.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from tracer.cli.options import WatchOptions, gpu_users
 from tracer.errors import HostError, VigilesError
 from tracer.kernel import cgroup, host
 from tracer.launch import Command, Identity, invoking_user, user_named
+from tracer.privileges import confine, import_numpy_alone
+from tracer.rundir import register
 from tracer.signals import RELOAD, SignalQueue
 
 if TYPE_CHECKING:
@@ -66,10 +69,37 @@ def _probe_options(options: WatchOptions, rules: RuleSet, **more: Any) -> ProbeO
     )
 
 
+def _confine(options: WatchOptions, writes_to: list[Path]) -> None:
+    from tracer.promptness import schedule_promptly
+
+    schedule_promptly()  # which takes a capability that is not kept
+    for remark in confine(writes_to=writes_to).remarks:
+        _say(options, remark)
+
+
+def _list(stack: ExitStack, options: WatchOptions, tree: str, path: Path | None, mode: str) -> None:
+    """Have other commands find the tree until the end of ``stack``. A watch is worth more than a listing."""
+    try:
+        stack.enter_context(register(tree, path, mode))
+    except HostError as error:
+        _say(options, f"other commands won't find this watch: {error.message}")
+        if error.hint:
+            _say(options, f"  {error.hint}")
+
+
 def _watch(
-    stack: ExitStack, probes: Probes, rules: RuleSet, sinks: list[Sink], options: WatchOptions, tree: str
+    stack: ExitStack,
+    probes: Probes,
+    rules: RuleSet,
+    sinks: list[Sink],
+    options: WatchOptions,
+    tree: str,
+    writes_to: list[Path] | None,
 ) -> Watch:
-    """The engine and its loop; what is not in the cache is compiled here, with the watch armed."""
+    """The engine and its loop; what is not in the cache is compiled here, with the watch armed.
+
+    ``writes_to``: see :func:`tracer.privileges.confine`; None: keep all privileges.
+    """
     began = time.monotonic()
     from tracer import jit
     from tracer.engine.engine import Engine
@@ -81,9 +111,11 @@ def _watch(
         from tracer.sinks.events import EventPrinter
 
         on_records = EventPrinter().take
+    engine.warm()
+    if writes_to is not None:
+        _confine(options, writes_to)  # the watch has a thread, which inherits
     watch = Watch(probes, engine, sinks, tree=tree, on_records=on_records)
     stack.callback(watch.close)
-    engine.warm()
     jit.mark_warm()
     if (took := time.monotonic() - began) > _SLOW_S:
         _say(options, f"compiled the engine in {took:.0f} s (once; events waited in the ring)")
@@ -100,8 +132,14 @@ def _tell_summary(summary: Summary, options: WatchOptions) -> None:
             _say(options, line)
 
 
-def run_command(argv: list[str], options: WatchOptions, user: str | None) -> int:
-    """Run ``argv`` under watch; its exit status."""
+def run_command(
+    argv: list[str], options: WatchOptions, user: str | None, *, keep_privileges: bool = False
+) -> int:
+    """Run ``argv`` under watch; its exit status.
+
+    The calling process is fit for nothing else afterwards, see :mod:`tracer.privileges`, unless
+    ``keep_privileges``.
+    """
     host.require()
     gpu_users(options)
     identity = user_named(user) if user else invoking_user()
@@ -111,7 +149,8 @@ def run_command(argv: list[str], options: WatchOptions, user: str | None) -> int
         stack.callback(command.close)
         queue = SignalQueue()
         stack.callback(queue.close)
-        return _run(stack, command, queue, options, identity)
+        import_numpy_alone()
+        return _run(stack, command, queue, options, identity, keep_privileges=keep_privileges)
 
 
 def _run(
@@ -120,6 +159,8 @@ def _run(
     queue: SignalQueue,
     options: WatchOptions,
     identity: Identity | None,
+    *,
+    keep_privileges: bool,
 ) -> int:
     from tracer import jit
     from tracer.kernel.probes import Probes
@@ -138,10 +179,13 @@ def _run(
     probes.attach_kernel()
     probes.attach_cgroup(tree_cgroup.path)
     probes.track(command.pidfd)
+    tree = tree_cgroup.path.name
+    _list(stack, options, tree, tree_cgroup.path, "run")
     cold = not jit.is_warm()
     if cold:
         command.release()
-    watch = _watch(stack, probes, rules, sinks, options, tree_cgroup.path.name)
+    writes_to = None if keep_privileges else [tree_cgroup.path.parent]
+    watch = _watch(stack, probes, rules, sinks, options, tree, writes_to)
     watch.repair()
     if not cold:
         command.release()
@@ -216,9 +260,15 @@ def _follow(watch: Watch, queue: SignalQueue, options: WatchOptions, command: Co
             _say(options, "the command has ended, processes of its tree go on: still watching (Ctrl-C ends)")
 
 
-def attach_to(pids: list[int], path: Path | None, options: WatchOptions) -> int:
-    """Watch the trees below ``pids``, or the cgroup at ``path``, until they are empty or Ctrl-C."""
+def attach_to(
+    pids: list[int], path: Path | None, options: WatchOptions, *, keep_privileges: bool = False
+) -> int:
+    """Watch the trees below ``pids``, or the cgroup at ``path``, until they are empty or Ctrl-C.
+
+    ``keep_privileges``: as for :func:`run_command`.
+    """
     host.require()
+    import_numpy_alone()
     if path is not None:
         pids = sorted(_cgroup_members(path))
     with ExitStack() as stack:
@@ -243,7 +293,8 @@ def attach_to(pids: list[int], path: Path | None, options: WatchOptions) -> int:
         for place in [path] if path is not None else _topmost(found):
             probes.attach_cgroup(place)
         tree = path.name if path is not None else f"pid-{pids[0]}"
-        watch = _watch(stack, probes, rules, sinks, options, tree)
+        _list(stack, options, tree, path, "attach")
+        watch = _watch(stack, probes, rules, sinks, options, tree, None if keep_privileges else [])
         processes = watch.repair()
         _say(options, f"watching {processes} processes, {watch.adopt_flows()} of their flows")
         watch.wait_for(queue.fd)
