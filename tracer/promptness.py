@@ -8,6 +8,7 @@ import gc
 import os
 import platform
 import struct
+import threading
 from contextlib import suppress
 
 _SYS_SCHED_SETATTR = {"x86_64": 314, "aarch64": 274}
@@ -15,7 +16,17 @@ _SYS_SCHED_SETATTR = {"x86_64": 314, "aarch64": 274}
 _SCHED_ATTR = struct.Struct("<IIQiIQQQ")
 _SCHED_OTHER = 0
 _NICE = -10
+_PATIENT_NICE = 10
 _SLICE_NS = 100_000
+
+
+def _schedule(nice: int, slice_ns: int) -> None:
+    """Set niceness and time slice of the calling thread; 0 is the kernel's own slice. A refusal is ignored."""
+    number = _SYS_SCHED_SETATTR.get(platform.machine())
+    attributes = _SCHED_ATTR.pack(_SCHED_ATTR.size, _SCHED_OTHER, 0, nice, 0, slice_ns, 0, 0)
+    if number is None or ctypes.CDLL(None).syscall(number, 0, attributes, 0):
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), nice)
 
 
 def schedule_promptly() -> None:
@@ -26,13 +37,12 @@ def schedule_promptly() -> None:
     events would then take a core from the job. Older kernels ignore the slice and preempt on wake-up
     by niceness. A refusal costs promptness only.
     """
-    number = _SYS_SCHED_SETATTR.get(platform.machine())
-    if number is None:
-        return
-    attributes = _SCHED_ATTR.pack(_SCHED_ATTR.size, _SCHED_OTHER, 0, _NICE, 0, _SLICE_NS, 0, 0)
-    if ctypes.CDLL(None).syscall(number, 0, attributes, 0):
-        with suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, 0, _NICE)
+    _schedule(_NICE, _SLICE_NS)
+
+
+def schedule_patiently() -> None:
+    """Let everybody else go first: for a thread, which has inherited the promptness of who started it."""
+    _schedule(_PATIENT_NICE, 0)
 
 
 def settle_memory() -> None:

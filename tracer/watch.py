@@ -160,15 +160,14 @@ class Watch:
         """``fd`` says nothing new any more."""
         self._poll.unregister(fd)
 
-    def reload(self, rules: RuleSet, excuse: Callable[[Alert], bool] | None = None) -> None:
-        """Judge by ``rules`` from now on, and excuse what ``excuse`` does. Raises RuleError when they can't be taken in while tracing.
+    def reload(self, rules: RuleSet) -> None:
+        """Judge by ``rules`` from now on. Raises RuleError when they can't be taken in while tracing.
 
         The probes go first. What they have judged by the old rules and still waits in the rings is
         judged again here, by the new ones: no event is judged by half of each.
         """
         epoch = self.probes.reload(rules)
         self.engine.judge_by(rules, epoch or self.engine.state.epoch[0] - 1)
-        self._excuse = excuse
         self._stop_examining()
         self._start_examining(rules)
 
@@ -270,8 +269,7 @@ class Watch:
 
     def _identities(self) -> list[Identity]:
         """The processes that are in the tree now, by the kernel's word."""
-        tasks = self.probes.tasks()
-        return list(zip(tasks["tgid"].tolist(), tasks["start"].tolist(), strict=True))
+        return self.probes.tree.identities()
 
     def _submit_files(self) -> None:
         """Have the executables looked into that the tree has run for the first time."""

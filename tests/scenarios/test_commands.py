@@ -205,7 +205,7 @@ def test_a_broken_rule_file(tmp_path):
 
 def test_without_root():
     code = (
-        "import os, sys, tracer.cli, tracer.session, tracer.cli.run\n"
+        "import os, sys, tracer.cli, tracer.session.run, tracer.cli.run\n"
         "os.setgroups([]); os.setresgid(65534, 65534, 65534); os.setresuid(65534, 65534, 65534)\n"
         "sys.argv = ['vigiles', 'run', '--', 'true']; tracer.cli.main()"
     )

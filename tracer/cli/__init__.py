@@ -16,6 +16,10 @@ from tracer.errors import FileError, VigilesError
 COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("tracer.cli.run", "Run a command and watch all that descends from it."),
     "attach": ("tracer.cli.attach", "Watch a tree that is running already."),
+    "contain": (
+        "tracer.cli.contain",
+        "Stop a watched tree now: freeze it, cut it off, end it, or let it go.",
+    ),
     "rules": ("tracer.cli.rules", "List, show, check and test detection rules."),
     "policy": ("tracer.cli.policy", "Check and explain policies: what is normal for a job."),
     "doctor": ("tracer.cli.doctor", "Say what this host lets us see, and what it will cost."),

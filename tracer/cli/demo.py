@@ -28,7 +28,7 @@ def demo(*, options: WatchOptions) -> int:
 
     from tracer.demo import sshd
     from tracer.kernel import host
-    from tracer.session import run_command
+    from tracer.session.run import run_command
 
     host.require()
     agent = Path(__file__).resolve().parent.parent / "demo" / "agent.py"

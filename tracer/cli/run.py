@@ -23,6 +23,6 @@ def run(*, options: WatchOptions, user: str | None, command: tuple[str, ...]) ->
       sudo vigiles run -- torchrun --nproc-per-node 8 train.py
       sudo vigiles run --alerts alerts.jsonl --gpu-user train.py -- bash train.sh
     """
-    from tracer.session import run_command
+    from tracer.session.run import run_command
 
     return run_command(list(command), options, user)

@@ -13,7 +13,10 @@ import itertools
 import os
 import struct
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from stat import S_IMODE, S_IWUSR
 
 from tracer.errors import HostError
 from tracer.kernel import host
@@ -94,6 +97,24 @@ def processes(path: Path) -> set[int]:
     return found
 
 
+@contextmanager
+def _writable(path: Path) -> Iterator[None]:
+    """Let its owner write to a directory for a moment.
+
+    The kernel makes the top of the hierarchy with mode 555, so that even root needs CAP_DAC_OVERRIDE there,
+    which a running watch has given up. That its owner may change the mode needs none.
+    """
+    mode = S_IMODE(path.stat().st_mode)
+    if mode & S_IWUSR:
+        yield
+        return
+    path.chmod(mode | S_IWUSR)
+    try:
+        yield
+    finally:
+        path.chmod(mode)
+
+
 class TreeCgroup:
     """A cgroup of our own, below the caller's: the caller's limits go on to hold."""
 
@@ -129,11 +150,15 @@ class TreeCgroup:
                 for child in sorted(self.path.rglob("*"), key=lambda p: -len(p.parts)):
                     if child.is_dir():
                         child.rmdir()
-                self.path.rmdir()
+                with _writable(self.path.parent):
+                    self.path.rmdir()
             except FileNotFoundError:
                 return True
             except OSError as error:
-                if error.errno != errno.EBUSY or not is_empty(self.path) or time.monotonic() > deadline:
+                # EACCES: another watch that ends has just taken the permission back
+                if error.errno not in {errno.EBUSY, errno.EACCES} or not is_empty(self.path):
+                    return False
+                if time.monotonic() > deadline:
                     return False
                 time.sleep(0.005)
             else:

@@ -153,6 +153,16 @@ def schema_sections() -> list[tuple[str, str]]:
         return list(probes.programs())
 
 
+def _confinement(report: Report) -> None:
+    """What a watch keeps once it has begun."""
+    from tracer.privileges import outlook
+
+    text, remarks = outlook()
+    report.add("host", "a watch keeps", "info", text)
+    for remark in remarks:
+        report.add("host", "", "info", remark)
+
+
 def _gpus(report: Report) -> bool:
     from tracer.gpu.devices import discover, summary
 
@@ -174,6 +184,7 @@ def examine() -> Report:
     able &= _try(report, "kernel", _kernel)
     able &= _try(report, "libbpf", lambda: f"version {libbpf.version()}")
     able &= _try(report, "cgroup", _cgroup)
+    _confinement(report)
     _filesystem(report, "bpf", "to outlive the tracer")
     _filesystem(report, "tracefs", "for tracepoints by name")
     from tracer import jit

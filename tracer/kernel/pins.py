@@ -45,6 +45,11 @@ class Pins:
     def __init__(self, tree: str) -> None:
         root = host.find_mount("bpf") or _mount()
         self.folder = folder_of(tree)
+        if self.folder.exists():
+            raise HostError(
+                f"{self.folder} is there already: a tree of this name is guarded",
+                hint=f"go on with it: vigiles attach --tree {tree}; or let it go: vigiles contain --tree {tree} release",
+            )
         try:
             for place in (root / _NAME, self.folder):
                 with suppress(FileExistsError):
@@ -53,6 +58,13 @@ class Pins:
                     raise HostError(f"{place} belongs to somebody else", hint="look at it, then remove it")
         except OSError as error:
             raise HostError(f"can't make {self.folder}: {error.strerror}") from None
+
+    @classmethod
+    def taken_over(cls, tree: str) -> Pins:
+        """Those of a tracer that is gone: from here on they are ours to remove."""
+        made = cls.__new__(cls)
+        made.folder = folder_of(tree)
+        return made
 
     def pin(self, fd: int, name: str) -> None:
         """Keep the link or program behind a descriptor."""

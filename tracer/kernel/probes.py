@@ -20,6 +20,7 @@ from tracer.kernel.held import Held
 from tracer.kernel.knowledge import Knowledge
 from tracer.kernel.object import Map, Object
 from tracer.kernel.pins import Pins
+from tracer.kernel.remains import Remains, Tree
 from tracer.rules import RuleSet
 
 #: struct member of tree.bpf.h: tree, exit_sent, gpu_client, padding.
@@ -93,17 +94,6 @@ def usable(programs: Iterable[str]) -> dict[str, str | None]:
 KEPT_MAPS = (
     "ring_critical", "ring_bulk", "counters", "reader", "control", "cuts", "knowledge", "members", "gpu_devices",
 )  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Remains:
-    """Ids of maps and programs by name; ``knowledge``: its shape; ``missing``: hooks that are not there."""
-
-    maps: dict[str, int]
-    programs: dict[str, int]
-    knowledge: tuple[int, int, int]
-    missing: dict[str, str]
-    by_lineage: bool
 
 
 class Probes:
@@ -240,15 +230,14 @@ class Probes:
         """Put a process's main thread into the tree; its threads and children follow with :meth:`tasks`."""
         self.map("members").update(struct.pack("<i", pidfd), _MEMBER.pack(1, 0, 0, 0))
 
+    @property
+    def tree(self) -> Tree:
+        """The processes that are followed."""
+        return Tree(self._object)
+
     def tasks(self) -> npt.NDArray[np.void]:
         """The processes of the tree right now, TASK[n]; also draws in threads and children."""
-        while True:
-            found = self._iterate()
-            if not found["fresh"].any():
-                return found[found["tgid"] == found["tid"]]
-
-    def _iterate(self) -> npt.NDArray[np.void]:
-        return np.frombuffer(self._read_iterator("on_task"), schema.TASK)
+        return self.tree.tasks()
 
     def _read_iterator(self, program: str) -> bytes:
         parts = []

@@ -17,7 +17,8 @@ from tracer.kernel.libc import disconnect_socket, pidfd_getfd
 
 #: Of a process's descriptors, so many are looked at to find one socket.
 _DESCRIPTORS_MAX = 65536
-_TICK_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
+#: Of /proc's times, in ns.
+TICK_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 _SO_COOKIE = 57
 #: How long a tree that is to end may take; a fork bomb is over in a few rounds.
 KILL_PATIENCE_S = 1.0
@@ -40,7 +41,7 @@ def open_process(identity: Identity) -> int:
     pid, start_ns = identity
     fd = os.pidfd_open(pid)
     # It holds the number now. If it had held it for a shorter time, this would be another's start.
-    if start_ticks(pid) != start_ns // _TICK_NS:
+    if start_ticks(pid) != start_ns // TICK_NS:
         os.close(fd)
         raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH))
     return fd

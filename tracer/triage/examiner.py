@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 from tracer.kernel.cgroup import process_start_ticks
+from tracer.promptness import schedule_patiently
 from tracer.triage.bounded import Limits, NotRegularError, regular_file
 from tracer.triage.examine import Examination, identity_of
 
@@ -33,7 +34,6 @@ CACHE_MAX = 4096
 #: A thread that a file system does not answer is given up after so many times the time limit; and so many.
 _STUCK_AFTER = 5
 _THREADS_MAX = 4
-_NICE = 10
 _NS_PER_TICK = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 
 #: Why an exec's file was not examined.
@@ -218,8 +218,7 @@ class Examiner:
     def _run(self, examination: Examination) -> None:
         # whoever waits for signals is elsewhere
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-        with contextlib.suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
+        schedule_patiently()
         me = threading.current_thread()
         while True:
             with self._wake:

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What somebody else needs to reach the probes of a tree: another tracer to go on with them, or a person
+to contain the tree. Numbers and names only, so that they can be written down.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tracer.kernel import schema
+from tracer.kernel.held import Held
+from tracer.kernel.object import Object
+
+_ID_MAX = 1 << 32
+_ENTRIES_MAX = 256
+_NAME_MAX = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Remains:
+    """Ids of maps and programs by name; ``knowledge``: its shape; ``missing``: hooks that are not there."""
+
+    maps: dict[str, int]
+    programs: dict[str, int]
+    knowledge: tuple[int, int, int]
+    missing: dict[str, str]
+    by_lineage: bool
+
+    def to_json(self) -> dict[str, Any]:
+        """As :func:`parse` takes it."""
+        return asdict(self)
+
+
+def _ids(said: object) -> dict[str, int] | None:
+    if not isinstance(said, dict) or not 0 < len(said) <= _ENTRIES_MAX:
+        return None
+    for name, number in said.items():
+        if not isinstance(name, str) or len(name) > _NAME_MAX:
+            return None
+        if type(number) is not int or not 0 < number < _ID_MAX:
+            return None
+    return said
+
+
+def parse(said: object) -> Remains | None:
+    """What a file says; None if it makes no sense."""
+    if not isinstance(said, dict):
+        return None
+    maps, programs, missing = _ids(said.get("maps")), _ids(said.get("programs")), said.get("missing")
+    shape, by_lineage = said.get("knowledge"), said.get("by_lineage")
+    if maps is None or programs is None or type(by_lineage) is not bool:
+        return None
+    if not isinstance(missing, dict) or not all(
+        isinstance(k, str) and isinstance(v, str) for k, v in missing.items()
+    ):
+        return None
+    if not isinstance(shape, list) or len(shape) != 3 or not all(type(n) is int and n > 0 for n in shape):
+        return None
+    return Remains(maps, programs, (shape[0], shape[1], shape[2]), missing, by_lineage)
+
+
+class Tree:
+    """The processes of a tree, by the kernel's word."""
+
+    def __init__(self, probes: Object | Held) -> None:
+        self._probes = probes
+
+    def tasks(self) -> npt.NDArray[np.void]:
+        """The processes right now, TASK[n]; also draws in threads and children that were missed."""
+        while True:
+            parts = []
+            with self._probes.iterate("on_task") as fd:
+                while chunk := os.read(fd, 1 << 20):
+                    parts.append(chunk)
+            found = np.frombuffer(b"".join(parts), schema.TASK)
+            if not found["fresh"].any():
+                return found[found["tgid"] == found["tid"]]
+
+    def identities(self) -> list[tuple[int, int]]:
+        """Their pids and starts, in ns of CLOCK_BOOTTIME."""
+        tasks = self.tasks()
+        return list(zip(tasks["tgid"].tolist(), tasks["start"].tolist(), strict=True))
+
+
+@contextmanager
+def tree_of(remains: Remains) -> Iterator[Tree]:
+    """The tree of another tracer's probes. Raises LoadError when they are gone."""
+    held = Held(remains.maps, {"on_task": remains.programs["on_task"]} if remains.programs else {})
+    try:
+        yield Tree(held)
+    finally:
+        held.close()

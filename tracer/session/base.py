@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every session has, whatever it watches."""
+
+from __future__ import annotations
+
+import sys
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tracer.cli.options import WatchOptions, gpu_users
+from tracer.errors import HostError, VigilesError
+from tracer.kernel import cgroup, pins
+from tracer.privileges import confine
+from tracer.rundir import register
+from tracer.session.adopt import clear_leftovers
+from tracer.signals import RELOAD, SignalQueue
+from tracer.text import decode
+
+if TYPE_CHECKING:
+    from tracer.alerts import Alert
+    from tracer.kernel.probes import ProbeOptions, Probes
+    from tracer.policy import Policy
+    from tracer.rules import RuleSet
+    from tracer.watch import Sink, Watch
+
+#: Say so when loading or compiling the engine takes longer than this.
+_SLOW_S = 2.0
+
+
+class Session:
+    """One watch from set-up to summary. Whatever it makes is given back by ``stack``.
+
+    ``group``: may read the alert file. ``keep_privileges``: the process has other things to do.
+    """
+
+    def __init__(
+        self,
+        stack: ExitStack,
+        options: WatchOptions,
+        queue: SignalQueue,
+        *,
+        group: int | None = None,
+        keep_privileges: bool = False,
+    ) -> None:
+        self.stack = stack
+        self.options = options
+        self.queue = queue
+        self._confines = not keep_privileges
+        self.policy, self.rules = self._read()
+        self.sinks = self._open_sinks(group)
+        cgroup.remove_stale()
+        for info in clear_leftovers():
+            self.say(f"tree {info.tree} is guarded, but nobody watches it: vigiles attach --tree {info.tree}")
+
+    def say(self, line: str) -> None:
+        """Tell the person at the terminal."""
+        if not self.options.quiet and not self.options.as_json:
+            print(f"vigiles: {line}", file=sys.stderr, flush=True)
+
+    def _complain(self, what: str, error: VigilesError) -> None:
+        self.say(f"{what}: {error}")
+        if error.hint:
+            self.say(f"  {error.hint}")
+
+    def _read(self) -> tuple[Policy | None, RuleSet]:
+        """The policy, if there is one, and the rules under it. Raises FileError."""
+        from tracer.policy import load_policy, load_rules_under
+
+        policy = load_policy(self.options.policy) if self.options.policy else None
+        return policy, load_rules_under(policy, self.options.rules)
+
+    def _open_sinks(self, group: int | None) -> list[Sink]:
+        from tracer.sinks.jsonl import JsonLines
+        from tracer.sinks.terminal import JsonTerminal, Terminal
+
+        sinks: list[Sink] = []
+        if self.options.alerts:
+            sinks.append(JsonLines(self.options.alerts, group=group))
+        if self.options.as_json:
+            sinks.append(JsonTerminal())
+        elif not self.options.quiet:
+            sinks.append(Terminal())
+        for sink in sinks:
+            self.stack.callback(sink.close)
+        return sinks
+
+    @property
+    def enforces(self) -> bool:
+        """Is what rules call for done?"""
+        return self.options.enforce or (self.policy is not None and self.policy.mode == "enforce")
+
+    def probe_options(self, **more: Any) -> ProbeOptions:
+        """What is settled before the probes are loaded."""
+        from tracer.gpu.devices import discover, stand_in
+        from tracer.kernel.probes import ProbeOptions
+
+        devices = (*discover(), *(stand_in(text) for text in self.options.gpu_device))
+        return ProbeOptions(
+            critical_bytes=self.options.critical_mib << 20,
+            bulk_bytes=self.options.bulk_mib << 20,
+            devices=devices,
+            rules=self.rules,
+            **more,
+        )
+
+    def list_tree(self, probes: Probes, tree: str, path: Path | None, mode: str) -> None:
+        """Have other commands find the tree. A watch is worth more than a listing."""
+        try:
+            self.stack.enter_context(register(tree, path, mode, probes.remains()))
+        except HostError as error:
+            self._complain("other commands won't find this watch", error)
+
+    def guard(self, probes: Probes, tree: str) -> None:
+        """If this watch enforces, have the probes go on whatever becomes of it."""
+        if not self.enforces:
+            return
+        try:
+            held = pins.Pins(tree)
+        except HostError as error:
+            self._complain("what is enforced ends with this process", error)
+            return
+        self.stack.enter_context(held)
+        probes.pin(held)
+
+    def watch(
+        self, probes: Probes, tree: str, own_cgroup: Path | None, writes_to: tuple[Path, ...] = ()
+    ) -> Watch:
+        """The engine and its loop; what is not in the cache is compiled here, with the watch armed.
+
+        ``own_cgroup``: where the tree is alone. ``writes_to``: see :func:`tracer.privileges.confine`.
+        """
+        began = time.monotonic()
+        from tracer import jit
+        from tracer.engine.engine import Engine
+        from tracer.watch import Guard, Watch
+
+        users = gpu_users(self.options)
+        if users is None and self.policy is not None:
+            users = self.policy.gpu_users
+        engine = Engine(self.rules, users)
+        on_records = None
+        if self.options.verbose:
+            from tracer.sinks.events import EventPrinter
+
+            on_records = EventPrinter().take
+        engine.warm()
+        if self._confines:
+            self._confine(writes_to)  # the watch has a thread, which inherits
+        guard = Guard(enforce=self.enforces, cgroup=own_cgroup, excuse=self._excuses)
+        watch = Watch(probes, engine, self.sinks, tree=tree, on_records=on_records, guard=guard)
+        self.stack.callback(watch.close)
+        jit.mark_warm()
+        if (took := time.monotonic() - began) > _SLOW_S:
+            self.say(f"compiled the engine in {took:.0f} s (once; events waited in the ring)")
+        return watch
+
+    def _confine(self, writes_to: tuple[Path, ...]) -> None:
+        from tracer.promptness import schedule_promptly
+
+        schedule_promptly()  # which takes a capability that is not kept
+        for remark in confine(writes_to=writes_to, resets=self.enforces).remarks:
+            self.say(remark)
+
+    def _excuses(self, alert: Alert) -> bool:
+        """Does the policy have an exception for it?"""
+        if self.policy is None:
+            return False
+        program, evidence = alert.program, alert.evidence
+        found = self.policy.excused(
+            alert.rule.id,
+            decode(program.exe) if program else "",
+            [decode(a) for a in program.argv] if program else [],
+            evidence.get("remote_address"),
+            evidence.get("remote_port"),
+            evidence.get("remote_name"),
+        )
+        return found is not None
+
+    def reload(self, watch: Watch) -> None:
+        """Read policy and rule files again; with a mistake in them, those that hold go on to hold."""
+        try:
+            policy, rules = self._read()
+            watch.reload(rules)
+        except VigilesError as error:
+            self._complain("rules not reloaded", error)
+            return
+        self.policy, self.rules = policy, rules
+        watch.orders.enforce = self.enforces
+        self.say(f"rules reloaded: {sum(rule.enabled for rule in rules.rules)} rules")
+
+    def told_to_end(self, watch: Watch) -> bool:
+        """Take in the signals that have come: was there one that ends the watch?"""
+        end = False
+        for received in self.queue.take():
+            if received.number == RELOAD:
+                self.reload(watch)
+            else:
+                end = True
+        return end
+
+    def tell_summary(self, watch: Watch) -> None:
+        """Drain what is left, and say what there was."""
+        summary = watch.finish()
+        if self.options.as_json:
+            import json
+
+            print(json.dumps(summary.to_json(), separators=(",", ":")), file=sys.stderr, flush=True)
+            return
+        for line in summary.lines():
+            self.say(line)
