@@ -12,7 +12,7 @@ from tracer import rundir
 from tracer.errors import LoadError, VigilesError
 from tracer.kernel import cgroup, pins
 from tracer.kernel.held import Held
-from tracer.kernel.remains import Tree
+from tracer.kernel.tree import Tree
 from tracer.respond import acts
 from tracer.respond.orders import Orders
 from tracer.rundir import TreeInfo

@@ -11,6 +11,7 @@ import ctypes
 import errno
 import itertools
 import os
+import re
 import struct
 import time
 from collections.abc import Iterator
@@ -22,6 +23,8 @@ from tracer.errors import HostError
 from tracer.kernel import host
 
 _PREFIX = "vigiles-"
+#: The name of a tree of ours: who made it, by pid and start in ticks.
+OURS = re.compile(rf"{_PREFIX}(?P<pid>[0-9]+)-(?P<start>[0-9]+)-[0-9]+")
 _made = itertools.count()
 
 
@@ -170,10 +173,9 @@ def remove_stale() -> list[Path]:
     removed = []
     places = {of_process(), host.cgroup2_root()}
     for path in {p for place in places for p in place.glob(f"{_PREFIX}*-*")}:
-        try:
-            pid, start, _ = (int(part) for part in path.name.removeprefix(_PREFIX).split("-"))
-        except ValueError:
+        if (found := OURS.fullmatch(path.name)) is None:
             continue
+        pid, start = int(found["pid"]), int(found["start"])
         if process_start_ticks(pid) != start and is_empty(path) and TreeCgroup(path).remove(0):
             removed.append(path)
     return removed

@@ -6,7 +6,6 @@ from __future__ import annotations
 import ctypes
 import os
 import re
-import shutil
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -17,6 +16,8 @@ from tracer.kernel import host, libbpf
 
 _NAME = "vigiles"
 _DEFAULT = Path("/sys/fs/bpf")
+#: The program that lists the processes of the tree.
+TELLS = "on_task"
 _UNFIT = re.compile(r"[^A-Za-z0-9_-]")
 
 
@@ -39,8 +40,11 @@ def folder_of(tree: str) -> Path:
 class Pins:
     """The pins of one tree, as a context: left with an error of ours, they go on to hold.
 
-    Left in order, or with an error that was told to the user, they are removed.
+    Left in order, or with an error that is told to the user, they are removed.
     """
+
+    #: What else than an orderly end lets go of them.
+    _ends: tuple[type[BaseException], ...] = (VigilesError, KeyboardInterrupt, SystemExit)
 
     def __init__(self, tree: str) -> None:
         root = host.find_mount("bpf") or _mount()
@@ -61,9 +65,10 @@ class Pins:
 
     @classmethod
     def taken_over(cls, tree: str) -> Pins:
-        """Those of a tracer that is gone: from here on they are ours to remove."""
+        """Those of a tracer that is gone: from here on they are ours to remove, in order only."""
         made = cls.__new__(cls)
         made.folder = folder_of(tree)
+        made._ends = (KeyboardInterrupt, SystemExit)  # noqa: SLF001 - its own
         return made
 
     def pin(self, fd: int, name: str) -> None:
@@ -82,15 +87,28 @@ class Pins:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is None or issubclass(kind, (VigilesError, KeyboardInterrupt, SystemExit)):
+        if kind is None or issubclass(kind, self._ends):
             self.remove()
 
 
 def remove(folder: Path) -> None:
-    """Remove the pins in a folder of :func:`folder_of`, and what is empty then."""
-    shutil.rmtree(folder, ignore_errors=True)
+    """Remove the pins in a folder of :func:`folder_of`, and what is empty then. What tells whether the tree
+    has a process left goes last: whoever comes after a removal that was interrupted needs it.
+    """
+    with suppress(OSError):
+        for path in sorted(folder.iterdir(), key=lambda path: path.name == TELLS):
+            path.unlink()
+        folder.rmdir()
     with suppress(OSError):  # others have theirs in it
         folder.parent.rmdir()
+
+
+def folders() -> list[Path]:
+    """Those of all trees."""
+    root = host.find_mount("bpf")
+    with suppress(OSError):
+        return sorted((root / _NAME).iterdir()) if root else []
+    return []
 
 
 def exist(tree: str) -> bool:

@@ -20,7 +20,8 @@ from tracer.kernel.held import Held
 from tracer.kernel.knowledge import Knowledge
 from tracer.kernel.object import Map, Object
 from tracer.kernel.pins import Pins
-from tracer.kernel.remains import Remains, Tree
+from tracer.kernel.remains import Remains
+from tracer.kernel.tree import Tree
 from tracer.rules import RuleSet
 
 #: struct member of tree.bpf.h: tree, exit_sent, gpu_client, padding.
@@ -147,11 +148,11 @@ class Probes:
 
     def pin(self, pins: Pins) -> None:
         """Have them go on when this process ends, however it ends."""
-        for number, link in enumerate(self._object.links()):
-            pins.pin(link.fd, f"{link.program}_{number}")
-        for hook in HOOKS:
+        for hook in HOOKS:  # these first: one of them is needed to clear away what follows
             if hook.place == "iterator" and hook.program in self.loaded:
                 pins.pin(self._object.program_fd(hook.program), hook.program)
+        for number, link in enumerate(self._object.links()):
+            pins.pin(link.fd, f"{link.program}_{number}")
 
     @property
     def _loaded(self) -> Object:

@@ -5,18 +5,8 @@ to contain the tree. Numbers and names only, so that they can be written down.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
-
-import numpy as np
-import numpy.typing as npt
-
-from tracer.kernel import schema
-from tracer.kernel.held import Held
-from tracer.kernel.object import Object
 
 _ID_MAX = 1 << 32
 _ENTRIES_MAX = 256
@@ -64,36 +54,3 @@ def parse(said: object) -> Remains | None:
     if not isinstance(shape, list) or len(shape) != 3 or not all(type(n) is int and n > 0 for n in shape):
         return None
     return Remains(maps, programs, (shape[0], shape[1], shape[2]), missing, by_lineage)
-
-
-class Tree:
-    """The processes of a tree, by the kernel's word."""
-
-    def __init__(self, probes: Object | Held) -> None:
-        self._probes = probes
-
-    def tasks(self) -> npt.NDArray[np.void]:
-        """The processes right now, TASK[n]; also draws in threads and children that were missed."""
-        while True:
-            parts = []
-            with self._probes.iterate("on_task") as fd:
-                while chunk := os.read(fd, 1 << 20):
-                    parts.append(chunk)
-            found = np.frombuffer(b"".join(parts), schema.TASK)
-            if not found["fresh"].any():
-                return found[found["tgid"] == found["tid"]]
-
-    def identities(self) -> list[tuple[int, int]]:
-        """Their pids and starts, in ns of CLOCK_BOOTTIME."""
-        tasks = self.tasks()
-        return list(zip(tasks["tgid"].tolist(), tasks["start"].tolist(), strict=True))
-
-
-@contextmanager
-def tree_of(remains: Remains) -> Iterator[Tree]:
-    """The tree of another tracer's probes. Raises LoadError when they are gone."""
-    held = Held(remains.maps, {"on_task": remains.programs["on_task"]} if remains.programs else {})
-    try:
-        yield Tree(held)
-    finally:
-        held.close()

@@ -66,7 +66,7 @@ def kill_all(tasks: Callable[[], Iterable[Identity]], cgroup: Path | None) -> in
 
     Those in ``cgroup`` end at once, whatever they do. TimeoutError when some are left.
     """
-    met: set[Identity] = set()
+    met = set(tasks())
     deadline = time.monotonic() + KILL_PATIENCE_S
     if cgroup is not None:
         with suppress(OSError):  # a kernel before 5.14 has no such file: then one by one

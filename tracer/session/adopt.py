@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from tracer import rundir
 from tracer.errors import HostError, LoadError, VigilesError
-from tracer.kernel import pins
-from tracer.kernel.remains import Remains, tree_of
+from tracer.kernel import cgroup, pins
+from tracer.kernel.remains import Remains
 from tracer.rundir import TreeInfo
 
 
@@ -25,25 +27,37 @@ def left_behind(text: str) -> tuple[TreeInfo, Remains]:
     return info, info.remains
 
 
-def clear_leftovers() -> list[TreeInfo]:
-    """Remove the pins of trees that have ended; the trees that go on guarded, but unwatched."""
+def clear_leftovers() -> list[str]:
+    """Remove the pins of trees that have ended; the names of those that go on guarded, but unwatched."""
     try:
-        listed = [info for info in rundir.trees() if not info.alive and pins.exist(info.tree)]
+        watched = {pins.folder_of(info.tree) for info in rundir.trees() if info.alive}
     except HostError:
         return []  # register() says what is wrong with the directory
     going_on = []
-    for info in listed:
-        if info.remains is not None and _is_there(info.remains):
-            going_on.append(info)
+    for folder in pins.folders():
+        if folder in watched or _tracer_of(folder.name) is not None:
+            continue
+        if _is_there(folder):
+            going_on.append(folder.name)
         else:
-            pins.remove(pins.folder_of(info.tree))
+            pins.remove(folder)
     return going_on
 
 
-def _is_there(remains: Remains) -> bool:
+def _tracer_of(tree: str) -> int | None:
+    """The tracer that has just made these pins, but has not listed its tree, if the name says who."""
+    found = cgroup.OURS.fullmatch(tree)
+    if found is None or cgroup.process_start_ticks(int(found["pid"])) != int(found["start"]):
+        return None
+    return int(found["pid"])
+
+
+def _is_there(folder: Path) -> bool:
     """Has the tree a process left?"""
+    from tracer.kernel.tree import pinned_tree  # NumPy is imported when the command has been forked
+
     try:
-        with tree_of(remains) as tree:
+        with pinned_tree(folder) as tree:
             return bool(tree.identities())
     except LoadError:
         return False

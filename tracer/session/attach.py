@@ -69,15 +69,15 @@ def adopt(text: str, options: WatchOptions, *, keep_privileges: bool = False) ->
         probes = Probes.adopted(remains)
         stack.callback(probes.close)
         own = info.cgroup if info.mode == "run" else None
+        probes.reload(session.rules)
+        watch = session.watch(probes, info.tree, own, (own.parent,) if own else ())
+        # as it was: a guard is lifted by an order or by the tree's end, not by a change of hands
+        watch.orders.enforce = True
+        # from here on it is ours to clear away; an error before must leave all as it was
         if own is not None:
             stack.callback(cgroup.TreeCgroup(own).remove)
         session.list_tree(probes, info.tree, info.cgroup, info.mode)
         stack.enter_context(pins.Pins.taken_over(info.tree))
-        probes.reload(session.rules)
-        watch = session.watch(probes, info.tree, own, (own.parent,) if own else ())
-        watch.orders.enforce = (
-            True  # as it was: the guard of a tree is lifted by its end, not by a change of hands
-        )
         processes = watch.repair()
         session.say(f"adopted {info.tree}: {processes} processes; what waited in the rings is taken in")
         _follow(session, watch, until_empty=True)

@@ -51,8 +51,8 @@ class Session:
         self.policy, self.rules = self._read()
         self.sinks = self._open_sinks(group)
         cgroup.remove_stale()
-        for info in clear_leftovers():
-            self.say(f"tree {info.tree} is guarded, but nobody watches it: vigiles attach --tree {info.tree}")
+        for tree in clear_leftovers():
+            self.say(f"tree {tree} is guarded, but nobody watches it: vigiles attach --tree {tree}")
 
     def say(self, line: str) -> None:
         """Tell the person at the terminal."""
