@@ -6,7 +6,7 @@ from __future__ import annotations
 import importlib
 import sys
 
-BENCHES = ("engine", "latency", "matching", "network", "detection")
+BENCHES = ("engine", "latency", "matching", "network", "detection", "guard")
 
 
 def main() -> None:

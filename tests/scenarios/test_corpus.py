@@ -22,9 +22,11 @@ def rules():
     return load_rules([])
 
 
+@pytest.mark.parametrize("enforce", [False, True], ids=["observe", "enforce"])
 @pytest.mark.parametrize("scenario", CORPUS, ids=lambda scenario: scenario.name)
-def test_scenario(scenario, rules):
-    result = run(scenario, rules)
+def test_scenario(scenario, rules, enforce):
+    """Enforced, what is loud is stopped, and everyday work is not harmed."""
+    result = run(scenario, rules, enforce=enforce)
     if result.verdict == SKIPPED:
         pytest.skip(result.reason)
     assert result.passed, f"{result.verdict}: {result.reason}\n{result.output}"

@@ -34,6 +34,8 @@ WORDS = {
     "block": "blocked",
 }
 _BITS = {name: 1 << schema.ACTION[f"ACTION_{name.upper().replace('-', '_')}"] for name in WORDS}
+#: Why nothing was done to a process that is no more.
+ENDED = "the process had ended already"
 _CONNECT = schema.KIND["EVENT_CONNECT"]
 _ON_SOCKETS = frozenset(schema.KIND[f"EVENT_{kind}"] for kind in ("FIRST_BYTES", "CONNECT", "LISTEN"))
 
@@ -131,5 +133,5 @@ def _word(names: set[str]) -> str | None:
 
 def _why(error: OSError) -> str:
     if error.errno == errno.ESRCH:
-        return "the process had ended already"
+        return ENDED
     return error.strerror or os.strerror(error.errno or 0)

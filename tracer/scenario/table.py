@@ -10,10 +10,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from tracer.scenario.verdict import BROKEN, CAUGHT, FALSE_ALARM, MISSED, QUIET, SKIPPED, STOPPED, Result
+from tracer.scenario.verdict import BROKEN, CAUGHT, FALSE_ALARM, LATE, MISSED, QUIET, SKIPPED, STOPPED, Result
 
 _STYLE = {
-    CAUGHT: "green", STOPPED: "green", QUIET: "green", MISSED: "red", FALSE_ALARM: "red", BROKEN: "magenta", SKIPPED: "dim",
+    CAUGHT: "green", STOPPED: "green", LATE: "yellow", QUIET: "green", MISSED: "red", FALSE_ALARM: "red", BROKEN: "magenta", SKIPPED: "dim",
 }  # fmt: skip
 
 
@@ -23,6 +23,7 @@ class Score:
 
     caught: int
     stopped: int
+    late: int
     missed: int
     quiet: int
     false_alarms: int
@@ -34,26 +35,26 @@ class Score:
         """Count."""
         verdicts = [r.verdict for r in results]
         return cls(
-            *(verdicts.count(v) for v in (CAUGHT, STOPPED, MISSED, QUIET, FALSE_ALARM, BROKEN, SKIPPED))
+            *(verdicts.count(v) for v in (CAUGHT, STOPPED, LATE, MISSED, QUIET, FALSE_ALARM, BROKEN, SKIPPED))
         )
 
     @property
     def precision(self) -> float | None:
         """Of what was flagged, the share that was meant."""
-        right = self.caught + self.stopped
+        right = self.caught + self.stopped + self.late
         flagged = right + self.false_alarms
         return right / flagged if flagged else None
 
     @property
     def recall(self) -> float | None:
         """Of what is malicious, the share that was flagged."""
-        right = self.caught + self.stopped
+        right = self.caught + self.stopped + self.late
         malicious = right + self.missed
         return right / malicious if malicious else None
 
     def line(self) -> str:
         """For people."""
-        stopped = f"{self.stopped} stopped, " if self.stopped else ""
+        stopped = f"{self.stopped} stopped, {self.late} late, " if self.stopped else ""
         parts = [
             f"{stopped}{self.caught} caught, {self.missed} missed, {self.quiet} quiet, {self.false_alarms} false alarms",
             f"precision {_share(self.precision)}, recall {_share(self.recall)}",

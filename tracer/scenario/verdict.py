@@ -7,14 +7,15 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
+from tracer.respond.responder import ENDED
 from tracer.rules.model import SEVERITIES
 from tracer.scenario.spec import Expected, Scenario
 
-#: What a scenario comes to; ``stopped`` if it was enforced. ``broken``: it did not do what it describes; it says nothing about the watch.
-CAUGHT, STOPPED, MISSED, QUIET, FALSE_ALARM, BROKEN, SKIPPED = (
-    "caught", "stopped", "missed", "quiet", "false alarm", "broken", "skipped",
+#: What a scenario comes to; if it was enforced, ``stopped``, or ``late`` if it had ended by itself. ``broken``: it did not do what it describes; it says nothing about the watch.
+CAUGHT, STOPPED, LATE, MISSED, QUIET, FALSE_ALARM, BROKEN, SKIPPED = (
+    "caught", "stopped", "late", "missed", "quiet", "false alarm", "broken", "skipped",
 )  # fmt: skip
-GOOD = (CAUGHT, STOPPED, QUIET)
+GOOD = (CAUGHT, STOPPED, LATE, QUIET)
 _LOUD = SEVERITIES.index("high")
 
 
@@ -119,10 +120,14 @@ def judge(result: Result) -> None:
         and scenario.kind == "malicious"
         and any(rank(e.severity) >= _LOUD for e in scenario.alerts)
     ):
-        stopped = any(flag.action != "none" for flag in result.flags)
-        result.verdict = STOPPED if stopped else MISSED
         errors = {flag.error for flag in result.flags if flag.error}
-        result.reason = "" if stopped else f"not stopped: {', '.join(sorted(errors)) or 'nothing was done'}"
+        if any(flag.action != "none" for flag in result.flags):
+            result.verdict = STOPPED
+        elif errors and all(error.endswith(ENDED) for error in errors):
+            result.verdict = LATE
+        else:
+            result.verdict = MISSED
+            result.reason = f"not stopped: {', '.join(sorted(errors)) or 'nothing was done'}"
         return
     result.missing = [e for e in scenario.alerts if not any(flag.meets(e) for flag in result.flags)]
     result.unwanted = [flag for flag in result.flags if _unwanted(scenario, flag)]
