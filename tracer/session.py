@@ -27,6 +27,7 @@ from tracer.text import decode
 if TYPE_CHECKING:
     from tracer.alerts import Alert
     from tracer.kernel.probes import ProbeOptions, Probes
+    from tracer.observer import Observe, Observer
     from tracer.policy import Policy
     from tracer.rules import RuleSet
     from tracer.summary import Summary
@@ -36,7 +37,8 @@ if TYPE_CHECKING:
 _SLOW_S = 2.0
 
 
-def _say(options: WatchOptions, line: str) -> None:
+def say(options: WatchOptions, line: str) -> None:
+    """Tell whoever watches, unless that is nobody, or a program."""
     if not options.quiet and not options.as_json:
         print(f"vigiles: {line}", file=sys.stderr, flush=True)
 
@@ -78,7 +80,8 @@ def _watch(
     tree: str,
     own_cgroup: Path | None = None,
     policy: Policy | None = None,
-) -> Watch:
+    observe: Observe | None = None,
+) -> tuple[Watch, Observer | None]:
     """The engine and its loop; what is not in the cache is compiled here, with the watch armed."""
     began = time.monotonic()
     from tracer import jit
@@ -89,19 +92,33 @@ def _watch(
     if users is None and policy is not None:
         users = policy.gpu_users
     engine = Engine(rules, users)
-    on_records = None
+    observer = observe(engine) if observe is not None else None
+    takers = [observer.take] if observer is not None else []
     if options.verbose:
         from tracer.sinks.events import EventPrinter
 
-        on_records = EventPrinter().take
+        takers.append(EventPrinter().take)
+
+    def hand_on(tap: bytes) -> None:
+        for take in takers:
+            take(tap)
+
     guard = Guard(enforce=_enforces(options, policy), cgroup=own_cgroup, excuse=_excuse(policy))
-    watch = Watch(probes, engine, sinks, tree=tree, on_records=on_records, guard=guard)
+    watch = Watch(
+        probes,
+        engine,
+        [*sinks, observer] if observer is not None else sinks,
+        tree=tree,
+        on_records=hand_on if takers else None,
+        one_by_one=observer is not None,
+        guard=guard,
+    )
     stack.callback(watch.close)
     engine.warm()
     jit.mark_warm()
     if (took := time.monotonic() - began) > _SLOW_S:
-        _say(options, f"compiled the engine in {took:.0f} s (once; events waited in the ring)")
-    return watch
+        say(options, f"compiled the engine in {took:.0f} s (once; events waited in the ring)")
+    return watch, observer
 
 
 def _enforces(options: WatchOptions, policy: Policy | None) -> bool:
@@ -145,21 +162,28 @@ def _tell_summary(summary: Summary, options: WatchOptions) -> None:
         print(json.dumps(summary.to_json(), separators=(",", ":")), file=sys.stderr, flush=True)
     elif not options.quiet:
         for line in summary.lines():
-            _say(options, line)
+            say(options, line)
 
 
-def run_command(argv: list[str], options: WatchOptions, user: str | None) -> int:
-    """Run ``argv`` under watch; its exit status."""
+def run_command(
+    argv: list[str], options: WatchOptions, user: str | None, observe: Observe | None = None
+) -> int:
+    """Run ``argv`` under watch; its exit status. ``observe`` makes whoever is to see every record."""
     host.require()
     gpu_users(options)
-    identity = user_named(user) if user else invoking_user()
+    identity = identity_of(user)
     with ExitStack() as stack:
         # Before any thread exists: the child is a plain copy of a process with one thread.
         command = Command(argv, identity)
         stack.callback(command.close)
         queue = SignalQueue()
         stack.callback(queue.close)
-        return _run(stack, command, queue, options, identity)
+        return _run(stack, command, queue, options, identity, observe)
+
+
+def identity_of(user: str | None) -> Identity | None:
+    """Whom a command runs as: ``user``, or whoever called sudo; None: as we do."""
+    return user_named(user) if user else invoking_user()
 
 
 def _run(
@@ -168,6 +192,7 @@ def _run(
     queue: SignalQueue,
     options: WatchOptions,
     identity: Identity | None,
+    observe: Observe | None,
 ) -> int:
     from tracer import jit
     from tracer.kernel.probes import Probes
@@ -189,14 +214,17 @@ def _run(
     if cold:
         command.release()
     place = tree_cgroup.path
-    watch = _watch(stack, probes, rules, sinks, options, place.name, place, policy)
+    watch, observer = _watch(stack, probes, rules, sinks, options, place.name, place, policy, observe)
     watch.repair()
     if not cold:
         command.release()
     watch.wait_for(queue.fd)
     watch.wait_for(command.pidfd)
     _follow(watch, queue, options, command)
+    ended = observer is not None and watch.tree_is_empty()
     summary = watch.finish()
+    if observer is not None:
+        observer.finished(summary, ended=ended)
     _tell_summary(summary, options)
     return command.poll() or 0
 
@@ -208,12 +236,12 @@ def _reload(watch: Watch, options: WatchOptions) -> None:
         watch.reload(found, _excuse(policy))
         watch.orders.enforce = _enforces(options, policy)
     except VigilesError as error:
-        _say(options, f"rules not reloaded: {error}")
+        say(options, f"rules not reloaded: {error}")
         if error.hint:
-            _say(options, f"  {error.hint}")
+            say(options, f"  {error.hint}")
     else:
         rules = watch.engine.rules
-        _say(options, f"rules reloaded: {sum(rule.enabled for rule in rules.rules)} rules")
+        say(options, f"rules reloaded: {sum(rule.enabled for rule in rules.rules)} rules")
 
 
 def _told_to_end(watch: Watch, queue: SignalQueue, options: WatchOptions) -> bool:
@@ -249,7 +277,7 @@ def _follow(watch: Watch, queue: SignalQueue, options: WatchOptions, command: Co
             if received.number == signal.SIGTERM:
                 terms += 1
                 if terms > 1:
-                    _say(options, "second SIGTERM: the watch ends, the command goes on")
+                    say(options, "second SIGTERM: the watch ends, the command goes on")
                     return
             if not received.from_terminal:
                 _pass_on(received.number, command)
@@ -261,7 +289,7 @@ def _follow(watch: Watch, queue: SignalQueue, options: WatchOptions, command: Co
             return
         if not told:
             told = True
-            _say(options, "the command has ended, processes of its tree go on: still watching (Ctrl-C ends)")
+            say(options, "the command has ended, processes of its tree go on: still watching (Ctrl-C ends)")
 
 
 def attach_to(pids: list[int], path: Path | None, options: WatchOptions) -> int:
@@ -290,9 +318,9 @@ def attach_to(pids: list[int], path: Path | None, options: WatchOptions) -> int:
         for place in [path] if path is not None else _topmost(found):
             probes.attach_cgroup(place)
         tree = path.name if path is not None else f"pid-{pids[0]}"
-        watch = _watch(stack, probes, rules, sinks, options, tree, None, policy)
+        watch, _ = _watch(stack, probes, rules, sinks, options, tree, None, policy)
         processes = watch.repair()
-        _say(options, f"watching {processes} processes, {watch.adopt_flows()} of their flows")
+        say(options, f"watching {processes} processes, {watch.adopt_flows()} of their flows")
         watch.wait_for(queue.fd)
         while not _told_to_end(watch, queue, options):
             watch.step()
