@@ -19,7 +19,7 @@ from tracer import clock
 from tracer.alerts import Alert, AlertBuilder
 from tracer.engine import reconcile
 from tracer.engine.drain import FIRED, MORE, TAP_FULL
-from tracer.engine.engine import Engine, Fired, Program
+from tracer.engine.engine import BATCH, Engine, Fired, Program
 from tracer.engine.first import keep_record
 from tracer.engine.intrinsics import address_of
 from tracer.engine.processes import NONE, find_exact
@@ -105,7 +105,11 @@ def ended(pid: int, start_ns: int) -> Program:
 
 
 class Watch:
-    """Reads the rings of ``probes`` with ``engine`` and tells ``sinks``."""
+    """Reads the rings of ``probes`` with ``engine`` and tells ``sinks``.
+
+    ``on_records`` is given every record as the engine taps it; ``one_by_one``: each while the engine stands
+    right behind it.
+    """
 
     def __init__(
         self,
@@ -115,6 +119,7 @@ class Watch:
         *,
         tree: str,
         on_records: Callable[[bytes], None] | None = None,
+        one_by_one: bool = False,
         guard: Guard = Guard(),
     ) -> None:
         self.probes = probes
@@ -123,6 +128,7 @@ class Watch:
         self._sinks = list(sinks)
         self._builder = AlertBuilder(engine, tree)
         self._on_records = on_records
+        self._batch = 1 if one_by_one else BATCH
         self._excuse = guard.excuse
         self.orders = Orders(probes.map("control").fd, probes.map("cuts").fd)
         self.orders.enforce = guard.enforce
@@ -218,7 +224,7 @@ class Watch:
         """Drain until the rings are empty, or a tick is due; how many records."""
         total = 0
         while True:
-            why, count = self.engine.drain()
+            why, count = self.engine.drain(self._batch)
             total += count
             if why == FIRED:
                 fired = self.engine.fired()

@@ -219,7 +219,8 @@ def test_users_of_the_gpu():
         "/opt/bin/trainer",
         "x.py",
     )
-    assert users(GpuUser("/usr/bin/python3", "none"), GpuUser("/x")) == ("/x", "[n]one")
+    assert users(GpuUser("/usr/bin/python3", "none"), GpuUser("/x")) == ("/x", "?one")
+    assert users(GpuUser("/opt/a*[b]?/c\u200b")) == ("/opt/a?[b]?/c*",)
 
 
 def test_a_run_that_did_nothing():
@@ -228,6 +229,12 @@ def test_a_run_that_did_nothing():
     assert policy.connect is not None
     assert policy.connect.entries == ()
     assert policy.allow is None
+
+
+def test_what_is_to_be_known_of_the_run_stands_at_the_top():
+    text = write(Observed(), "x", ["NOT A GOOD RUN", 'a\n[exec]\ndeny = "b"'])
+    assert '# NOT A GOOD RUN\n# a?[exec]?deny = "b"\n\n[policy]\n' in text
+    assert read(text).deny is None
 
 
 @pytest.mark.parametrize("name", ["sft", 'a "b" \\', "", "a\nb", "\udcff", "é"])
@@ -311,7 +318,8 @@ def test_everything_that_was_seen_is_allowed(
         assert naive_rules.evaluate("listen", there, rules) == [], (opened, text)
     for user in users:
         candidates = [user.exe, user.exe.rpartition("/")[2], user.script, user.script.rpartition("/")[2]]
-        assert any(fnmatchcase(c, pattern) for c in candidates for pattern in policy.gpu_users or ())
+        globs = [pattern.replace("[", "[[]") for pattern in policy.gpu_users or ()]  # the engine's know no [
+        assert any(fnmatchcase(c, pattern) for c in candidates for pattern in globs)
     for place in policy.connect.entries if policy.connect else ():
         network = ipaddress.ip_network(place.networks[0]) if place.networks else None
         assert network is None or network.prefixlen >= WIDEST[network.version]

@@ -21,7 +21,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "Stop a watched tree now: freeze it, cut it off, end it, or let it go.",
     ),
     "rules": ("tracer.cli.rules", "List, show, check and test detection rules."),
-    "policy": ("tracer.cli.policy", "Check and explain policies: what is normal for a job."),
+    "policy": ("tracer.cli.policy", "Learn, check and explain policies: what is normal for a job."),
     "doctor": ("tracer.cli.doctor", "Say what this host lets us see, and what it will cost."),
     "demo": ("tracer.cli.demo", "Watch a small agent go wrong."),
     "scenario": ("tracer.cli.scenario", "Act out attacks and everyday work, and see what is flagged."),

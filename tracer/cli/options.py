@@ -50,13 +50,19 @@ def rules_option(*name: str) -> Callable[[F], F]:
     )
 
 
-_OPTIONS = (
+_POLICY = (
     click.option(
         "--policy",
         metavar="FILE",
         type=click.Path(path_type=Path),
         help="What is normal for this job, and what to do otherwise (see: vigiles policy explain).",
     ),
+    click.option(
+        "--enforce", is_flag=True,
+        help="Do what rules call for: end the process, cut the flow, … Without it alerts say what would be done.",
+    ),
+)  # fmt: skip
+_OPTIONS = (
     rules_option(),
     click.option("--alerts", metavar="FILE", help="Append alerts as JSON Lines; - is standard output."),
     click.option(
@@ -74,10 +80,6 @@ _OPTIONS = (
         "none: nobody. Without it the first client is presumed to be the trainer.",
     ),
     click.option("--detach-on-exit", is_flag=True, help="Stop watching when the command itself has ended."),
-    click.option(
-        "--enforce", is_flag=True,
-        help="Do what rules call for: end the process, cut the flow, … Without it alerts say what would be done.",
-    ),
     click.option("-q", "--quiet", is_flag=True, help="No alerts and no summary on standard error."),
     click.option("--json", "as_json", is_flag=True, help="Alerts and summary on standard error as JSON Lines."),
     click.option("-v", "--verbose", is_flag=True, help="Print every event, too."),
@@ -92,18 +94,25 @@ _OPTIONS = (
 )  # fmt: skip
 
 
-def watch_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the shared options; the command gets them as one ``options`` argument."""
+def _taking(options: tuple[Callable[[Any], Any], ...], fixed: dict[str, Any]) -> Callable[..., Any]:
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(function)
+        def with_options(**values: Any) -> Any:
+            names = WatchOptions.__dataclass_fields__
+            given = {name: fixed[name] if name in fixed else values.pop(name) for name in names}
+            return function(options=WatchOptions(**given), **values)
 
-    @wraps(function)
-    def with_options(**values: Any) -> Any:
-        names = WatchOptions.__dataclass_fields__
-        options = WatchOptions(**{name: values.pop(name) for name in names})
-        return function(options=options, **values)
+        for option in reversed(options):
+            with_options = option(with_options)
+        return with_options
 
-    for option in reversed(_OPTIONS):
-        with_options = option(with_options)
-    return with_options
+    return decorate
+
+
+#: Adds the shared options; the command gets them as one ``options`` argument.
+watch_options = _taking((*_POLICY, *_OPTIONS), {})
+#: The same for a watch that is under no policy and does nothing about what it sees.
+learn_options = _taking(_OPTIONS, {"policy": None, "enforce": False})
 
 
 def gpu_users(options: WatchOptions) -> tuple[str, ...] | None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``vigiles policy``: whether a policy can be used, and what it comes to."""
+"""``vigiles policy``: learn one, see whether one can be used, and what it comes to."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tracer.cli.options import rules_option
+from tracer.cli.options import WatchOptions, learn_options, rules_option
 from tracer.text import printable
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ _FILE = click.Path(path_type=Path)
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def policy() -> None:
-    """Check and explain policies: what is normal for a job, and what to do otherwise."""
+    """Learn, check and explain policies: what is normal for a job, and what to do otherwise."""
 
 
 @policy.command()
@@ -90,3 +90,36 @@ def explain(*, path: Path, files: tuple[Path, ...], as_json: bool) -> None:
 def _print(texts: Iterable[str]) -> None:
     for text in texts:
         click.echo(printable(text))
+
+
+@policy.command(context_settings={"allow_interspersed_args": False})
+@learn_options
+@click.option("--user", metavar="NAME", help="Run the command as this user (default: whoever called sudo).")
+@click.option(
+    "-o", "--output", default="policy.toml", show_default=True, metavar="FILE", help="- is standard output."
+)
+@click.option("--force", is_flag=True, help="Replace FILE if it is there.")
+@click.option("--name", metavar="NAME", help="What the policy is called (default: as the command is).")
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+def learn(
+    *,
+    options: WatchOptions,
+    user: str | None,
+    output: str,
+    force: bool,
+    name: str | None,
+    command: tuple[str, ...],
+) -> int:
+    r"""Run COMMAND as `vigiles run` does, and write the policy that allows what it did.
+
+    What runs must be a good run: all that it does is allowed in there. If it wasn't one, or if not all of
+    it was seen, that is said here and at the top of the file. The exit status is as that of `vigiles run`.
+
+    \b
+    Examples:
+      sudo vigiles policy learn -o job.toml -- torchrun --nproc-per-node 8 train.py
+      sudo vigiles run --policy job.toml -- torchrun --nproc-per-node 8 train.py
+    """
+    from tracer.learning import learn as learn_from
+
+    return learn_from(list(command), options, user, output=output, force=force, name=name)

@@ -55,14 +55,16 @@ class Observed:
     gpu_users: Iterable[GpuUser] = ()
 
 
-def write(observed: Observed, name: str) -> str:
-    """A policy called ``name`` that allows what was observed, as TOML with comments."""
+def write(observed: Observed, name: str, remarks: Iterable[str] = ()) -> str:
+    """A policy called ``name`` that allows what was observed, as TOML with comments. ``remarks``: what
+    whoever reads it must know of the run, a comment each at the top.
+    """
     users = _users(observed.gpu_users)
     connect = listed_destinations(observed.destinations)
     listen = listed_ports(observed.listening)
     programs = listed_programs(observed.executables)
     parts = [
-        _HEAD,
+        _HEAD + "".join(f"# {_one_line(remark)}\n" for remark in remarks),
         f'[policy]\nname = {_quoted(_one_line(name))}\nmode = "observe" # "enforce": do what the actions say\n',
         "[gpu]\n" + _list("users", users),
         "[network]\n"
@@ -87,11 +89,12 @@ def _users(users: Iterable[GpuUser]) -> Learned:
 
 
 def _glob(text: str) -> str:
-    """A glob that matches ``text``, and little else. A program may be called none, which means nobody."""
-    found = "".join(
-        f"[{letter}]" if letter in "*?[" else letter if letter.isprintable() else "?" for letter in text
-    )
-    return "[n]one" if found == "none" else found
+    """A glob that matches ``text``, and little else. A program may be called none, which means nobody.
+
+    The engine's globs know * and ? (any byte), no brackets.
+    """
+    found = "".join("?" if letter in "*?" else letter if letter.isprintable() else "*" for letter in text)
+    return "?one" if found == "none" else found
 
 
 def _list(key: str, learned: Learned) -> str:

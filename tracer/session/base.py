@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,9 @@ from tracer.text import decode
 
 if TYPE_CHECKING:
     from tracer.alerts import Alert
+    from tracer.engine.engine import Engine
     from tracer.kernel.probes import ProbeOptions, Probes
+    from tracer.observer import Observe, Observer
     from tracer.policy import Policy
     from tracer.rules import RuleSet
     from tracer.watch import Sink, Watch
@@ -29,10 +32,17 @@ if TYPE_CHECKING:
 _SLOW_S = 2.0
 
 
+def say(options: WatchOptions, line: str) -> None:
+    """Tell whoever watches, unless that is nobody, or a program."""
+    if not options.quiet and not options.as_json:
+        print(f"vigiles: {line}", file=sys.stderr, flush=True)
+
+
 class Session:
     """One watch from set-up to summary. Whatever it makes is given back by ``stack``.
 
     ``group``: may read the alert file. ``keep_privileges``: the process has other things to do.
+    ``observe``: makes whoever is to see every record.
     """
 
     def __init__(
@@ -43,7 +53,10 @@ class Session:
         *,
         group: int | None = None,
         keep_privileges: bool = False,
+        observe: Observe | None = None,
     ) -> None:
+        self._observe = observe
+        self._observer: Observer | None = None
         self.stack = stack
         self.options = options
         self.queue = queue
@@ -56,8 +69,7 @@ class Session:
 
     def say(self, line: str) -> None:
         """Tell the person at the terminal."""
-        if not self.options.quiet and not self.options.as_json:
-            print(f"vigiles: {line}", file=sys.stderr, flush=True)
+        say(self.options, line)
 
     def _complain(self, what: str, error: VigilesError) -> None:
         self.say(f"{what}: {error}")
@@ -140,21 +152,43 @@ class Session:
         if users is None and self.policy is not None:
             users = self.policy.gpu_users
         engine = Engine(self.rules, users)
-        on_records = None
-        if self.options.verbose:
-            from tracer.sinks.events import EventPrinter
-
-            on_records = EventPrinter().take
+        on_records = self._takers(engine)
         engine.warm()
         if self._confines:
             self._confine(writes_to)  # the watch has a thread, which inherits
         guard = Guard(enforce=self.enforces, cgroup=own_cgroup, excuse=self._excuses)
-        watch = Watch(probes, engine, self.sinks, tree=tree, on_records=on_records, guard=guard)
+        watch = Watch(
+            probes,
+            engine,
+            self.sinks,
+            tree=tree,
+            on_records=on_records,
+            one_by_one=self._observer is not None,
+            guard=guard,
+        )
         self.stack.callback(watch.close)
         jit.mark_warm()
         if (took := time.monotonic() - began) > _SLOW_S:
             self.say(f"compiled the engine in {took:.0f} s (once; events waited in the ring)")
         return watch
+
+    def _takers(self, engine: Engine) -> Callable[[bytes], None] | None:
+        """Who is handed every record; None, as usual, if nobody is."""
+        takers = []
+        if self._observe is not None:
+            self._observer = self._observe(engine)
+            self.sinks.append(self._observer)
+            takers.append(self._observer.take)
+        if self.options.verbose:
+            from tracer.sinks.events import EventPrinter
+
+            takers.append(EventPrinter().take)
+
+        def hand_on(tap: bytes) -> None:
+            for take in takers:
+                take(tap)
+
+        return hand_on if takers else None
 
     def _confine(self, writes_to: tuple[Path, ...]) -> None:
         from tracer.promptness import schedule_promptly
@@ -202,7 +236,10 @@ class Session:
 
     def tell_summary(self, watch: Watch) -> None:
         """Drain what is left, and say what there was."""
+        ended = self._observer is not None and watch.tree_is_empty()
         summary = watch.finish()
+        if self._observer is not None:
+            self._observer.finished(summary, ended=ended)
         if self.options.as_json:
             import json
 

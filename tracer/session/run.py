@@ -15,26 +15,32 @@ from typing import TYPE_CHECKING
 
 from tracer.cli.options import WatchOptions, gpu_users
 from tracer.kernel import cgroup, host
-from tracer.launch import Command, invoking_user, user_named
+from tracer.launch import Command, Identity, invoking_user, user_named
 from tracer.privileges import import_numpy_alone
 from tracer.session.base import Session
 from tracer.signals import RELOAD, SignalQueue
 
 if TYPE_CHECKING:
+    from tracer.observer import Observe
     from tracer.watch import Watch
 
 
 def run_command(
-    argv: list[str], options: WatchOptions, user: str | None, *, keep_privileges: bool = False
+    argv: list[str],
+    options: WatchOptions,
+    user: str | None,
+    observe: Observe | None = None,
+    *,
+    keep_privileges: bool = False,
 ) -> int:
-    """Run ``argv`` under watch; its exit status.
+    """Run ``argv`` under watch; its exit status. ``observe`` makes whoever is to see every record.
 
     The calling process is fit for nothing else afterwards, see :mod:`tracer.privileges`, unless
     ``keep_privileges``.
     """
     host.require()
     gpu_users(options)
-    identity = user_named(user) if user else invoking_user()
+    identity = identity_of(user)
     with ExitStack() as stack:
         # Before any thread exists: the child is a plain copy of a process with one thread.
         command = Command(argv, identity)
@@ -43,8 +49,15 @@ def run_command(
         stack.callback(queue.close)
         import_numpy_alone()
         group = identity.gid if identity else None
-        session = Session(stack, options, queue, group=group, keep_privileges=keep_privileges)
+        session = Session(
+            stack, options, queue, group=group, keep_privileges=keep_privileges, observe=observe
+        )
         return _run(session, command)
+
+
+def identity_of(user: str | None) -> Identity | None:
+    """Whom a command runs as: ``user``, or whoever called sudo; None: as we do."""
+    return user_named(user) if user else invoking_user()
 
 
 def _run(session: Session, command: Command) -> int:
