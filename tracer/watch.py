@@ -321,8 +321,11 @@ class Watch:
             for fired in reconcile.fill_in(self.engine, reconcile.nameless(self.engine)):
                 self._tell(fired)
 
-    def repair(self) -> int:
+    def repair(self, *, judge: bool = True) -> int:
         """Make the process table agree with the kernel; how many processes are in the tree.
+
+        ``judge``: find out what those run that were not seen to execute it, and judge that; of a command
+        that is still held it would be ourselves.
 
         The order matters: the list first, then whatever the rings hold. So an exit of somebody on
         the list is still to come, and who was born before the list but is not on it has ended.
@@ -334,8 +337,9 @@ class Watch:
         stale = reconcile.take_in(self.engine, tasks)
         self._drain_all()
         reconcile.end_missing(self.engine, before)
-        for fired in reconcile.fill_in(self.engine, stale):
-            self._tell(fired)
+        if judge:
+            for fired in reconcile.fill_in(self.engine, stale):
+                self._tell(fired)
         self._submit_files()
         return len(tasks)
 

@@ -174,7 +174,7 @@ def test_exit_status(command, status):
     [
         (["run"], 2, "Missing argument"),
         (["run", "--no-such-option", "--", "true"], 2, "No such option"),
-        (["attach"], 2, "--pid or --cgroup"),
+        (["attach"], 2, "--pid, --cgroup or --tree"),
         (["attach", "--pid", "4194305"], 1, "there is no process 4194305"),
         (["attach", "--cgroup", "/tmp"], 1, "no cgroup"),
         (["run", "--user", "nobody-at-all", "--", "true"], 1, "no user"),

@@ -80,7 +80,7 @@ def _run(session: Session, command: Command) -> int:
     if cold:
         command.release()
     watch = session.watch(probes, tree, path, (path.parent,))
-    watch.repair()
+    watch.repair(judge=False)
     if not cold:
         command.release()
     watch.wait_for(session.queue.fd)
