@@ -179,7 +179,7 @@ def _run(
     cgroup.remove_stale()
     tree_cgroup = cgroup.TreeCgroup.create()
     stack.callback(tree_cgroup.remove)
-    probes = Probes(_probe_options(options, rules))
+    probes = Probes(_probe_options(options, rules, own_cgroup=tree_cgroup.path))
     stack.callback(probes.close)
     tree_cgroup.add(command.pid)
     probes.attach_kernel()
@@ -281,7 +281,11 @@ def attach_to(pids: list[int], path: Path | None, options: WatchOptions) -> int:
         cgroup.remove_stale()
         more: dict[str, Any] = {"by_lineage": True}
         if path is not None:
-            more = {"tree_cgroup": cgroup.identity(path), "tree_cgroup_level": cgroup.level(path)}
+            more = {
+                "tree_cgroup": cgroup.identity(path),
+                "tree_cgroup_level": cgroup.level(path),
+                "own_cgroup": path,
+            }
         probes = Probes(_probe_options(options, rules, **more))
         stack.callback(probes.close)
         probes.attach_kernel()
