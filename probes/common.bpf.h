@@ -31,6 +31,9 @@ const volatile __u8 filter_by_lineage = 0;
 /* A tree named by its cgroup: whoever executes below it joins. 0: none. */
 const volatile __u64 tree_cgroup = 0;
 const volatile __u32 tree_cgroup_level = 0;
+/* The cgroup that the tree has for itself: whoever leaves it is told. 0: it has none. */
+const volatile __u64 own_cgroup = 0;
+const volatile __u32 own_cgroup_level = 0;
 
 /*
  * Sizes in C are placeholders: user space sets them before load.

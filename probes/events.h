@@ -36,7 +36,9 @@ enum event_kind {
 	EVENT_FIRST_BYTES = 12,
 	/* never on a ring: made by user space when it has read an executed file */
 	EVENT_FILE = 13,
-	EVENT_KINDS = 14,
+	/* on the critical ring */
+	EVENT_TAMPER = 14,
+	EVENT_KINDS = 15,
 };
 
 enum event_ring {
@@ -156,6 +158,40 @@ struct event_exit {
 struct event_file {
 	struct event_head head; /* of the process; ts: when it executed the file */
 	struct verdict verdict; /* signals alone */
+};
+
+enum tamper_what {
+	TAMPER_NONE = 0,
+	TAMPER_SIGNAL = 1, /* the tracer was sent a signal */
+	TAMPER_LEFT = 2,   /* a process has left the tree's cgroup */
+	TAMPER_MOVED = 3,  /* the tracer was put into another cgroup */
+	TAMPER_FROZE = 4,  /* the tracer's cgroup was frozen */
+	TAMPER_MODULE = 5, /* a kernel module was loaded */
+	TAMPERS = 6,
+};
+
+enum tamper_flag {
+	TAMPER_TO_GROUP = 1 << 0,    /* to a whole process group, of which the tracer is one */
+	TAMPER_UNCATCHABLE = 1 << 1, /* SIGKILL, SIGSTOP */
+	TAMPER_BY_OUTSIDER = 1 << 2, /* nobody of the tree has done it */
+};
+
+#define MODULE_NAME 56
+
+/* What a tree does to its watch, or to get out of its sight. */
+struct event_tamper {
+	struct event_head head; /* of who did it; if that was an outsider, of who it was done to */
+	struct verdict verdict;
+	__u64 target_start; /* 0: not known */
+	__u64 cgroup;	    /* that was left, or frozen */
+	__u64 cgroup_to;    /* where to */
+	__u32 target_tgid;  /* whom it was done to; 0: nobody in particular */
+	__u32 by_tgid;	    /* who did it, in the tree or not */
+	__u32 number;	    /* of the signal */
+	__u8 what;	    /* enum tamper_what */
+	__u8 tamper_flags;  /* enum tamper_flag */
+	__u8 _pad_tamper[2];
+	__u8 name[MODULE_NAME]; /* of the module, ended by NUL */
 };
 
 enum flow_flag {
@@ -352,6 +388,7 @@ VIGILES_ASSERT(sizeof(struct event_fork) == 56, "event_fork");
 VIGILES_ASSERT(sizeof(struct verdict) == 64, "verdict");
 VIGILES_ASSERT(sizeof(struct event_exec) == 192, "event_exec");
 VIGILES_ASSERT(sizeof(struct event_exit) == 48, "event_exit");
+VIGILES_ASSERT(sizeof(struct event_tamper) == 200, "event_tamper");
 VIGILES_ASSERT(sizeof(struct flow_addr) == 40, "flow_addr");
 VIGILES_ASSERT(sizeof(struct event_connect) == 152, "event_connect");
 VIGILES_ASSERT(sizeof(struct event_flow_close) == 120, "event_flow_close");

@@ -4,6 +4,7 @@
  * path: user space (NVML, for one) makes nodes of its own for the same number.
  */
 #include "gpu_state.bpf.h"
+#include "syscall.bpf.h"
 
 struct gpu_device {
 	__u32 major;
@@ -300,32 +301,6 @@ INLINE void gpu_ioctl(struct task_struct *task, __u32 fd, __u32 cmd, __u64 arg, 
 	e->flags = c.flags;
 	submit_event(e, c.flags & GPU_COMPUTE);
 }
-
-#if defined(__TARGET_ARCH_x86)
-#define NR_IOCTL 16
-#define NR_IOCTL_COMPAT 54
-#define NR_IOCTL_X32 (0x40000000 | 514)
-#define TS_COMPAT 0x0002
-#define REG_FD(regs) ((__u32)(regs)->di)
-#define REG_CMD(regs) ((__u32)(regs)->si)
-#define REG_ARG(regs) ((regs)->dx)
-#define REG_FD_COMPAT(regs) ((__u32)(regs)->bx)
-#define REG_CMD_COMPAT(regs) ((__u32)(regs)->cx)
-#define REG_ARG_COMPAT(regs) ((__u32)(regs)->dx)
-#define IS_COMPAT(task) ((task)->thread_info.status & TS_COMPAT)
-#elif defined(__TARGET_ARCH_arm64)
-#define NR_IOCTL 29
-#define NR_IOCTL_COMPAT 54
-#define NR_IOCTL_X32 NR_IOCTL
-#define TIF_32BIT (1UL << 22)
-#define REG_FD(regs) ((__u32)(regs)->regs[0])
-#define REG_CMD(regs) ((__u32)(regs)->regs[1])
-#define REG_ARG(regs) ((regs)->regs[2])
-#define REG_FD_COMPAT(regs) REG_FD(regs)
-#define REG_CMD_COMPAT(regs) REG_CMD(regs)
-#define REG_ARG_COMPAT(regs) ((__u32)(regs)->regs[2])
-#define IS_COMPAT(task) ((task)->thread_info.flags & TIF_32BIT)
-#endif
 
 /*
  * Why this hook: the last resort, where neither fentry nor kprobes nor LSM

@@ -16,6 +16,9 @@ struct control {
 	__u32 quarantine; /* nothing leaves or comes in but what may stay */
 	__u32 doomed;     /* the tree is to end: whoever forks or execs is killed */
 	__u32 cuts;       /* there is something in `cuts` */
+	__u32 tracer;     /* who watches: its process id, and the cgroup it is in */
+	__u32 _pad;
+	__u64 tracer_cgroup;
 };
 
 struct {
@@ -104,6 +107,18 @@ INLINE void carry_out_exec(struct verdict *v)
 		return;
 	carry_out_for_tree(o, v);
 	if ((v->actions & ACTIONS_ON_PROCESS || o->doomed) && kill_current())
+		v->done |= 1 << ACTION_KILL;
+}
+
+/* Tampering, judged: it has happened. `ours`: the current process, of the tree, did it. */
+INLINE void carry_out_tamper(struct verdict *v, int ours)
+{
+	struct control *o = orders();
+
+	if (!o || !o->enforce)
+		return;
+	carry_out_for_tree(o, v);
+	if (ours && v->actions & ACTIONS_ON_PROCESS && kill_current())
 		v->done |= 1 << ACTION_KILL;
 }
 

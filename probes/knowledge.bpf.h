@@ -34,6 +34,7 @@ enum knowledge_element {
 
 #define KNOWLEDGE_ON 8    /* kinds of events that rules are on */
 #define KNOWLEDGE_FLAGS 16 /* bits of enum exec_flag that are facts */
+#define KNOWLEDGE_TAMPERS 8
 
 struct knowledge_header {
 	/* Facts, as 1 + their bit of signal word 0; 0: none. */
@@ -43,6 +44,8 @@ struct knowledge_header {
 	__u8 internal_fact;
 	__u8 loopback_fact;
 	__u8 datagrams_fact;
+	__u8 tamper_facts[KNOWLEDGE_TAMPERS]; /* by enum tamper_what */
+	__u8 tamper_flag_facts[KNOWLEDGE_TAMPERS]; /* by bit of enum tamper_flag */
 	__u32 epoch; /* which set of rules this is; never 0 */
 	__u32 states;
 	__u32 first_output; /* states from here on end an indicator */
@@ -146,6 +149,7 @@ struct {
 #define RULES_ON_CONNECT 3
 #define RULES_ON_LISTEN 5
 #define RULES_ON_STAY 6 /* hold of what may go on in quarantine */
+#define RULES_ON_TAMPER 7
 
 /*
  * A walk over text[lo..hi). It lives on the stack, because bpf_loop hands its

@@ -4,6 +4,7 @@
 #include "path.bpf.h"
 #include "gpu_state.bpf.h"
 #include "guard.bpf.h"
+#include "tamper.bpf.h"
 
 #define ARGS_CAPTURE 4096
 #define CALLED_CAPTURE 255
@@ -49,15 +50,21 @@ struct {
 SEC("tp_btf/sched_process_fork")
 int BPF_PROG(on_fork, struct task_struct *parent, struct task_struct *child)
 {
-	struct member *m = member_of(parent);
+	struct member *m = member_of(parent), *born;
 	struct event_fork *e;
 	struct counters *c;
 
 	if (!m)
 		return 0;
-	join_tree(child, m->tree);
+	born = join_tree(child, m->tree);
 	if (doomed())
 		kill_current();
+	if (born) {
+		born->left = m->left;
+		/* clone3() can make it in another cgroup: nobody moves it there */
+		if (child->cgroups != parent->cgroups)
+			tell_if_left(child, child->cgroups->dfl_cgrp, born);
+	}
 	if (child->tgid != child->pid) {
 		c = my_counters();
 		if (c)

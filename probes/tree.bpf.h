@@ -14,7 +14,7 @@ struct member {
 	__u32 tree; /* id + 1; 0: not in any */
 	__u32 exit_sent; /* of a group leader: the process's exit has been told */
 	__u32 gpu_client; /* of a group leader: has a gpu_state */
-	__u32 _pad;
+	__u32 left; /* has left the tree's cgroup, which has been told */
 };
 
 struct {

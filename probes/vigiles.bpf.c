@@ -7,6 +7,7 @@
 #include "net.bpf.c"
 #include "first.bpf.c"
 #include "gpu.bpf.c"
+#include "tamper.bpf.c"
 #include "tasks.bpf.c"
 #include "sockets.bpf.c"
 
@@ -18,6 +19,7 @@ const struct event_head *anchor_head __attribute__((unused));
 const struct event_fork *anchor_fork __attribute__((unused));
 const struct event_exec *anchor_exec __attribute__((unused));
 const struct event_file *anchor_file __attribute__((unused));
+const struct event_tamper *anchor_tamper __attribute__((unused));
 const struct event_exit *anchor_exit __attribute__((unused));
 const struct event_first_bytes *anchor_first_bytes __attribute__((unused));
 const struct knowledge_header *anchor_knowledge_header __attribute__((unused));
@@ -40,6 +42,8 @@ const enum event_kind *anchor_kind __attribute__((unused));
 const enum event_ring *anchor_ring __attribute__((unused));
 const enum exec_flag *anchor_exec_flag __attribute__((unused));
 const enum fd_kind *anchor_fd_kind __attribute__((unused));
+const enum tamper_what *anchor_tamper_what __attribute__((unused));
+const enum tamper_flag *anchor_tamper_flag __attribute__((unused));
 const enum flow_flag *anchor_flow_flag __attribute__((unused));
 const enum first_flag *anchor_first_flag __attribute__((unused));
 const enum first_direction *anchor_first_direction __attribute__((unused));

@@ -123,9 +123,22 @@ struct kernfs_node {
 	__u64 id;
 };
 
+/* The line of ancestors, itself last: pointers since 6.1, ids before. */
 struct cgroup {
 	struct kernfs_node *kn;
+	int level;
+	struct cgroup *ancestors[1];
 };
+
+struct cgroup___old {
+	__u64 ancestor_ids[1];
+};
+
+struct module {
+	char name[1];
+};
+
+struct kernel_siginfo;
 
 struct css_set {
 	struct cgroup *dfl_cgrp;
@@ -244,7 +257,7 @@ struct pt_regs {
 	unsigned long cx;
 };
 #elif defined(__TARGET_ARCH_arm64)
-struct pt_regs {
+struct pt_regs { /* the call's number is in regs[8] */
 	__u64 regs[31];
 	__u64 sp;
 	__u64 pc;

@@ -83,3 +83,14 @@ def execute(argv: list[bytes], path: bytes, *, tgid: int = 1, ts: int = 1, **mor
 def file(signals: Any, *, epoch: int = EPOCH, tgid: int = 1, ts: int = 1) -> bytes:
     row = _of("EVENT_FILE", schema.FILE, tgid, ts, {"signals": signals, "epoch": epoch})
     return row.tobytes()
+
+
+def tamper(what: str, *flags: str, tgid: int = 1, ts: int = 1, **more: Any) -> bytes:
+    """``what`` and ``flags`` as events.h names them; ``signals``: a probe's verdict, under EPOCH."""
+    signals = more.pop("signals", None)
+    row = _of("EVENT_TAMPER", schema.TAMPER, tgid, ts, more)
+    row["what"] = schema.TAMPER_WHAT[what]
+    row["tamper_flags"] = sum(schema.TAMPER_FLAG[flag] for flag in flags)
+    if signals is not None:
+        row["signals"], row["epoch"] = signals, more.get("epoch", EPOCH)
+    return row.tobytes()

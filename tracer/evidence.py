@@ -11,9 +11,10 @@ import numpy as np
 from tracer.detect.execfacts import describe_facts
 from tracer.detect.facts import FACT_BIT, FACTS, WORD_BITS
 from tracer.detect.gpu import KNOWN, TRAINER, TRAINER_START
+from tracer.detect.tamper import WHAT_NAME, signal_name
 from tracer.detect.wire.describe import describe as describe_bytes
 from tracer.gpu.names import describe as describe_gpu
-from tracer.kernel import schema
+from tracer.kernel import cgroup, schema
 from tracer.text import decode
 
 if TYPE_CHECKING:
@@ -26,8 +27,8 @@ EVIDENCE_MAX = 16
 _SHOWN_BYTES = 64
 _INET = 2
 _TRANSPORT = {6: "tcp", 17: "udp", 1: "icmp", 58: "icmpv6"}
-_EXEC, _FIRST, _CONNECT, _FILE = (
-    schema.KIND[f"EVENT_{name}"] for name in ("EXEC", "FIRST_BYTES", "CONNECT", "FILE")
+_EXEC, _FIRST, _CONNECT, _FILE, _TAMPER = (
+    schema.KIND[f"EVENT_{name}"] for name in ("EXEC", "FIRST_BYTES", "CONNECT", "FILE", "TAMPER")
 )
 _NET_FACTS = tuple(fact.name for fact in FACTS if "connect" in fact.on)
 
@@ -45,6 +46,8 @@ def evidence_of(
         return _ends(engine, record, fired.time_ns) | _net_facts(engine)
     if fired.kind == _FILE:
         return {"file": report.to_evidence()} if report else {}
+    if fired.kind == _TAMPER:
+        return _of_tamper(engine)
     return _of_gpu(engine, fired)
 
 
@@ -144,6 +147,25 @@ def _of_flow(engine: Engine, fired: Fired) -> dict[str, Any]:
         "first_bytes": decode(data[:_SHOWN_BYTES]),
         **_find(engine, texts),
     }
+
+
+def _of_tamper(engine: Engine) -> dict[str, Any]:
+    record = np.frombuffer(engine.fired_record(), schema.TAMPER, 1)[0]
+    what, flags = int(record["what"]), int(record["tamper_flags"])
+    evidence: dict[str, Any] = {"what": WHAT_NAME.get(what, str(what))}
+    if what == schema.TAMPER_WHAT["TAMPER_SIGNAL"]:
+        evidence["signal"] = signal_name(int(record["number"]))
+        evidence["to_group"] = bool(flags & schema.TAMPER_FLAG["TAMPER_TO_GROUP"])
+    if record["target_tgid"]:
+        evidence["target"] = {"pid": int(record["target_tgid"]), "start_ns": int(record["target_start"])}
+    for key, field in (("cgroup", "cgroup"), ("cgroup_to", "cgroup_to")):
+        if record[field]:
+            evidence[key] = cgroup.path_of(int(record[field])) or str(int(record[field]))
+    if name := record["name"].tobytes().partition(b"\0")[0]:
+        evidence["module"] = decode(name)
+    if flags & schema.TAMPER_FLAG["TAMPER_BY_OUTSIDER"]:
+        evidence["by"] = int(record["by_tgid"])
+    return evidence
 
 
 def _of_gpu(engine: Engine, fired: Fired) -> dict[str, Any]:

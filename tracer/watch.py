@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import mmap
+import os
 import select
 import socket
 import time
@@ -24,7 +25,7 @@ from tracer.engine.first import keep_record
 from tracer.engine.intrinsics import address_of
 from tracer.engine.processes import NONE, find_exact
 from tracer.engine.ring import Ring
-from tracer.kernel import schema
+from tracer.kernel import cgroup, schema
 from tracer.kernel.probes import Probes
 from tracer.promptness import schedule_promptly, settle_memory
 from tracer.respond.acts import Identity
@@ -132,6 +133,7 @@ class Watch:
         self._excuse = guard.excuse
         self.orders = Orders(probes.map("control").fd, probes.map("cuts").fd)
         self.orders.enforce = guard.enforce
+        self.orders.protect(os.getpid(), cgroup.identity(cgroup.of_process()))
         self.responder = Responder(self.orders, self._identities, guard.cgroup)
         if on_records is not None:
             engine.tap_into(TAP_BYTES)

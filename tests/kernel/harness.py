@@ -28,6 +28,7 @@ from tracer.watch import Guard, Watch
 WORKLOADS = Path(__file__).parent / "workloads.py"
 TALKERS = WORKLOADS.with_name("talkers.py")
 GUARDED = WORKLOADS.with_name("guarded.py")
+TAMPERING = WORKLOADS.with_name("tampering.py")
 PATIENCE_S = 240.0
 
 
@@ -39,6 +40,11 @@ def workload(*arguments: object) -> list[str]:
 def guarded(*arguments: object) -> list[str]:
     """The command line of one of guarded.py's programs, which imports workloads.py."""
     return [sys.executable, str(GUARDED), *(str(a) for a in arguments)]
+
+
+def tampering(*arguments: object) -> list[str]:
+    """The command line of one of tampering.py's programs."""
+    return [sys.executable, "-I", str(TAMPERING), *(str(a) for a in arguments)]
 
 
 def talker(*arguments: object) -> list[str]:
@@ -150,9 +156,10 @@ def record(
     between: Callable[[Watch, Recording], None] | None = None,
     enforce: bool = False,
     known: RuleSet | None = None,
+    protect: tuple[int, int] | None = None,
 ) -> Recording:
     """Run ``argv`` to the end of its tree. ``pause_reader``: read nothing for so many seconds; ``between``
-    is called before each step of the watch.
+    is called before each step of the watch; ``protect``: who counts as the tracer, a pid and a cgroup's id.
     """
     found = Recording()
     with ExitStack() as stack:
@@ -161,7 +168,8 @@ def record(
         tree = cgroup.TreeCgroup.create()
         stack.callback(tree.remove, 5.0)
         known = known or load_rules(rules or [])
-        probes = Probes(replace(options or ProbeOptions(), rules=known))
+        own = tree.path if own_cgroup else None
+        probes = Probes(replace(options or ProbeOptions(), rules=known, own_cgroup=own))
         stack.callback(probes.close)
         if own_cgroup:
             tree.add(command.pid)
@@ -176,10 +184,12 @@ def record(
             [found],
             tree="test",
             on_records=(lambda tap: found.events.extend(records(tap))) if keep_events else None,
-            guard=Guard(enforce=enforce, cgroup=tree.path if own_cgroup else None),
+            guard=Guard(enforce=enforce, cgroup=own),
         )
         stack.callback(watch.close)
         watch.repair()
+        if protect:
+            watch.orders.protect(*protect)
         found.root = command.pid
         command.release()
         watch.wait_for(command.pidfd)

@@ -463,7 +463,20 @@ exec.packed medium              @packed
 exec.packed medium              @packed @upx
 exec.packed -                   @upx
 """
-SIGNALS_ALONE = {"flow": WIRE, "connect": CONNECTS, "exec": SHELLS, "file": FILES}
+TAMPERING = """
+tamper.signal high              @signals-tracer
+tamper.signal high              @signals-tracer @uncatchable
+tamper.signal high              @signals-tracer @uncatchable @to-group
+tamper.signal low               @signals-tracer @to-group
+tamper.signal -                 @leaves-cgroup
+tamper.left-cgroup high         @leaves-cgroup
+tamper.left-cgroup high         @leaves-cgroup @by-outsider
+tamper.tracer-cgroup high       @moves-tracer
+tamper.tracer-cgroup high       @freezes-tracer
+tamper.module critical          @loads-module
+tamper.module -                 @signals-tracer
+"""
+SIGNALS_ALONE = {"flow": WIRE, "connect": CONNECTS, "exec": SHELLS, "file": FILES, "tamper": TAMPERING}
 # What everyday work has on the wire; of it nothing worse than medium is told.
 EVERYDAY = """
 @tls @tls-http-alpn @external

@@ -56,8 +56,10 @@ def test_every_record_begins_with_the_head():
 
 
 def test_facts_know_the_flags_by_their_value():
-    from tracer.detect import execfacts
+    from tracer.detect import execfacts, tamper
 
+    facts = {*schema.TAMPER_WHAT, *schema.TAMPER_FLAG} - {"TAMPER_NONE", "TAMPERS"}
+    assert facts == {*tamper.WHAT_FACT, *tamper.FLAG_FACT}
     for name in ("MEMFD", "DELETED", "SCRIPT", "SETID", "ARGS_CUT"):
         assert (
             getattr(execfacts, f"FLAG_{name}", schema.EXEC_FLAG[f"EXEC_{name}"])

@@ -37,6 +37,11 @@ PROBE_FACTS = (
 )  # fmt: skip
 #: Facts that the probe of a connect, or of a socket that listens, finds out by itself.
 PLACE_FACTS = ("external", "internal", "loopback", "datagrams")
+#: Facts of tampering: the probe finds out all there is.
+TAMPER_FACTS = (
+    "signals-tracer", "leaves-cgroup", "moves-tracer", "freezes-tracer", "loads-module", "to-group", "uncatchable",
+    "by-outsider",
+)  # fmt: skip
 #: Facts that can hold only of a file that is an interpreter.
 INTERPRETER_FACTS = ("shell-command", "inline-code")
 
@@ -80,6 +85,14 @@ FACTS: tuple[Fact, ...] = (
     Fact("for-git", _NET, "the process runs an ssh client that is to fetch or push for git"),
     *(Fact(protocol.name, ("flow",), protocol.meaning) for protocol in PROTOCOLS),
     *(Fact(name, ("file",), meaning) for name, meaning in FILE_FACTS),
+    Fact("signals-tracer", ("tamper",), "a signal was sent to the tracer"),
+    Fact("leaves-cgroup", ("tamper",), "a process was moved out of the tree's cgroup, or born outside it"),
+    Fact("moves-tracer", ("tamper",), "the tracer was put into another cgroup"),
+    Fact("freezes-tracer", ("tamper",), "the tracer's cgroup was frozen"),
+    Fact("loads-module", ("tamper",), "a kernel module was loaded"),
+    Fact("to-group", ("tamper",), "the signal went to a whole process group: kill 0"),
+    Fact("uncatchable", ("tamper",), "the signal was SIGKILL or SIGSTOP"),
+    Fact("by-outsider", ("tamper",), "somebody who is not in the tree did it"),
     Fact("gpu-not-listed", ("gpu",), "a compute client that --gpu-user does not name"),
     Fact("gpu-other-executable", ("gpu",), "a compute client with another executable than the first one's"),
     Fact("gpu-other-script", ("gpu",), "the first compute client's interpreter, but another script"),
@@ -87,7 +100,7 @@ FACTS: tuple[Fact, ...] = (
 
 
 def _numbered() -> dict[str, int]:
-    spaces = {"exec": 0, "gpu": 0, "file": 0, "flow": 0}
+    spaces = {"exec": 0, "gpu": 0, "file": 0, "flow": 0, "tamper": 0}
     numbers = {protocol.name: WORD_BITS + number for number, protocol in enumerate(PROTOCOLS, 1)}
     for fact in FACTS:
         if fact.name not in numbers:

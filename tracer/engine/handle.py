@@ -16,6 +16,7 @@ from tracer.detect.execfacts import exec_facts
 from tracer.detect.facts import WORDS
 from tracer.detect.names import Bytes, basename
 from tracer.detect.program import IS_WORKER, classify
+from tracer.detect.tamper import tamper_facts
 from tracer.engine import arena as strings
 from tracer.engine import processes as procs
 from tracer.engine.address import call_at
@@ -30,7 +31,7 @@ from tracer.jit import entry as compiled_entry
 from tracer.jit import inline_kernel
 from tracer.kernel import schema
 from tracer.rules.evaluate import evaluate
-from tracer.rules.model import ON_EXEC, ON_FILE, ON_GPU, WHERE_ARGS, WHERE_NAME, WHERE_PATH
+from tracer.rules.model import ON_EXEC, ON_FILE, ON_GPU, ON_TAMPER, WHERE_ARGS, WHERE_NAME, WHERE_PATH
 from tracer.rules.numbers import SPACE_IOCTL
 from tracer.rules.ranges import add_signals
 from tracer.rules.scan import scan
@@ -38,17 +39,20 @@ from tracer.rules.scan import scan
 FORK, EXEC, EXIT = (schema.KIND[f"EVENT_{k}"] for k in ("FORK", "EXEC", "EXIT"))
 FIRST = schema.KIND["EVENT_FIRST_BYTES"]
 FILE = schema.KIND["EVENT_FILE"]
+TAMPER = schema.KIND["EVENT_TAMPER"]
 CONNECT, LISTEN = schema.KIND["EVENT_CONNECT"], schema.KIND["EVENT_LISTEN"]
 FLOW_OPEN, FLOW_CLOSE = schema.KIND["EVENT_FLOW_OPEN"], schema.KIND["EVENT_FLOW_CLOSE"]
 GPU_OPEN, GPU_IOCTL = schema.KIND["EVENT_GPU_OPEN"], schema.KIND["EVENT_GPU_IOCTL"]
 KINDS = schema.KIND["EVENT_KINDS"]
 GPU_COMPUTE = schema.GPU_FLAG["GPU_COMPUTE"]
 GPU_FIRST = schema.GPU_FLAG["GPU_FIRST"]
+LEFT = schema.TAMPER_WHAT["TAMPER_LEFT"]
 FLAG_UNCONNECTED = schema.FLOW_FLAG["FLOW_UNCONNECTED"]
 
 HEAD_BYTES = schema.HEAD.itemsize
 EXEC_BYTES = schema.EXEC.itemsize
 CONNECT_BYTES = schema.CONNECT.itemsize
+TAMPER_BYTES = schema.TAMPER.itemsize
 assert schema.CONNECT.fields is not None
 CONNECT_REMOTE = schema.CONNECT.fields["remote"][1]
 CONNECT_LOCAL = schema.CONNECT.fields["local"][1]
@@ -67,6 +71,7 @@ read_connect = record_reader(schema.CONNECT)
 read_flow_open = record_reader(schema.FLOW_OPEN)
 read_flow_close = record_reader(schema.FLOW_CLOSE)
 read_file = record_reader(schema.FILE)
+read_tamper = record_reader(schema.TAMPER)
 read_gpu_ioctl = record_reader(schema.GPU_IOCTL)
 
 
@@ -292,6 +297,30 @@ def on_file(where: int, address: int, length: int) -> int:
     return count
 
 
+@compiled_entry
+def on_tamper(where: int, address: int, length: int) -> int:
+    state = state_at(where)
+    e = read_tamper(address)
+    s = state.signals
+    process = known(state, i64(e.tgid), i64(e.start), i64(e.ts))
+    if i64(e.what) == LEFT:
+        moved = procs.find_exact(state.processes, i64(e.target_tgid), i64(e.target_start))
+        if moved != NONE:
+            state.processes.table[moved].cgroup = i64(e.cgroup_to)
+    if i64(e.epoch) == state.epoch[0]:
+        for word in range(WORDS):
+            s[word] = i64(e.signals[word])
+    else:
+        s[:] = 0
+        s[0] = tamper_facts(i64(e.what), i64(e.tamper_flags))
+    count = evaluate(i64(ON_TAMPER), s, state.rules, state.fired)
+    if count:
+        keep_record(state.record, bytes_at(address, i64(TAMPER_BYTES)))
+        _note(state, process, TAMPER, i64(e.ts), i64(e.number), count)
+        _note_done(state, i64(e.done), i64(e.ts) + i64(e.took_ns))
+    return count
+
+
 #: What State.calls holds for each kind.
 ENTRIES: dict[int, int] = {
     EXEC: on_exec.address,
@@ -299,6 +328,7 @@ ENTRIES: dict[int, int] = {
     LISTEN: on_connect.address,
     FIRST: on_first_bytes.address,
     FILE: on_file.address,
+    TAMPER: on_tamper.address,
 }
 
 

@@ -140,6 +140,8 @@ def _hooks(report: Report, *, gpu: bool) -> None:
             if hook.place == "gpu":
                 text += f", costs every process here {syscall_hook_cost_ns():.0f} ns a system call"
                 text += ", attached" if gpu else ", not attached: there is no GPU here"
+            if hook.place == "modules" and not host.takes_modules():
+                text += ", not attached: this kernel takes none"
             report.add(section, hook.program.removeprefix("on_"), "ok", text)
         else:
             report.add(section, hook.program.removeprefix("on_"), "no", f"{hook.shows} — {complaint}")

@@ -81,6 +81,11 @@ def cgroup2_root() -> Path:
     return root
 
 
+def takes_modules() -> bool:
+    """Can modules be loaded into this kernel? One that is built without them has nothing to list."""
+    return Path("/proc/modules").exists()
+
+
 def require() -> None:
     """Everything without which no watch can begin, the most helpful complaint first."""
     require_privileges()

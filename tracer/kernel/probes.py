@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from tracer.errors import LoadError
 from tracer.gpu.devices import Device, map_entries
-from tracer.kernel import held, libbpf, schema
+from tracer.kernel import cgroup, held, host, libbpf, schema
 from tracer.kernel.held import Held
 from tracer.kernel.knowledge import Knowledge
 from tracer.kernel.object import Map, Object
@@ -24,7 +24,7 @@ from tracer.kernel.remains import Remains
 from tracer.kernel.tree import Tree
 from tracer.rules import RuleSet
 
-#: struct member of tree.bpf.h: tree, exit_sent, gpu_client, padding.
+#: struct member of tree.bpf.h: tree, exit_sent, gpu_client, left.
 _MEMBER = struct.Struct("<IIII")
 _INFO_BYTES = 256
 #: What knowledge.bpf.h declares.
@@ -39,7 +39,7 @@ class Hook:
 
     program: str
     shows: str
-    place: str  # kernel | cgroup | gpu | iterator
+    place: str  # kernel | modules | cgroup | gpu | iterator
     needed: bool = False
 
 
@@ -49,6 +49,10 @@ HOOKS: tuple[Hook, ...] = (
     Hook("on_exit", "exits", "kernel", needed=True),
     Hook("on_task", "processes that were there before", "iterator", needed=True),
     Hook("on_socket", "flows that were there before", "iterator"),
+    Hook("on_signal", "signals to the tracer", "kernel"),
+    Hook("on_cgroup", "processes leaving the tree's cgroup, the tracer moved", "kernel"),
+    Hook("on_freeze", "the tracer frozen", "kernel"),
+    Hook("on_module", "kernel modules loaded", "modules"),
     Hook("on_tcp_state", "TCP connections: begin, end, result; listening", "kernel"),
     Hook("on_connect4", "connects, IPv4", "cgroup"),
     Hook("on_connect6", "connects, IPv6", "cgroup"),
@@ -73,6 +77,8 @@ class ProbeOptions:
     by_lineage: bool = False
     tree_cgroup: int = 0
     tree_cgroup_level: int = 0
+    #: Where the tree is alone: whoever leaves it is told.
+    own_cgroup: Path | None = None
     #: What probes judge by; without it only user space does.
     rules: RuleSet | None = None
 
@@ -103,7 +109,10 @@ class Probes:
     def __init__(self, options: ProbeOptions) -> None:
         self.options = options
         self.knowledge = Knowledge(options.rules) if options.rules else None
-        wanted = {h.program for h in HOOKS if h.place != "gpu" or options.devices}
+        there = {"kernel", "cgroup", "iterator"}
+        there |= {"gpu"} if options.devices else set()
+        there |= {"modules"} if host.takes_modules() else set()
+        wanted = {h.program for h in HOOKS if h.place in there}
         self.missing: dict[str, str] = {}
         self._object: Object | Held
         try:
@@ -161,6 +170,7 @@ class Probes:
 
     def _load(self, programs: set[str]) -> Object:
         candidate = Object(schema.object_path())
+        own = self.options.own_cgroup
         try:
             candidate.select(programs)
             if self.knowledge:
@@ -171,6 +181,8 @@ class Probes:
                 ("filter_by_lineage", int(self.options.by_lineage)),
                 ("tree_cgroup", self.options.tree_cgroup),
                 ("tree_cgroup_level", self.options.tree_cgroup_level),
+                ("own_cgroup", cgroup.identity(own) if own else 0),
+                ("own_cgroup_level", cgroup.level(own) if own else 0),
                 ("judge_here", int(self.knowledge is not None)),
                 ("row_cells", self.knowledge.cells if self.knowledge else _ROW_CELLS),
             ):
@@ -214,7 +226,7 @@ class Probes:
     def attach_kernel(self) -> None:
         """Attach what sees every process: from here on forks of tracked tasks are followed."""
         for hook in HOOKS:
-            if hook.place in ("kernel", "gpu") and hook.program in self.loaded:
+            if hook.place in ("kernel", "modules", "gpu") and hook.program in self.loaded:
                 self._attach(hook)
 
     def attach_cgroup(self, path: Path) -> None:

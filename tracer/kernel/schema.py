@@ -30,6 +30,8 @@ EXEC_FLAG = BTF.enum("exec_flag")
 FD_KIND = BTF.enum("fd_kind")
 FLOW_FLAG = BTF.enum("flow_flag")
 ACTION = BTF.enum("action")
+TAMPER_WHAT = BTF.enum("tamper_what")
+TAMPER_FLAG = BTF.enum("tamper_flag")
 GPU_FAMILY = BTF.enum("gpu_family")
 GPU_FLAG = BTF.enum("gpu_flag")
 LOSS = BTF.enum("loss_reason")
@@ -41,6 +43,7 @@ HEAD = BTF.dtype("event_head")
 FORK = BTF.dtype("event_fork")
 EXEC = BTF.dtype("event_exec")
 EXIT = BTF.dtype("event_exit")
+TAMPER = BTF.dtype("event_tamper")
 CONNECT = BTF.dtype("event_connect")
 LISTEN = BTF.dtype("event_listen")
 FLOW_OPEN = BTF.dtype("event_flow_open")
@@ -74,6 +77,7 @@ LAYOUT: dict[int, np.dtype[np.void]] = {
     KIND["EVENT_TASK"]: TASK,
     KIND["EVENT_FIRST_BYTES"]: FIRST_BYTES,
     KIND["EVENT_FILE"]: FILE,
+    KIND["EVENT_TAMPER"]: TAMPER,
 }
 
 #: Human names of kinds: ``exec``, ``flow-open``, …

@@ -60,6 +60,10 @@ class Orders:
     def doomed(self, value: bool) -> None:
         self._set("doomed", value)
 
+    def protect(self, tracer: int, cgroup: int) -> None:
+        """Tell what the tree does to process ``tracer``, which is in the cgroup with this id."""
+        self._words["tracer"][0], self._words["tracer_cgroup"][0] = tracer, cgroup
+
     def cut(self, cookie: int) -> None:
         """Let nothing of this flow pass any more, either way. Raises OSError."""
         code = libbpf.library().bpf_map_update_elem(

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tracer.detect.facts import INTERPRETER_FACTS, PLACE_FACTS, PROBE_FACTS
+from tracer.detect.facts import INTERPRETER_FACTS, PLACE_FACTS, PROBE_FACTS, TAMPER_FACTS
 from tracer.rules.model import ACTIONS, FIELDS_ON, INTERPRETER_GROUP, ON, ON_STAY, Alternative, Terms
 from tracer.rules.table import masks_of, rows_of, signal_numbers
 
@@ -32,9 +32,16 @@ PROBE_FIELDS = {
     "flow": frozenset({"sent", "received"}),
     "connect": frozenset({"network", "port"}),
     "listen": frozenset({"network", "port"}),
+    "tamper": frozenset(),
 }
 #: The facts that probes find out themselves, by kind of event.
-PROBE_KNOWS = {"exec": PROBE_FACTS, "flow": (), "connect": PLACE_FACTS, "listen": PLACE_FACTS}
+PROBE_KNOWS = {
+    "exec": PROBE_FACTS,
+    "flow": (),
+    "connect": PLACE_FACTS,
+    "listen": PLACE_FACTS,
+    "tamper": TAMPER_FACTS,
+}
 
 
 class ProbeRows(NamedTuple):

@@ -85,7 +85,7 @@ def compile_rules(rules: Sequence[Rule], groups: Sequence[Group]) -> tuple[RuleT
         bare=np.array(
             [
                 any(ON[rules[n].on] == kind and not a.all and a.at_least == 0 for n, a in rows)
-                for kind in range(len(ON))
+                for kind in range(max(ON.values()) + 1)
             ],
             dtype=np.int64,
         ),

@@ -39,7 +39,11 @@ def attach_to(
 
         more: dict[str, Any] = {"by_lineage": True}
         if path is not None:
-            more = {"tree_cgroup": cgroup.identity(path), "tree_cgroup_level": cgroup.level(path)}
+            more = {
+                "tree_cgroup": cgroup.identity(path),
+                "tree_cgroup_level": cgroup.level(path),
+                "own_cgroup": path,
+            }
         probes = Probes(session.probe_options(**more))
         stack.callback(probes.close)
         probes.attach_kernel()

@@ -68,7 +68,7 @@ def _run(session: Session, command: Command) -> int:
     tree_cgroup = cgroup.TreeCgroup.create()
     stack.callback(tree_cgroup.remove)
     path, tree = tree_cgroup.path, tree_cgroup.path.name
-    probes = Probes(session.probe_options())
+    probes = Probes(session.probe_options(own_cgroup=path))
     stack.callback(probes.close)
     tree_cgroup.add(command.pid)
     probes.attach_kernel()

@@ -12,6 +12,7 @@ from typing import Any, TextIO
 import numpy as np
 
 from tracer import clock
+from tracer.detect.tamper import WHAT_NAME, signal_name
 from tracer.engine.drain import TAP_PREFIX
 from tracer.gpu.names import describe
 from tracer.kernel import schema
@@ -87,6 +88,21 @@ def _file(e: np.void, _tail: bytes) -> str:
     return "its executable has been looked into"
 
 
+def _tamper(e: np.void, _tail: bytes) -> str:
+    words = [WHAT_NAME.get(int(e["what"]), str(e["what"]))]
+    if e["number"]:
+        words.append(signal_name(int(e["number"])))
+    if e["target_tgid"]:
+        words.append(f"pid {e['target_tgid']}")
+    if e["cgroup_to"]:
+        words.append(f"to cgroup {e['cgroup_to']}")
+    if name := e["name"].tobytes().partition(b"\0")[0]:
+        words.append(shown(name))
+    if e["tamper_flags"] & schema.TAMPER_FLAG["TAMPER_BY_OUTSIDER"]:
+        words.append(f"by pid {e['by_tgid']}")
+    return " ".join(words)
+
+
 def _gpu_open(e: np.void, _tail: bytes) -> str:
     return f"device {e['major']}:{e['minor']}"
 
@@ -116,6 +132,7 @@ _FORMAT: dict[str, Callable[[np.void, bytes], str]] = {
     "flow-close": _flow_close,
     "first-bytes": _first_bytes,
     "file": _file,
+    "tamper": _tamper,
     "gpu-open": _gpu_open,
     "gpu-ioctl": _gpu_ioctl,
     "gpu-counts": _gpu_counts,

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Programs for tests of tampering: each does to its watch what it is told to. Runs by itself."""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import os
+import signal
+import struct
+import subprocess
+import sys
+import time
+
+_CLONE3 = 435
+_TGKILL = 234 if os.uname().machine == "x86_64" else 131
+_CLONE_INTO_CGROUP = 0x200000000
+
+
+def kill(pid: str, *signals: str) -> None:
+    for name in signals:
+        os.kill(int(pid), int(name))
+
+
+def in_every_way(pid: str, number: str) -> None:
+    """The same signal by each call that sends one to a process, and from a thread."""
+    target, sent = int(pid), int(number)
+    libc = ctypes.CDLL(None, use_errno=True)
+    os.kill(target, sent)
+    time.sleep(0.02)
+    libc.sigqueue(target, sent, ctypes.c_void_p(1))
+    time.sleep(0.02)
+    assert libc.syscall(_TGKILL, target, target, sent) == 0
+    time.sleep(0.02)
+    signal.pidfd_send_signal(os.pidfd_open(target), sent)
+    time.sleep(0.02)
+    # have the kernel send it: the descriptor's owner is told when there is something to read
+    near, far = os.pipe()
+    fcntl.fcntl(near, fcntl.F_SETOWN, target)
+    fcntl.fcntl(near, 10, sent)  # F_SETSIG
+    fcntl.fcntl(near, fcntl.F_SETFL, fcntl.fcntl(near, fcntl.F_GETFL) | os.O_ASYNC)
+    os.write(far, b"x")
+    time.sleep(0.02)
+    os.close(far)  # the end is something to read, too
+
+
+def group(leader: str, number: str) -> None:
+    """To the process group of ``leader``, by its number, and from within as scripts do it."""
+    os.killpg(int(leader), int(number))
+    if int(number) == signal.SIGKILL:
+        return
+    time.sleep(0.02)
+    os.setpgid(0, int(leader))
+    signal.signal(int(number), signal.SIG_IGN)
+    os.kill(0, int(number))
+
+
+def harmless(pid: str) -> None:
+    """What is said to a tracer without meaning any harm, or can't be said."""
+    target = int(pid)
+    os.kill(target, 0)
+    os.kill(target, signal.SIGCHLD)
+    os.kill(target, signal.SIGWINCH)  # nobody waits for it: ignored
+    subprocess.run(["/bin/sh", "-c", "kill -TERM $$"], check=False)
+    child = os.fork()
+    if child == 0:
+        os.setresuid(65534, 65534, 65534)
+        try:
+            os.kill(target, signal.SIGTERM)
+        except PermissionError:
+            os._exit(0)
+        os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def terminal(leader: str) -> None:
+    """Have a terminal send ^C to its foreground group, by typing it and by asking for it."""
+    os.write(int(leader), b"\x03")
+    time.sleep(0.1)
+    fcntl.ioctl(int(leader), 0x40045436, int(signal.SIGINT))  # TIOCSIG
+
+
+def move(pid: str, path: str) -> None:
+    with open(f"{path}/cgroup.procs", "w") as file:
+        file.write(pid)
+
+
+def leave(*paths: str) -> None:
+    """Move to each of these cgroups, one after the other."""
+    for path in paths:
+        move(str(os.getpid()), path)
+
+
+def below(name: str, root: str) -> None:
+    """Make a cgroup below one's own, as containers do, and go there and back."""
+    with open("/proc/self/cgroup") as file:
+        (own,) = [line.strip().partition("::")[2] for line in file if line.startswith("0::")]
+    inner = f"{root}{own}/{name}"
+    os.mkdir(inner)
+    leave(inner, root + own)
+    os.rmdir(inner)
+
+
+def born_in(path: str) -> None:
+    """A child that clone3(2) makes in another cgroup."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    arguments = ctypes.create_string_buffer(
+        struct.pack("<11Q", _CLONE_INTO_CGROUP, 0, 0, 0, signal.SIGCHLD, 0, 0, 0, 0, 0, fd)
+    )
+    child = libc.syscall(_CLONE3, arguments, 88)
+    if child == 0:
+        os._exit(0)
+    if child < 0:
+        sys.exit(f"clone3: {os.strerror(ctypes.get_errno())}")
+    os.waitpid(child, 0)
+
+
+def freeze(path: str) -> None:
+    for word in ("1", "0"):
+        with open(f"{path}/cgroup.freeze", "w") as file:
+            file.write(word)
+
+
+def wait(seconds: str) -> None:
+    time.sleep(float(seconds))
+
+
+if __name__ == "__main__":
+    globals()[sys.argv[1]](*sys.argv[2:])

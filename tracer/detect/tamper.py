@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tampering: which facts an event of it has, and how people are told what was done."""
+
+from __future__ import annotations
+
+import signal
+
+import numpy as np
+
+from tracer.detect.facts import FACT_BIT
+from tracer.jit import inline
+from tracer.kernel import schema
+
+#: The fact by what was done, and by flag.
+WHAT_FACT = {
+    "TAMPER_SIGNAL": "signals-tracer",
+    "TAMPER_LEFT": "leaves-cgroup",
+    "TAMPER_MOVED": "moves-tracer",
+    "TAMPER_FROZE": "freezes-tracer",
+    "TAMPER_MODULE": "loads-module",
+}
+FLAG_FACT = {
+    "TAMPER_TO_GROUP": "to-group",
+    "TAMPER_UNCATCHABLE": "uncatchable",
+    "TAMPER_BY_OUTSIDER": "by-outsider",
+}
+#: ``signal``, ``left``, …: what alerts and ``-v`` say.
+WHAT_NAME = {number: name.removeprefix("TAMPER_").lower() for name, number in schema.TAMPER_WHAT.items()}
+
+_BY_WHAT = np.zeros(256, np.int64)
+for _what, _fact in WHAT_FACT.items():
+    _BY_WHAT[schema.TAMPER_WHAT[_what]] = 1 << FACT_BIT[_fact]
+_FLAGS = np.array([schema.TAMPER_FLAG[name] for name in FLAG_FACT], np.int64)
+_BY_FLAG = np.array([1 << FACT_BIT[name] for name in FLAG_FACT.values()], np.int64)
+
+
+@inline
+def tamper_facts(what: int, flags: int) -> int:
+    """The first word of signals."""
+    facts = _BY_WHAT[what & 255]
+    for place in range(_FLAGS.size):
+        if flags & _FLAGS[place]:
+            facts |= _BY_FLAG[place]
+    return facts
+
+
+def signal_name(number: int) -> str:
+    """SIGTERM, SIGRTMIN+1, or its number."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"SIGRTMIN+{number - signal.SIGRTMIN}" if number > signal.SIGRTMIN else str(number)
