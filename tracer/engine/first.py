@@ -46,6 +46,7 @@ _TCP = 6
 _FLAG_ACCEPTED = schema.FLOW_FLAG["FLOW_ACCEPTED"]
 _FLAG_LATE = schema.FLOW_FLAG["FLOW_LATE"]
 _DNS = PROTOCOL["dns"]
+_PORT_DNS = 53
 _SSH = PROTOCOL["ssh"]
 _ANSWER = trait("dns-response")
 _EXTERNAL, _INTERNAL, _LOOPBACK, _UNRESOLVED, _ACCEPTED, _LATE, _DATAGRAMS = (
@@ -250,7 +251,9 @@ def on_first(state: State, entry: int, address: int, length: int) -> int:
         state.ranges, state.names, state.automaton, signals,
     )  # fmt: skip
     owner_signals(state.processes, entry, signals)
-    if kind == _DNS and here == spans.RECEIVED and out[spans.TRAITS] & _ANSWER:
+    # a policy may allow places by name: not by the word of whoever listens at just any port
+    asked = i64(e.remote_port) == _PORT_DNS and look[spans.ACCEPTED] == 0
+    if kind == _DNS and asked and here == spans.RECEIVED and out[spans.TRAITS] & _ANSWER:
         _learn_names(state, data, hi, transport, now)
     count = evaluate(i64(ON_FLOW), signals, state.rules, state.fired)
     if count:

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -56,7 +57,13 @@ class Report:
     def lines(self) -> list[str]:
         """For people, 80 columns where the facts allow."""
         mark = {"ok": "✓", "no": "✗", "info": "·"}
-        titles = {"host": "Host", "needed": "Hooks a watch needs", "hook": "Other hooks", "gpu": "GPU"}
+        titles = {
+            "host": "Host",
+            "needed": "Hooks a watch needs",
+            "hook": "Other hooks",
+            "guard": "What --enforce does",
+            "gpu": "GPU",
+        }
         out: list[str] = []
         for section, title in titles.items():
             rows = [f for f in self.findings if f.section == section]
@@ -165,6 +172,34 @@ def _confinement(report: Report) -> None:
         report.add("host", "", "info", remark)
 
 
+_LSM = Path("/sys/kernel/security/lsm")
+
+
+def _guard(report: Report) -> None:
+    """What `--enforce` comes to here, by what a rule is about; a hook that is missing is listed above."""
+    loaded = _LSM.read_text().split(",") if _LSM.exists() else []
+    lsm = " (BPF LSM is there, and could refuse it; it is not used)" if "bpf" in loaded else ""
+    for name, text in (
+        ("exec", f"killed by the probe before its first instruction{lsm}"),
+        ("connect", "refused with EPERM by the probe, io_uring's too"),
+        ("first bytes", "dropped by the probe, the flow cut both ways; then reset from user space"),
+        ("listening", "the probe lets nobody reach the port; then closed from user space"),
+        ("gpu, files", "the process is ended from user space"),
+        ("freeze", "cgroup.freeze where the tree has a cgroup to itself, else SIGSTOP"),
+        (
+            "kill-tree",
+            "cgroup.kill where the tree has one to itself; whoever forks or execs is killed by the probe",
+        ),
+        ("quarantine", "every packet but loopback's and what the policy lists is dropped by the probe"),
+    ):
+        report.add("guard", name, "info", text)
+    mounted = host.find_mount("bpf")
+    kept = (
+        f"pinned in {mounted}" if mounted else "a BPF file system is mounted at /sys/fs/bpf when it is needed"
+    )
+    report.add("guard", "without tracer", "info", f"the guard goes on: {kept}")
+
+
 def _gpus(report: Report) -> bool:
     from tracer.gpu.devices import discover, summary
 
@@ -202,4 +237,5 @@ def examine() -> Report:
     gpu = _gpus(report)
     if able:
         _hooks(report, gpu=gpu)
+        _guard(report)
     return report
