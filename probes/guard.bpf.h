@@ -6,7 +6,7 @@
 #ifndef VIGILES_GUARD_BPF_H
 #define VIGILES_GUARD_BPF_H
 
-#include "knowledge.bpf.h"
+#include "place.bpf.h"
 
 #define SIGKILL 9
 

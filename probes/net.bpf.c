@@ -28,8 +28,8 @@ INLINE int tell_connect(struct bpf_sock_addr *ctx, int ipv6, int unconnected)
 	struct place place = { .port = port, .protocol = ctx->protocol };
 	struct verdict verdict = {};
 	__u32 address[4] = {};
-	__u64 began = bpf_ktime_get_boot_ns();
-	int refused = 0;
+	__u64 began;
+	int refused = 0, told = 0;
 
 	if (ipv6) {
 		/* One word at a time: the verifier refuses a block copy of ctx. */
@@ -47,16 +47,20 @@ INLINE int tell_connect(struct bpf_sock_addr *ctx, int ipv6, int unconnected)
 		count_loss(LOSS_SOCK_STORAGE);
 	} else if (unconnected) {
 		/* A resolver or a QUIC stack sends thousands to one place:
-		 * only a new destination of this socket is news. (One that was refused
-		 * is tried again and again: told once, refused each time.) */
+		 * only a new destination of this socket is news. (One that was refused may
+		 * be tried again and again: it is judged anew each time, and told once.) */
 		if ((flow->flags & FLOW_UNCONNECTED) && flow->last_port == port &&
 		    flow->last_address[0] == address[0] && flow->last_address[1] == address[1] &&
-		    flow->last_address[2] == address[2] && flow->last_address[3] == address[3])
-			return flow->refused ? REFUSE : ALLOW;
+		    flow->last_address[2] == address[2] && flow->last_address[3] == address[3]) {
+			if (!flow->refused)
+				return ALLOW;
+			told = 1;
+		}
 		flow->last_port = port;
 		__builtin_memcpy(flow->last_address, address, sizeof(address));
 		flow->flags |= FLOW_UNCONNECTED;
 	}
+	began = bpf_ktime_get_boot_ns();
 	set_place(&place, ipv6, address);
 	if (judge_here)
 		judge_place(&place, RULES_ON_CONNECT, &verdict);
@@ -68,6 +72,8 @@ INLINE int tell_connect(struct bpf_sock_addr *ctx, int ipv6, int unconnected)
 		flow->told |= FLOW_TOLD_CONNECT;
 		flow->refused = refused;
 	}
+	if (told)
+		return refused ? REFUSE : ALLOW;
 	e = reserve_event(ring_bulk, struct event_connect, task, EVENT_CONNECT, RING_BULK);
 	if (!e)
 		return refused ? REFUSE : ALLOW;

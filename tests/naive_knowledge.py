@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The walk of probes/knowledge.bpf.h and of what calls it, over the bytes of the image alone."""
+"""The walk of probes/knowledge.bpf.h, place.bpf.h and of what calls them, over the bytes of the image alone."""
 
 from __future__ import annotations
 
