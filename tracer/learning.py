@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import sys
@@ -14,13 +13,13 @@ from typing import TYPE_CHECKING
 from tracer.cli.options import WatchOptions
 from tracer.errors import VigilesError
 from tracer.newfile import NewFile
+from tracer.policy.written import counted
 from tracer.session.base import say
 from tracer.session.run import identity_of, run_command
 from tracer.text import printable
 
 if TYPE_CHECKING:
     from tracer.engine.engine import Engine
-    from tracer.policy import Policy
     from tracer.sinks.learner import Learner
 
 STDOUT = "-"
@@ -36,20 +35,15 @@ def learn(
         status, learner = _run(argv, options, user)
         sys.stdout.write(_written(learner, status, name or _called(argv)))
         sys.stdout.flush()
-        _tell(learner, status, options, "standard output")
+        _tell(learner, status, options, STDOUT)
         return status
     identity = identity_of(user)
-    file = NewFile(Path(output), replace=force)
-    try:
+    # before the run, whose watch gives up what it takes to make a file in another user's folder
+    with NewFile(Path(output), group=identity.gid if identity else None, replace=force) as file:
         status, learner = _run(argv, options, user)
-        text = _written(learner, status, name or _called(argv))
-        place = file.write(text.encode(), group=identity.gid if identity else None)
-    finally:
-        file.close()
-    _read_back(place, text, options)
-    if place != file.path:
-        say(options, f"somebody has made {printable(output)} meanwhile: the policy is beside it")
-    _tell(learner, status, options, str(place))
+        file.write(_written(learner, status, name or _called(argv)).encode())
+        _look_at(file, options)
+    _tell(learner, status, options, output)
     return status
 
 
@@ -62,8 +56,7 @@ def _run(argv: list[str], options: WatchOptions, user: str | None) -> tuple[int,
         found.append(Learner(engine))
         return found[0]
 
-    # the file is made afterwards, in a folder that may be the user's: that takes privileges
-    status = run_command(argv, options, user, observe, keep_privileges=True)
+    status = run_command(argv, options, user, observe)
     return status, found[0]
 
 
@@ -106,15 +99,20 @@ def _gaps(learner: Learner, status: int) -> Iterator[str]:
         yield f"The command ended with status {status}: it may not have come to all that it does."
 
 
-def _read_back(place: Path, text: str, options: WatchOptions) -> Policy:
-    """See that it can be used, and that it is what was written."""
-    from tracer.policy import load_policy, load_rules_under
+def _look_at(file: NewFile, options: WatchOptions) -> None:
+    """See that what is there now can be used, and that it is there under its name."""
+    from tracer.policy import load_rules_under
+    from tracer.policy.parse import parse
 
-    policy = load_policy(place)
-    load_rules_under(policy, options.rules)
-    if policy.digest != hashlib.blake2b(text.encode(), digest_size=16).hexdigest():
-        raise VigilesError(f"{place} is not what was written", hint="somebody else writes there")
-    return policy
+    found = parse(file.read().decode(), str(file.path))
+    if found.errors:
+        raise found.errors[0]
+    load_rules_under(found.policy, options.rules)
+    if not file.is_in_place():
+        raise VigilesError(
+            f"{printable(str(file.path))} is not the file that was written",
+            hint="it has been moved, or removed",
+        )
 
 
 def _tell(learner: Learner, status: int, options: WatchOptions, place: str) -> None:
@@ -126,9 +124,6 @@ def _tell(learner: Learner, status: int, options: WatchOptions, place: str) -> N
     for remark in faults + gaps:  # whoever asked for silence would rely on the file all the same
         print(f"vigiles: {printable(remark)}", file=sys.stderr, flush=True)
     if place != STDOUT:
-        seen = learner.observed()
-        say(
-            options,
-            f"{printable(place)}: what {len(seen.executables)} programs did; "
-            f"see: vigiles policy explain {printable(place)}",
-        )
+        programs = counted(len(learner.observed().executables), "program")
+        place = printable(place)
+        say(options, f"{place}: what {programs} did; see: vigiles policy explain {place}")

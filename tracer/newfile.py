@@ -1,93 +1,77 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A file of root's that appears as a whole, in a folder where others may write."""
+"""A file of root's that is made now and written later, in a folder where others may write."""
 
 from __future__ import annotations
 
 import os
-import secrets
-import stat
+from contextlib import suppress
 from pathlib import Path
+from typing import Self
 
 from tracer.errors import VigilesError
 
-_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 #: Others could have prepared what is read as root's word, so nobody else may write it.
 _MODE = 0o640
+#: What is in there until it is written: no TOML, nor anything else that could be mistaken for the whole.
+UNFINISHED = b"=== not finished ===\n"
 
 
 class NewFile:
-    """The place for a file that is written later, looked at now: whether it is free, and can be written.
+    """A new file at ``path``, for ``group`` to read. All that needs privileges is done at once.
 
-    ``replace``: what is there, other than a folder, gives way to it.
+    ``replace``: what is there, other than a folder, gives way to it. Leaving the block without having written
+    removes it, if that is still allowed; else it stays unfinished, and no reader takes it for more.
     """
 
-    def __init__(self, path: Path, *, replace: bool = False) -> None:
+    def __init__(self, path: Path, *, group: int | None = None, replace: bool = False) -> None:
         self.path = path
-        self._replace = replace
+        self._written = False
         try:
-            self._folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            if replace:
+                with suppress(FileNotFoundError):
+                    os.unlink(path)
+            self._fd = os.open(path, _NEW, 0o600)
+        except FileExistsError:
+            raise VigilesError(f"{path} is there already", hint="--force replaces it") from None
         except OSError as error:
-            raise self._failed(error) from None
-        try:
-            self._look()
-        except BaseException:
-            self.close()
-            raise
+            raise VigilesError(f"can't write {path}: {error.strerror}") from None
+        if group is not None:
+            os.fchown(self._fd, -1, group)
+        os.fchmod(self._fd, _MODE)
+        self._put(UNFINISHED, 0)
 
-    def _failed(self, error: OSError) -> VigilesError:
-        return VigilesError(f"can't write {self.path}: {error.strerror}")
+    def __enter__(self) -> Self:
+        return self
 
-    def _look(self) -> None:
-        if not self.path.name:
-            raise VigilesError(f"{self.path} is no name of a file")
-        if not os.access(".", os.W_OK, dir_fd=self._folder):
-            raise VigilesError(f"can't write {self.path}: its folder can't be written")
+    def __exit__(self, *_: object) -> None:
+        if not self._written and self.is_in_place():
+            with suppress(OSError):
+                os.unlink(self.path)
+        os.close(self._fd)
+
+    def _put(self, data: bytes, at: int) -> None:
+        while data:
+            count = os.pwrite(self._fd, data, at)
+            data, at = data[count:], at + count
+
+    def write(self, data: bytes) -> None:
+        """Put ``data`` there. Its first byte comes last, so that it is never half of a file."""
         try:
-            there = os.stat(self.path.name, dir_fd=self._folder, follow_symlinks=False)
-        except FileNotFoundError:
-            return
+            self._put(data[1:], 1)
+            os.ftruncate(self._fd, len(data))
+            self._put(data[:1], 0)
         except OSError as error:
-            raise self._failed(error) from None
-        if stat.S_ISDIR(there.st_mode):
-            raise VigilesError(f"{self.path} is a folder")
-        if not self._replace:
-            raise VigilesError(f"{self.path} is there already", hint="--force replaces it")
+            raise VigilesError(f"can't write {self.path}: {error.strerror}") from None
+        self._written = True
 
-    def write(self, data: bytes, *, group: int | None = None) -> Path:
-        """Put it there, for ``group`` to read; where it is now.
+    def read(self) -> bytes:
+        """What is in it."""
+        return os.pread(self._fd, os.fstat(self._fd).st_size, 0)
 
-        That is another name beside it if somebody has made the file meanwhile: what took a run to find
-        out must not be lost.
-        """
-        aside = f"{self.path.name}.{secrets.token_hex(4)}"
+    def is_in_place(self) -> bool:
+        """Is it still what is found at its path?"""
         try:
-            if self._replace:
-                self._create(aside, data, group)
-                os.replace(aside, self.path.name, src_dir_fd=self._folder, dst_dir_fd=self._folder)
-                return self.path
-            try:
-                self._create(self.path.name, data, group)
-            except FileExistsError:
-                self._create(aside, data, group)
-                return self.path.with_name(aside)
-        except OSError as error:
-            raise self._failed(error) from None
-        return self.path
-
-    def _create(self, name: str, data: bytes, group: int | None) -> None:
-        fd = os.open(name, _NEW, 0o600, dir_fd=self._folder)
-        try:
-            if group is not None:
-                os.fchown(fd, -1, group)
-            os.fchmod(fd, _MODE)
-            while data:
-                data = data[os.write(fd, data) :]
-        except BaseException:
-            os.unlink(name, dir_fd=self._folder)
-            raise
-        finally:
-            os.close(fd)
-
-    def close(self) -> None:
-        """Give the folder back."""
-        os.close(self._folder)
+            return os.path.samestat(os.lstat(self.path), os.fstat(self._fd))
+        except OSError:
+            return False

@@ -223,12 +223,21 @@ def test_a_computing_program_is_learnt(tmp_path):
 
 
 def test_the_file_is_whoever_s_called_sudo_to_read(tmp_path):
-    tmp_path.chmod(0o755)
+    os.chown(tmp_path, 65534, 65534)
     environment = {**os.environ, "SUDO_UID": "65534", "SUDO_GID": "65534"}
     done = vigiles("policy", "learn", "-q", "-o", tmp_path / "a", "--", "id", "-u", env=environment)
     assert (done.returncode, done.stdout, done.stderr) == (0, "65534\n", "")
     info = (tmp_path / "a").stat()
     assert (info.st_uid, info.st_gid, info.st_mode & 0o777) == (0, 65534, 0o640)
+
+
+def test_the_tracer_itself_is_not_judged(tmp_path):
+    """The command begins as a copy of it, and no policy need allow Python for that."""
+    file = tmp_path / "job.toml"
+    file.write_text(f'[exec]\nallow = ["{os.path.realpath("/bin/true")}"]\nallow_action = "kill"\n')
+    done = vigiles("run", "--policy", file, "--enforce", "--", "true")
+    assert done.returncode == 0, done.stderr
+    assert "alerts: none" in done.stderr
 
 
 def test_what_can_t_be_written_is_said_before_the_command_runs(tmp_path):
@@ -243,6 +252,14 @@ def test_what_can_t_be_written_is_said_before_the_command_runs(tmp_path):
     done = vigiles("policy", "learn", "-o", file.with_name("other"), "--", "/no/such/program")
     assert done.returncode == 127
     assert not file.with_name("other").exists()
+
+
+def test_a_file_that_is_taken_away(tmp_path):
+    file = tmp_path / "job.toml"
+    done = vigiles("policy", "learn", "-q", "-o", file, "--", "ln", "-sf", "/etc/shadow", file)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"vigiles: {file} is not the file that was written")
+    assert file.is_symlink()
 
 
 def test_on_standard_output():

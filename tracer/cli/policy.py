@@ -98,7 +98,7 @@ def _print(texts: Iterable[str]) -> None:
 @click.option(
     "-o", "--output", default="policy.toml", show_default=True, metavar="FILE", help="- is standard output."
 )
-@click.option("--force", is_flag=True, help="Replace FILE if it is there.")
+@click.option("--force", is_flag=True, help="Replace FILE if it is there, when the run begins.")
 @click.option("--name", metavar="NAME", help="What the policy is called (default: as the command is).")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def learn(
