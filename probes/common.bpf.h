@@ -34,6 +34,8 @@ const volatile __u32 tree_cgroup_level = 0;
 /* The cgroup that the tree has for itself: whoever leaves it is told. 0: it has none. */
 const volatile __u64 own_cgroup = 0;
 const volatile __u32 own_cgroup_level = 0;
+/* What the ring for flows and devices holds. */
+const volatile __u64 bulk_bytes = 16 << 20;
 
 /*
  * Sizes in C are placeholders: user space sets them before load.
@@ -121,6 +123,12 @@ INLINE void wake_sleeper(void *ring)
 		bpf_ringbuf_discard(nothing, BPF_RB_FORCE_WAKEUP);
 }
 
+INLINE void count_lost(struct counters *c, __u8 kind)
+{
+	if (kind < EVENT_KINDS)
+		__sync_fetch_and_add(&c->lost[kind], 1);
+}
+
 /* Fill the head of a record about `task`'s process. */
 INLINE void fill_head(struct event_head *head, struct task_struct *task, enum event_kind kind,
 		      enum event_ring ring, __u32 size, struct counters *c)
@@ -139,30 +147,33 @@ INLINE void fill_head(struct event_head *head, struct task_struct *task, enum ev
 }
 
 /*
- * Reserve a zeroed record of a fixed size in one of the rings, with its head
+ * Reserve a zeroed record of a fixed size in the critical ring, with its head
  * filled; a full ring is counted by kind. Ring memory is not zeroed by the
  * kernel: without this, padding would carry bytes of older records.
  */
-#define reserve_event(ringmap, type, task, event_kind, event_ring)                                 \
-	reserve_zeroed(ringmap, type, sizeof(type), task, event_kind, event_ring)
-
-/* The same for a record whose caller overwrites all but the first bytes. */
-#define reserve_zeroed(ringmap, type, zeroed, task, event_kind, event_ring)                        \
+#define reserve_event(type, task, event_kind)                                                      \
 	({                                                                                         \
 		type *__e = NULL;                                                                  \
 		struct counters *__c = my_counters();                                              \
 		if (__c) {                                                                         \
 			struct event_head __h = {};                                                \
-			fill_head(&__h, task, event_kind, event_ring, sizeof(type), __c);          \
-			__e = bpf_ringbuf_reserve(&ringmap, sizeof(type), 0);                      \
-			if (__e) {                                                                 \
-				__builtin_memset(__e, 0, zeroed);                                  \
-				*(struct event_head *)__e = __h;                                                   \
-			} else {                                                                   \
-				__sync_fetch_and_add(&__c->lost[event_kind], 1);                   \
-			}                                                                          \
+			fill_head(&__h, task, event_kind, RING_CRITICAL, sizeof(type), __c);       \
+			__e = reserve_headed(ring_critical, type, sizeof(type), &__h, __c);        \
 		}                                                                                  \
 		__e;                                                                               \
+	})
+
+/* The first `zeroed` bytes only, where the caller overwrites the others. */
+#define reserve_headed(ringmap, type, zeroed, head, counters)                                      \
+	({                                                                                         \
+		type *__r = bpf_ringbuf_reserve(&ringmap, sizeof(type), 0);                        \
+		if (__r) {                                                                         \
+			__builtin_memset(__r, 0, zeroed);                                          \
+			*(struct event_head *)__r = *(head);                                       \
+		} else {                                                                           \
+			count_lost(counters, (head)->kind);                                        \
+		}                                                                                  \
+		__r;                                                                               \
 	})
 
 #define submit_event(event, urgent) bpf_ringbuf_submit(event, wake_flags(urgent))

@@ -167,7 +167,8 @@ enum tamper_what {
 	TAMPER_MOVED = 3,  /* the tracer was put into another cgroup */
 	TAMPER_FROZE = 4,  /* the tracer's cgroup was frozen */
 	TAMPER_MODULE = 5, /* a kernel module was loaded */
-	TAMPERS = 6,
+	TAMPER_FLOOD = 6,  /* more records than one process may have in the ring */
+	TAMPERS = 7,
 };
 
 enum tamper_flag {
@@ -187,7 +188,7 @@ struct event_tamper {
 	__u64 cgroup_to;    /* where to */
 	__u32 target_tgid;  /* whom it was done to; 0: nobody in particular */
 	__u32 by_tgid;	    /* who did it, in the tree or not */
-	__u32 number;	    /* of the signal */
+	__u32 number;	    /* of the signal; of a flood, enum event_kind */
 	__u8 what;	    /* enum tamper_what */
 	__u8 tamper_flags;  /* enum tamper_flag */
 	__u8 _pad_tamper[2];
@@ -364,12 +365,13 @@ enum loss_reason {
 	LOSS_GPU_STATE = 4,    /* a GPU client could not be followed */
 	LOSS_SCRATCH = 5,      /* no scratch memory: can't happen, so counted */
 	LOSS_CONTENDED = 6,    /* two packets of one flow at the same moment */
-	LOSS_REASONS = 7,
+	LOSS_SHARE = 7,	       /* held back from the ring; by kind, see struct counters */
+	LOSS_REASONS = 8,
 };
 
 struct counters {
 	__u64 sent[EVENT_KINDS]; /* tried; received + lost = sent */
-	__u64 lost[EVENT_KINDS]; /* the ring was full */
+	__u64 lost[EVENT_KINDS]; /* the ring was full, or the process over its share of it */
 	__u64 seq[RINGS];
 	__u64 reasons[LOSS_REASONS];
 	__u64 threads; /* threads born in the tree: tracked, not sent */

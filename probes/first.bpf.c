@@ -12,6 +12,7 @@
 #include "flow.bpf.h"
 #include "guard.bpf.h"
 #include "packet.bpf.h"
+#include "share.bpf.h"
 
 /* A stream this far on, whose beginning has a hole: it will not be filled any more. */
 #define HOPELESS (1 << 20)
@@ -233,6 +234,8 @@ INLINE int tell_first(struct __sk_buff *skb, struct bpf_sock *sk, struct flow *f
 	e->direction = direction;
 	e->len = side->have;
 	e->other = first->sides[!direction].have;
+	if (held_back(&e->head, c, news))
+		return cut;
 	if (bpf_ringbuf_output(&ring_bulk, side, size, news ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP))
 		__sync_fetch_and_add(&c->lost[EVENT_FIRST_BYTES], 1);
 	else if (!news)

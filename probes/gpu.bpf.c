@@ -53,7 +53,7 @@ int on_device(struct bpf_cgroup_dev_ctx *ctx)
 	if (family == GPU_NONE || !concerns_tree())
 		return 1;
 	task = (void *)bpf_get_current_task();
-	e = reserve_event(ring_bulk, struct event_gpu_open, task, EVENT_GPU_OPEN, RING_BULK);
+	e = reserve_bulk(struct event_gpu_open, task, EVENT_GPU_OPEN, 0);
 	if (!e)
 		return 1;
 	e->major = ctx->major;
@@ -289,7 +289,7 @@ INLINE void gpu_ioctl(struct task_struct *task, __u32 fd, __u32 cmd, __u64 arg, 
 	} else {
 		count_loss(LOSS_GPU_STATE);
 	}
-	e = reserve_event(ring_bulk, struct event_gpu_ioctl, task, EVENT_GPU_IOCTL, RING_BULK);
+	e = reserve_bulk(struct event_gpu_ioctl, task, EVENT_GPU_IOCTL, c.flags & GPU_COMPUTE);
 	if (!e)
 		return;
 	e->major = rdev >> 20;

@@ -7,6 +7,7 @@
 #define VIGILES_GPU_STATE_BPF_H
 
 #include "tree.bpf.h"
+#include "share.bpf.h"
 
 /* Slots tried for one kind before its table counts as full for it. */
 #define GPU_PROBES 8
@@ -45,8 +46,8 @@ INLINE void send_gpu_counts(struct task_struct *leader, int final)
 		return;
 	state->flushed_at = bpf_ktime_get_boot_ns();
 	state->dirty = 0;
-	r = reserve_zeroed(ring_bulk, struct gpu_counts_record, sizeof(r->event), leader,
-			   EVENT_GPU_COUNTS, RING_BULK);
+	r = reserve_shared(struct gpu_counts_record, sizeof(r->event), leader, EVENT_GPU_COUNTS,
+			   final, (void)0);
 	if (!r)
 		return;
 	r->event.uncounted = state->uncounted;

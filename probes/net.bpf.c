@@ -5,6 +5,7 @@
 #include "tree.bpf.h"
 #include "flow.bpf.h"
 #include "guard.bpf.h"
+#include "share.bpf.h"
 
 /* What programs on cgroups say; refused, the call fails with EPERM. */
 #define ALLOW 1
@@ -74,7 +75,7 @@ INLINE int tell_connect(struct bpf_sock_addr *ctx, int ipv6, int unconnected)
 	}
 	if (told)
 		return refused ? REFUSE : ALLOW;
-	e = reserve_event(ring_bulk, struct event_connect, task, EVENT_CONNECT, RING_BULK);
+	e = reserve_bulk(struct event_connect, task, EVENT_CONNECT, verdict.row != 0);
 	if (!e)
 		return refused ? REFUSE : ALLOW;
 	e->head.ts = began;
@@ -126,7 +127,7 @@ INLINE int tell_bind(struct bpf_sock *ctx, int ipv6)
 
 	if (ctx->protocol != IPPROTO_UDP || !concerns_tree())
 		return 1;
-	e = reserve_event(ring_bulk, struct event_listen, task, EVENT_LISTEN, RING_BULK);
+	e = reserve_bulk(struct event_listen, task, EVENT_LISTEN, 0);
 	if (!e)
 		return 1;
 	e->cookie = bpf_get_socket_cookie(ctx);
@@ -161,13 +162,11 @@ int on_bind6(struct bpf_sock *ctx)
 
 INLINE void tell_open(struct sock *sk, struct flow *flow, __u64 now)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
 	struct event_flow_open *e;
 
-	e = reserve_event(ring_bulk, struct event_flow_open, task, EVENT_FLOW_OPEN, RING_BULK);
+	e = reserve_of_flow(struct event_flow_open, flow, EVENT_FLOW_OPEN);
 	if (!e)
 		return;
-	head_of_owner(&e->head, flow);
 	e->cookie = flow->cookie;
 	e->handshake_ns = flow->flags & FLOW_ACCEPTED ? 0 : now - flow->began;
 	fill_addr(&e->addr, sk);
@@ -177,14 +176,12 @@ INLINE void tell_open(struct sock *sk, struct flow *flow, __u64 now)
 
 INLINE void tell_close(struct sock *sk, struct flow *flow, __u64 now)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
 	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
 	struct event_flow_close *e;
 
-	e = reserve_event(ring_bulk, struct event_flow_close, task, EVENT_FLOW_CLOSE, RING_BULK);
+	e = reserve_of_flow(struct event_flow_close, flow, EVENT_FLOW_CLOSE);
 	if (!e)
 		return;
-	head_of_owner(&e->head, flow);
 	e->cookie = flow->cookie;
 	e->duration_ns = now - flow->began;
 	if (tp) {
@@ -254,8 +251,8 @@ int BPF_PROG(on_tcp_state, const struct sock *csk, int oldstate, int newstate)
 			judge_socket(sk, 0, &verdict);
 			/* a listener that nothing reaches: listen() itself can't be refused here */
 			flow->cut = carry_out_listen(&verdict);
-			listen = reserve_event(ring_bulk, struct event_listen, task, EVENT_LISTEN,
-					       RING_BULK);
+			listen = reserve_bulk(struct event_listen, task, EVENT_LISTEN,
+					      verdict.row != 0);
 			if (!listen)
 				return 0;
 			listen->verdict = verdict;
@@ -273,8 +270,7 @@ int BPF_PROG(on_tcp_state, const struct sock *csk, int oldstate, int newstate)
 		/* no hook of the cgroup has been asked: what it would refuse ends whoever calls */
 		if (judge_socket(sk, 1, &verdict) && kill_current())
 			verdict.done |= 1 << ACTION_KILL;
-		connect = reserve_event(ring_bulk, struct event_connect, task, EVENT_CONNECT,
-					RING_BULK);
+		connect = reserve_bulk(struct event_connect, task, EVENT_CONNECT, verdict.row != 0);
 		if (!connect)
 			return 0;
 		connect->verdict = verdict;

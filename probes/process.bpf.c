@@ -71,7 +71,7 @@ int BPF_PROG(on_fork, struct task_struct *parent, struct task_struct *child)
 			__sync_fetch_and_add(&c->threads, 1);
 		return 0;
 	}
-	e = reserve_event(ring_critical, struct event_fork, child, EVENT_FORK, RING_CRITICAL);
+	e = reserve_event(struct event_fork, child, EVENT_FORK);
 	if (!e)
 		return 0;
 	e->parent_tgid = parent->tgid;
@@ -421,7 +421,7 @@ int BPF_PROG(on_exit, struct task_struct *task)
 		return 0;
 	if (leader && leader->gpu_client)
 		send_gpu_counts(task->group_leader, 1);
-	e = reserve_event(ring_critical, struct event_exit, task, EVENT_EXIT, RING_CRITICAL);
+	e = reserve_event(struct event_exit, task, EVENT_EXIT);
 	if (!e)
 		return 0;
 	if (signal->flags & SIGNAL_GROUP_EXIT)

@@ -56,7 +56,7 @@ INLINE void tell_tamper(struct task_struct *who, struct task_struct *target, str
 		judge_tamper(t->what, t->flags, &verdict);
 	carry_out_tamper(&verdict, !(t->flags & TAMPER_BY_OUTSIDER));
 	verdict.took_ns = bpf_ktime_get_boot_ns() - began;
-	e = reserve_event(ring_critical, struct event_tamper, who, EVENT_TAMPER, RING_CRITICAL);
+	e = reserve_event(struct event_tamper, who, EVENT_TAMPER);
 	if (!e)
 		return;
 	e->head.ts = began;

@@ -156,6 +156,9 @@ def _of_tamper(engine: Engine) -> dict[str, Any]:
     if what == schema.TAMPER_WHAT["TAMPER_SIGNAL"]:
         evidence["signal"] = signal_name(int(record["number"]))
         evidence["to_group"] = bool(flags & schema.TAMPER_FLAG["TAMPER_TO_GROUP"])
+    if what == schema.TAMPER_WHAT["TAMPER_FLOOD"]:
+        number = int(record["number"])
+        evidence["records"] = schema.KIND_NAME.get(number, str(number))
     if record["target_tgid"]:
         evidence["target"] = {"pid": int(record["target_tgid"]), "start_ns": int(record["target_start"])}
     for key, field in (("cgroup", "cgroup"), ("cgroup_to", "cgroup_to")):

@@ -15,6 +15,8 @@ from tracer.kernel.probes import Probes
 from tracer.respond.responder import Responder
 from tracer.rules.model import ACTIONS
 
+#: The reason for a loss that is counted by kind as well: see probes/share.bpf.h.
+SHARE = "share"
 #: Latencies kept for the percentiles; beyond it later ones replace earlier ones at even distance.
 _KEPT = 100_000
 
@@ -73,7 +75,8 @@ class Summary:
     @property
     def lost_total(self) -> int:
         """Records that never reached the engine, whatever the reason."""
-        return sum(self.lost.values()) + sum(self.reasons.values())
+        # what is over its share is counted by kind, too
+        return sum(self.lost.values()) + sum(self.reasons.values()) - self.reasons.get(SHARE, 0)
 
     def to_json(self) -> dict[str, Any]:
         """For machines."""
@@ -124,8 +127,14 @@ class Summary:
                 f"hook → alert: p50 {self.tally.percentile(50) or 0:,.0f} µs, "
                 f"p99 {self.tally.percentile(99) or 0:,.0f} µs, max {self.tally.percentile(100) or 0:,.0f} µs"
             )
-        lost = [f"{_number(n)} {kind} (ring full)" for kind, n in self.lost.items() if n]
-        lost += [f"{_number(n)} {reason}" for reason, n in self.reasons.items() if n]
+        held = self.reasons.get(SHARE, 0)
+        why = " (ring full)" if not held else ""
+        lost = [f"{_number(n)} {kind}{why}" for kind, n in self.lost.items() if n]
+        if held:
+            rest = sum(self.lost.values()) - held
+            full = f", for {_number(rest)} the ring was full" if rest else ""
+            lost[-1] += f" ({_number(held)} of a process over its share{full})"
+        lost += [f"{_number(n)} {reason}" for reason, n in self.reasons.items() if n and reason != SHARE]
         out.append(f"lost: {', '.join(lost) if lost else '0'}")
         tables = [f"{_number(n)} {what}" for what, n in self.tables.items() if n]
         if tables:

@@ -47,6 +47,8 @@ TAP_BYTES = 1 << 22
 #: How long the end of a watch waits for executed files that are still being read.
 FILES_PATIENCE_S = 2.0
 
+#: Losses that leave a gap in what is known of processes.
+_REPAIRED = [number for name, number in schema.LOSS.items() if name not in ("LOSS_SHARE", "LOSS_REASONS")]
 _CRITICAL = [schema.KIND[k] for k in ("EVENT_FORK", "EVENT_EXEC", "EVENT_EXIT")]
 
 
@@ -312,7 +314,7 @@ class Watch:
         """Repair what a loss may have broken."""
         self._builder.refresh_clock()
         counters = self.probes.counters()
-        lost = int(counters["lost"][:, _CRITICAL].sum()) + int(counters["reasons"].sum())
+        lost = int(counters["lost"][:, _CRITICAL].sum()) + int(counters["reasons"][:, _REPAIRED].sum())
         lost += sum(self.probes.misses().values())
         if lost != self._last_lost:
             self._last_lost = lost

@@ -475,6 +475,7 @@ tamper.tracer-cgroup high       @moves-tracer
 tamper.tracer-cgroup high       @freezes-tracer
 tamper.module critical          @loads-module
 tamper.module -                 @signals-tracer
+tamper.flood medium             @floods
 """
 SIGNALS_ALONE = {"flow": WIRE, "connect": CONNECTS, "exec": SHELLS, "file": FILES, "tamper": TAMPERING}
 # What everyday work has on the wire; of it nothing worse than medium is told.

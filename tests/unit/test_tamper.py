@@ -21,6 +21,7 @@ from tracer.kernel.knowledge import build
 from tracer.rules import load_rules
 from tracer.rules.model import ON
 from tracer.sinks.events import format_event
+from tracer.summary import Summary, Tally
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from naive_knowledge import Image, fact
@@ -90,6 +91,12 @@ def test_evidence_of_a_signal():
     }  # fmt: skip
 
 
+def test_evidence_of_a_flood():
+    kind = schema.KIND["EVENT_GPU_IOCTL"]
+    assert evidence(tamper("TAMPER_FLOOD", number=kind)) == {"what": "flood", "records": "gpu-ioctl"}
+    assert evidence(tamper("TAMPER_FLOOD", number=200))["records"] == "200"
+
+
 def test_evidence_of_a_module():
     name = np.frombuffer(b"rootkit\x1b".ljust(schema.TAMPER["name"].itemsize, b"\0"), np.uint8)
     said = evidence(tamper("TAMPER_MODULE", name=name))
@@ -116,6 +123,35 @@ def test_lines_for_people():
     assert line(tamper("TAMPER_SIGNAL", number=15, target_tgid=7)).endswith("signal SIGTERM pid 7")
     left = tamper("TAMPER_LEFT", "TAMPER_BY_OUTSIDER", target_tgid=7, cgroup_to=3, by_tgid=8)
     assert line(left).endswith("left pid 7 to cgroup 3 by pid 8")
+
+
+def test_a_flood_in_a_line():
+    row = np.frombuffer(tamper("TAMPER_FLOOD", number=schema.KIND["EVENT_CONNECT"]), schema.TAMPER, 1)[0]
+    assert format_event(row, b"", 0).endswith("flood of connect")
+
+
+def summary(lost: dict[str, int], reasons: dict[str, int]) -> Summary:
+    return Summary(1.0, {}, {}, lost, reasons, 0, {}, {}, Tally(), {}, {}, 0, None, None)
+
+
+@pytest.mark.parametrize(
+    ("lost", "reasons", "total", "line"),
+    [
+        ({"connect": 0}, {"share": 0}, 0, "lost: 0"),
+        ({"connect": 7, "exec": 2}, {"share": 0}, 9, "lost: 7 connect (ring full), 2 exec (ring full)"),
+        ({"connect": 7}, {"share": 7}, 7, "lost: 7 connect (7 of a process over its share)"),
+        (
+            {"connect": 7, "gpu-open": 2},
+            {"share": 4, "scratch": 3},
+            12,
+            "lost: 7 connect, 2 gpu-open (4 of a process over its share, for 5 the ring was full), 3 scratch",
+        ),
+    ],
+)
+def test_what_was_held_back_is_counted_once(lost, reasons, total, line):
+    made = summary(lost, reasons)
+    assert made.lost_total == total
+    assert line in made.lines()
 
 
 def test_names_of_signals():

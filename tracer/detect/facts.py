@@ -39,8 +39,8 @@ PROBE_FACTS = (
 PLACE_FACTS = ("external", "internal", "loopback", "datagrams")
 #: Facts of tampering: the probe finds out all there is.
 TAMPER_FACTS = (
-    "signals-tracer", "leaves-cgroup", "moves-tracer", "freezes-tracer", "loads-module", "to-group", "uncatchable",
-    "by-outsider",
+    "signals-tracer", "leaves-cgroup", "moves-tracer", "freezes-tracer", "loads-module", "floods", "to-group",
+    "uncatchable", "by-outsider",
 )  # fmt: skip
 #: Facts that can hold only of a file that is an interpreter.
 INTERPRETER_FACTS = ("shell-command", "inline-code")
@@ -90,6 +90,7 @@ FACTS: tuple[Fact, ...] = (
     Fact("moves-tracer", ("tamper",), "the tracer was put into another cgroup"),
     Fact("freezes-tracer", ("tamper",), "the tracer's cgroup was frozen"),
     Fact("loads-module", ("tamper",), "a kernel module was loaded"),
+    Fact("floods", ("tamper",), "a process sent more than its share of records: some were held back"),
     Fact("to-group", ("tamper",), "the signal went to a whole process group: kill 0"),
     Fact("uncatchable", ("tamper",), "the signal was SIGKILL or SIGSTOP"),
     Fact("by-outsider", ("tamper",), "somebody who is not in the tree did it"),

@@ -18,6 +18,7 @@ WHAT_FACT = {
     "TAMPER_MOVED": "moves-tracer",
     "TAMPER_FROZE": "freezes-tracer",
     "TAMPER_MODULE": "loads-module",
+    "TAMPER_FLOOD": "floods",
 }
 FLAG_FACT = {
     "TAMPER_TO_GROUP": "to-group",

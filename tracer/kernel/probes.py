@@ -181,6 +181,7 @@ class Probes:
                 ("filter_by_lineage", int(self.options.by_lineage)),
                 ("tree_cgroup", self.options.tree_cgroup),
                 ("tree_cgroup_level", self.options.tree_cgroup_level),
+                ("bulk_bytes", self.options.bulk_bytes),
                 ("own_cgroup", cgroup.identity(own) if own else 0),
                 ("own_cgroup_level", cgroup.level(own) if own else 0),
                 ("judge_here", int(self.knowledge is not None)),

@@ -90,7 +90,9 @@ def _file(e: np.void, _tail: bytes) -> str:
 
 def _tamper(e: np.void, _tail: bytes) -> str:
     words = [WHAT_NAME.get(int(e["what"]), str(e["what"]))]
-    if e["number"]:
+    if e["what"] == schema.TAMPER_WHAT["TAMPER_FLOOD"]:
+        words.append(f"of {schema.KIND_NAME.get(int(e['number']), e['number'])}")
+    elif e["number"]:
         words.append(signal_name(int(e["number"])))
     if e["target_tgid"]:
         words.append(f"pid {e['target_tgid']}")
