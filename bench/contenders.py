@@ -27,11 +27,14 @@ import numpy as np
 from tracer.engine.ring import BUSY, DISCARDED, HEADER_BYTES, LENGTH_MASK, Ring
 from tracer.kernel import cgroup, libbpf, schema
 from tracer.kernel.probes import HOOKS, ProbeOptions, Probes
+from tracer.respond.orders import Orders
 
 WORKER = Path(__file__).parent / "worker.py"
 #: After probes have come or gone: the kernel patches code and waits for grace periods in the background.
 SETTLE_S = 0.02
 BULK_BYTES = 64 << 20
+#: What is attached for a turn.
+PLACES = ("kernel", "modules", "cgroup")
 #: Where run_time_ns and run_cnt lie in struct bpf_prog_info (include/uapi/linux/bpf.h).
 _RUN_TIME, _INFO_BYTES = 192, 256
 _BPF_STATS_RUN_TIME = 0
@@ -87,13 +90,26 @@ class _Reader:
 
 
 class Contender:
-    """One way of being traced: with these options, and without the hooks in ``without``."""
+    """One way of being traced: with these options, and without the hooks in ``without``. ``enforce``: verdicts
+    are carried out.
+    """
 
-    def __init__(self, name: str, options: ProbeOptions | None, without: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        name: str,
+        options: ProbeOptions | None,
+        without: tuple[str, ...] = (),
+        *,
+        enforce: bool = False,
+    ) -> None:
         self.name = name
         self.without = without
         self.probes = Probes(options) if options else None
         self._readers = [_Reader(self.probes, n) for n in ("ring_critical", "ring_bulk")] if options else []
+        if self.probes and enforce:
+            orders = Orders(self.probes.map("control").fd, self.probes.map("cuts").fd)
+            orders.enforce = True
+            orders.close()
 
     @contextmanager
     def attached(self, folder: Path) -> Iterator[None]:
@@ -105,16 +121,19 @@ class Contender:
         fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             for hook in HOOKS:
-                if hook.place in ("kernel", "cgroup") and hook.program not in self.without:
+                if (
+                    hook.place in PLACES
+                    and hook.program in probes.loaded
+                    and hook.program not in self.without
+                ):
                     probes._attach(hook, fd if hook.place == "cgroup" else None)
             assert not probes.missing, probes.missing
             yield
         finally:
             os.close(fd)
-            while probes._links:
-                link = probes._links.pop()
-                link.close()
-                probes._object._links.remove(link)
+            links = probes._loaded._links
+            while links:
+                links.pop().close()
             probes.attached.clear()
 
     def records(self) -> list[bytes]:
@@ -198,7 +217,7 @@ class Arena:
         if counting < 0:
             return {"error": "this kernel does not count runs of programs"}
         try:
-            names = [h.program for h in HOOKS if h.place in ("kernel", "cgroup")]
+            names = [h.program for h in HOOKS if h.place in PLACES and h.program in contender.probes.loaded]
             before = {name: _runs(contender.probes, name) for name in names}
             for task in tasks:
                 self.turn(contender, task)
@@ -223,9 +242,9 @@ def _runs(probes: Probes, name: str) -> tuple[int, int]:
 
 
 def spread(values: Any) -> dict[str, float]:
-    """Median and quartiles."""
-    low, middle, high = np.percentile(values, [25, 50, 75])
-    return {"q1": float(low), "median": float(middle), "q3": float(high)}
+    """Median, quartiles and extremes."""
+    names = ("min", "q1", "median", "q3", "max")
+    return dict(zip(names, np.percentile(values, [0, 25, 50, 75, 100]).tolist(), strict=True))
 
 
 def took(records: list[bytes], kind: str) -> dict[str, float] | None:

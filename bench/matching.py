@@ -19,12 +19,12 @@ from rich.table import Table
 
 from bench import machine
 from bench.contenders import Arena, Contender, spread, took
+from bench.tables import WIDTH, contender_table, program_table, verdict_table
 from tracer.kernel.knowledge import Knowledge, build
 from tracer.kernel.probes import ProbeOptions
 from tracer.rules import RuleSet, load_rules
 from tracer.rules.model import FIELDS
 
-WIDTH = 130
 ROUNDS = 24
 EXECS = 40
 SIZES = {"short": 0, "300 bytes": 300, "4 KiB": 4096}
@@ -170,51 +170,6 @@ def triage_figures() -> dict[str, Any]:
         "seconds": spread(taken[1:]),
         "mb_a_second": spread(scanned[1:]),
     }
-
-
-def contender_table(title: str, rows: dict[str, dict[str, Any]], unit: str = "µs") -> Table:
-    """By task and contender: time, difference, ratio."""
-    table = Table(title=title, title_justify="left")
-    table.add_column("task")
-    table.add_column("contender")
-    for column in (unit, f"more, {unit} (quartiles)", "ratio (quartiles)"):
-        table.add_column(column, justify="right")
-    for task, contenders in rows.items():
-        for name, t in contenders.items():
-            more, ratio = t["difference_ns"], t["ratio"]
-            table.add_row(
-                task,
-                name,
-                f"{t['ns']['median'] / 1e3:.1f}",
-                f"{more['median'] / 1e3:+.1f} ({more['q1'] / 1e3:+.1f} … {more['q3'] / 1e3:+.1f})",
-                f"{ratio['median']:.3f} ({ratio['q1']:.3f} … {ratio['q3']:.3f})",
-            )
-    return table
-
-
-def verdict_table(rows: dict[str, dict[str, float] | None]) -> Table:
-    """What verdicts took, from the hook's beginning."""
-    table = Table(title="from hook to verdict, µs", title_justify="left")
-    for column in ("", "n", "p50", "p99", "max"):
-        table.add_column(column, justify="right" if column else "left")
-    for name, t in rows.items():
-        if t:
-            table.add_row(name, str(t["n"]), *(f"{t[k] / 1e3:.1f}" for k in ("p50", "p99", "max")))
-    return table
-
-
-def program_table(cases: dict[str, dict[str, Any]]) -> Table:
-    """What a run of each program took, by the kernel's own count."""
-    table = Table(title="programs, ns a run (the kernel's count)", title_justify="left")
-    for column in ("while", "program", "runs", "ns"):
-        table.add_column(column, justify="right" if column in ("runs", "ns") else "left")
-    for case, programs in cases.items():
-        if "error" in programs:
-            table.add_row(case, programs["error"])
-            continue
-        for name, t in programs.items():
-            table.add_row(case, name, f"{t['runs']:,}", f"{t['ns']:,.0f}")
-    return table
 
 
 def main() -> None:

@@ -21,7 +21,7 @@ from rich.console import Console
 
 from bench import machine
 from bench.contenders import BULK_BYTES, WORKER, Arena, Contender, took
-from bench.matching import WIDTH, contender_table, program_table, verdict_table
+from bench.tables import WIDTH, contender_table, program_table, verdict_table
 from bench.worker import CHUNK
 from tracer.kernel.probes import ProbeOptions
 from tracer.rules import load_rules

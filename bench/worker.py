@@ -44,6 +44,17 @@ def flow(count: int, host: str, port: int) -> list[int]:
     return times
 
 
+def connect(count: int, host: str, port: int) -> list[int]:
+    """Connect and close; who is refused, here or there, closes all the same."""
+    times = []
+    for _ in range(count):
+        began = time.perf_counter_ns()
+        with socket.socket() as client:
+            client.connect_ex((host, port))
+        times.append(time.perf_counter_ns() - began)
+    return times
+
+
 def send(count: int, host: str, port: int) -> list[int]:
     """One long flow outwards, to the last byte's arrival."""
     data = bytes(CHUNK)
@@ -115,6 +126,10 @@ def _source(connection: socket.socket) -> None:
         left -= CHUNK
 
 
+def _wait(connection: socket.socket) -> None:
+    connection.recv(1)  # whoever connected closes first: the port that waits is one of theirs
+
+
 def _echo(connection: socket.socket) -> None:
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     while data := connection.recv(4096):
@@ -134,7 +149,8 @@ def _serve(listener: socket.socket, talk: Callable[[socket.socket], None]) -> No
 def serve(host: str) -> None:
     """Be the other end: print a port for each task, then serve until standard input ends."""
     ports, kept = {}, []
-    for name, talk in {"flow": _answer, "send": _sink, "receive": _source, "ping": _echo}.items():
+    talks = {"flow": _answer, "send": _sink, "receive": _source, "ping": _echo, "connect": _wait}
+    for name, talk in talks.items():
         listener = socket.create_server((host, 0), backlog=BACKLOG)
         ports[name] = listener.getsockname()[1]
         threading.Thread(target=_serve, args=(listener, talk), daemon=True).start()
@@ -146,7 +162,7 @@ def serve(host: str) -> None:
     sys.stdin.read()
 
 
-TASKS = {task.__name__: task for task in (spawn, flow, send, receive, ping, datagrams)}
+TASKS = {task.__name__: task for task in (spawn, connect, flow, send, receive, ping, datagrams)}
 
 
 def main() -> None:
