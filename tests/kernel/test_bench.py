@@ -13,18 +13,23 @@ from bench.contenders import Arena, Contender, took
 from bench.worker import TRUE
 from tracer.kernel.probes import ProbeOptions
 from tracer.rules import load_rules
+from tracer.scenario.world import World
 
 
 def test_contenders_take_turns(tmp_path: Path):
     rules = overhead.policy_rules(tmp_path, "198.51.100.20")
+    (tmp_path / "world").mkdir()
     contenders = [
         Contender("untraced", None),
         Contender("observed", ProbeOptions(rules=load_rules([]))),
         Contender("enforced", ProbeOptions(rules=rules), enforce=True),
     ]
-    with Arena(contenders) as arena:
+    with (
+        World(tmp_path / "world", ("outside",)) as world,
+        Arena(contenders, lambda: world.enter("outside")) as arena,
+    ):
         turns = arena.compare(("spawn", 3, 0), 2)
-        refused = arena.compare(("connect", 3, "198.51.100.30", overhead.CLOSED), 1)
+        refused = arena.compare(("connect", 3, world.hosts["outside"].address, overhead.CLOSED), 1)
         costs = arena.program_costs(contenders[1], [("spawn", 3, 0)])
     for name in ("observed", "enforced"):
         assert took(turns.records[name], "EVENT_EXEC")["n"] == 6, name
