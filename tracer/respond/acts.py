@@ -16,7 +16,8 @@ from pathlib import Path
 from tracer.kernel.libc import disconnect_socket, pidfd_getfd
 
 #: Of a process's descriptors, so many are looked at to find one socket.
-_DESCRIPTORS_MAX = 65536
+#: A process that holds many is not to keep the watch from others: what is cut stays cut, reset or not.
+_DESCRIPTORS_MAX = 4096
 #: Of /proc's times, in ns.
 TICK_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 _SO_COOKIE = 57
