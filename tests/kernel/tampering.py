@@ -17,6 +17,17 @@ _TGKILL = 234 if os.uname().machine == "x86_64" else 131
 _CLONE_INTO_CGROUP = 0x200000000
 
 
+def taken(pid: int) -> None:
+    """Wait until no signal is pending for a process: of two that are, the second is no more than the first."""
+    for _ in range(6000):
+        with open(f"/proc/{pid}/status") as file:
+            pending = [int(line.split()[1], 16) for line in file if line.startswith(("SigPnd", "ShdPnd"))]
+        if not any(pending):
+            return
+        time.sleep(0.01)
+    sys.exit(f"process {pid} takes no signal")
+
+
 def kill(pid: str, *signals: str) -> None:
     for name in signals:
         os.kill(int(pid), int(name))
@@ -27,20 +38,20 @@ def in_every_way(pid: str, number: str) -> None:
     target, sent = int(pid), int(number)
     libc = ctypes.CDLL(None, use_errno=True)
     os.kill(target, sent)
-    time.sleep(0.02)
+    taken(target)
     libc.sigqueue(target, sent, ctypes.c_void_p(1))
-    time.sleep(0.02)
+    taken(target)
     assert libc.syscall(_TGKILL, target, target, sent) == 0
-    time.sleep(0.02)
+    taken(target)
     signal.pidfd_send_signal(os.pidfd_open(target), sent)
-    time.sleep(0.02)
+    taken(target)
     # have the kernel send it: the descriptor's owner is told when there is something to read
     near, far = os.pipe()
     fcntl.fcntl(near, fcntl.F_SETOWN, target)
     fcntl.fcntl(near, 10, sent)  # F_SETSIG
     fcntl.fcntl(near, fcntl.F_SETFL, fcntl.fcntl(near, fcntl.F_GETFL) | os.O_ASYNC)
     os.write(far, b"x")
-    time.sleep(0.02)
+    taken(target)
     os.close(far)  # the end is something to read, too
 
 
@@ -49,7 +60,7 @@ def group(leader: str, number: str) -> None:
     os.killpg(int(leader), int(number))
     if int(number) == signal.SIGKILL:
         return
-    time.sleep(0.02)
+    taken(int(leader))
     os.setpgid(0, int(leader))
     signal.signal(int(number), signal.SIG_IGN)
     os.kill(0, int(number))
@@ -73,11 +84,11 @@ def harmless(pid: str) -> None:
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
-def terminal(leader: str) -> None:
-    """Have a terminal send ^C to its foreground group, by typing it and by asking for it."""
-    os.write(int(leader), b"\x03")
-    time.sleep(0.1)
+def terminal(leader: str, pid: str) -> None:
+    """Have a terminal send ^C to its foreground group, by asking for it and by typing it."""
     fcntl.ioctl(int(leader), 0x40045436, int(signal.SIGINT))  # TIOCSIG
+    taken(int(pid))
+    os.write(int(leader), b"\x03")
 
 
 def move(pid: str, path: str) -> None:

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,17 +25,22 @@ USR1, KILL, STOP, TERM = signal.SIGUSR1, signal.SIGKILL, signal.SIGSTOP, signal.
 def stand_in(place: Path | None = None, group: int | None = None):
     """A process that counts as the tracer: it may be killed."""
     process = subprocess.Popen(
-        [sys.executable, "-c", "import signal,time; signal.signal(10, lambda *_: 0)\nwhile 1: time.sleep(9)"],
+        [
+            sys.executable,
+            "-c",
+            "import signal,time; signal.signal(10, lambda *_: 0)\nprint(flush=True)\nwhile 1: time.sleep(9)",
+        ],
+        stdout=subprocess.PIPE,
         process_group=group,
     )
-    time.sleep(0.2)  # until it has its handler
+    process.stdout.readline()  # it has its handler
     if place is not None:
         (place / "cgroup.procs").write_text(str(process.pid))
     try:
         yield process
     finally:
         process.kill()
-        process.wait()
+        process.communicate()
 
 
 @contextmanager
@@ -118,17 +122,23 @@ def test_what_is_no_attack_is_quiet():
 def test_job_control_is_quiet():
     """Whoever makes it happen, the terminal sends the signals."""
     leader, follower = os.openpty()
-    count = "import signal,time\nn=[]\nsignal.signal(2, lambda *_: n.append(1))\nwhile len(n) < 2: time.sleep(0.01)"
-    target = subprocess.Popen(
-        [sys.executable, "-c", "import fcntl; fcntl.ioctl(0, 0x540E, 0)\n" + count],  # TIOCSCTTY
-        stdin=follower,
-        start_new_session=True,
+    count = (
+        "import fcntl, signal, time\n"
+        "n = []\n"
+        "signal.signal(2, lambda *_: n.append(1))\n"
+        "fcntl.ioctl(0, 0x540E, 0)\n"  # TIOCSCTTY
+        "print(flush=True)\n"
+        "while len(n) < 2: time.sleep(0.01)"
     )
-    time.sleep(0.3)
+    target = subprocess.Popen(
+        [sys.executable, "-c", count], stdin=follower, stdout=subprocess.PIPE, start_new_session=True
+    )
+    target.stdout.readline()  # the terminal is its own
     os.set_inheritable(leader, True)
-    run = record(tampering("terminal", leader), protect=(target.pid, 0))
+    run = record(tampering("terminal", leader, target.pid), protect=(target.pid, 0))
+    target.communicate(timeout=60)
     os.close(leader), os.close(follower)
-    assert target.wait(5) == 0, "both have come"
+    assert target.returncode == 0, "both have come"
     assert run.of("tamper") == []
 
 

@@ -70,7 +70,7 @@ def leftovers() -> list[str]:
     return programs + orphans
 
 
-def wait_until(condition, seconds: float = 20.0) -> None:
+def wait_until(condition, seconds: float = 60.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
@@ -243,7 +243,7 @@ def test_an_interrupt_goes_to_the_command_and_the_watch_sums_up():
     ) as watch:
         assert watch.stdout.readline() == "ready\n"
         watch.send_signal(signal.SIGINT)
-        out, err = watch.communicate(timeout=30)
+        out, err = watch.communicate(timeout=60)
     assert out == "interrupted\n"
     assert watch.returncode == 5
     assert "lost: 0" in err
@@ -307,9 +307,9 @@ def _attached(arguments: list[str], go) -> tuple[str, int]:
             line += watch.stderr.readline()
             assert watch.poll() is None, line
         go()
-        time.sleep(0.7)
+        time.sleep(0.2)
         watch.send_signal(signal.SIGINT)
-        rest = watch.communicate(timeout=30)[1]
+        rest = watch.communicate(timeout=60)[1]
     return line + rest, watch.returncode
 
 
@@ -321,6 +321,7 @@ def test_attach_to_a_running_tree(alerts, miner):
         def go() -> None:
             root.stdin.write(b"now\n")
             root.stdin.flush()
+            wait_until(alerts[1])
 
         text, status = _attached(["--pid", str(root.pid), "--alerts", alerts[0]], go)
         root.stdin.close()
@@ -340,7 +341,7 @@ def test_attach_sees_connections_of_the_tree_and_of_nobody_else(tmp_path):
     )
     script = tmp_path / "connects.py"
     script.write_text(code)
-    loop = f"exec 3<&0; (while read x <&3; do {sys.executable} {script}; done)"
+    loop = f"exec 3<&0; (while read x <&3; do {sys.executable} {script}; : >{tmp_path}/done; done)"
     with subprocess.Popen(["sh", "-c", loop], stdin=subprocess.PIPE) as root:
         time.sleep(0.2)
 
@@ -348,6 +349,7 @@ def test_attach_sees_connections_of_the_tree_and_of_nobody_else(tmp_path):
             root.stdin.write(b"now\n")
             root.stdin.flush()
             subprocess.run([sys.executable, str(script)], check=True)  # outside the tree
+            wait_until((tmp_path / "done").exists)
 
         text, _ = _attached(["--pid", str(root.pid), "--gpu-device", "/dev/full"], go)
         root.stdin.close()
@@ -369,6 +371,7 @@ def test_attach_looks_into_flows_that_are_there(alerts):
             def go() -> None:
                 root.stdin.write(b"now\n")
                 root.stdin.flush()
+                wait_until(alerts[1])
 
             text, _ = _attached(["--pid", str(root.pid), "--alerts", alerts[0]], go)
             root.stdin.close()
@@ -411,7 +414,7 @@ def test_rules_are_read_again_on_request(alerts, tmp_path):
             wait_for(f"{rules}:1")
             go()
             watch.send_signal(signal.SIGINT)
-            watch.communicate(timeout=30)
+            watch.communicate(timeout=60)
         root.stdin.close()
     found = [(a["title"], a["evidence"]["matched"][0]["indicator"]) for a in alerts[1]()]
     assert found == [("first", "first"), ("second", "second"), ("second", "second")]

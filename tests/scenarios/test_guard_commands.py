@@ -45,7 +45,7 @@ def clean():
         vigiles("contain", "--tree", tree, "kill")
         vigiles("contain", "--tree", tree, "release")
     vigiles("run", "--quiet", "--", "true")  # clears what is left of trees that have ended
-    wait_until(lambda: not leftovers(), 5)
+    wait_until(lambda: not leftovers())
     assert not [tree for tree in MADE if pins.exist(tree)]
     assert not listed()
     MADE.clear()
@@ -109,7 +109,7 @@ def test_the_guard_holds_without_its_tracer_and_another_one_goes_on(tmp_path):
     assert alert["argv"] == ["./xmrig", "0.01"]
     assert vigiles("attach", "--tree", tree.tree).returncode == 1, "one tracer is enough"
     tree.do("finish")
-    _, said = adopter.communicate(timeout=20)
+    _, said = adopter.communicate(timeout=60)
     assert adopter.returncode == 0, said
     assert "adopted" in said and "lost: 0" in said
 
@@ -120,7 +120,7 @@ def test_an_orderly_end_leaves_nothing(tmp_path):
     tree.do("try")
     assert tree.result("tried") == "137"
     tree.do("finish")
-    tree.tracer.wait(20)
+    tree.tracer.wait(60)
     assert tree.tracer.returncode == 0
     assert not tree.pinned
     assert not listed()
@@ -151,17 +151,17 @@ def test_a_person_can_stop_a_tree(tmp_path, orphaned):
         time.sleep(0.3)
         return count.stat().st_size > before
 
-    assert grows()
+    wait_until(grows)
     done = json.loads(vigiles("contain", "--tree", tree.tree, "--json", "freeze").stdout)
     assert done["done"] == "frozen"
     assert not grows()
     assert vigiles("contain", "--tree", tree.tree[:-1], "thaw").returncode == 0
-    assert grows()
+    wait_until(grows)
     done = vigiles("contain", "--pid", str(min(tree.pids)), "kill")
     assert done.returncode == 0, done.stderr
-    wait_until(lambda: not tree.pids, 2)
+    wait_until(lambda: not tree.pids)
     if not orphaned:
-        tree.tracer.wait(20)
+        tree.tracer.wait(60)
         assert tree.tracer.returncode == 128 + signal.SIGKILL
 
 
@@ -172,7 +172,7 @@ def test_orders_are_carried_out_within_milliseconds(tmp_path):
         done = json.loads(vigiles("contain", "--tree", tree.tree, "--json", order).stdout)
         took[order] = done["took_ms"]
     print(took)  # the figure is in the README; a test must not fail on a time
-    tree.tracer.wait(20)
+    tree.tracer.wait(60)
 
 
 @pytest.mark.parametrize("orphaned", [False, True], ids=["watched", "orphaned"])
@@ -197,7 +197,7 @@ def test_quarantine_cuts_what_is_established(tmp_path, orphaned):
         )
         client = (
             "import socket, time, pathlib\n"
-            "end = time.monotonic() + 10\n"
+            "end = time.monotonic() + 60\n"
             "while True:\n"
             "    try:\n"
             "        s = socket.create_connection(('198.51.100.2', 4000), 2); break\n"
@@ -227,7 +227,7 @@ def test_quarantine_cuts_what_is_established(tmp_path, orphaned):
         assert heard == b"before;"
         tree.do("finish")
         if not orphaned:
-            tree.tracer.wait(20)
+            tree.tracer.wait(60)
     finally:
         with suppress(subprocess.CalledProcessError):
             ip("netns", "del", space)
@@ -253,10 +253,10 @@ def test_killed_at_any_moment(tmp_path):
         mine = [info for info in rundir.trees() if info.pid == tracer.pid]
         MADE.extend(info.tree for info in mine)
         if (folder / "ready").exists():
-            wait_until(lambda folder=folder: (folder / "tried").exists(), 5)
+            wait_until(lambda folder=folder: (folder / "tried").exists())
             assert (folder / "tried").read_text() == "137\n", f"round {number}: the miner ran"
         for info in mine:
-            wait_until(lambda info=info: info.cgroup is None or cgroup.is_empty(info.cgroup), 5)
+            wait_until(lambda info=info: info.cgroup is None or cgroup.is_empty(info.cgroup))
         assert vigiles("run", "--quiet", "--", "true").returncode == 0
         assert not [info for info in mine if pins.exist(info.tree)]
         assert not list(host.cgroup2_root().glob(f"**/vigiles-{tracer.pid}-*"))
