@@ -312,6 +312,7 @@ enum gpu_flag {
 
 struct event_gpu_ioctl {
 	struct event_head head;
+	struct verdict verdict; /* of what makes a compute context */
 	__u32 major;
 	__u32 minor;
 	__u32 cmd; /* as given, or as unwrapped */
@@ -396,7 +397,7 @@ VIGILES_ASSERT(sizeof(struct event_connect) == 152, "event_connect");
 VIGILES_ASSERT(sizeof(struct event_flow_close) == 120, "event_flow_close");
 VIGILES_ASSERT(sizeof(struct event_first_bytes) == 168, "event_first_bytes");
 VIGILES_ASSERT(sizeof(struct event_gpu_open) == 56, "event_gpu_open");
-VIGILES_ASSERT(sizeof(struct event_gpu_ioctl) == 64, "event_gpu_ioctl");
+VIGILES_ASSERT(sizeof(struct event_gpu_ioctl) == 128, "event_gpu_ioctl");
 VIGILES_ASSERT(sizeof(struct gpu_kind) == 24, "gpu_kind");
 VIGILES_ASSERT(sizeof(struct event_task) == 104, "event_task");
 

@@ -4,6 +4,7 @@
  * path: user space (NVML, for one) makes nodes of its own for the same number.
  */
 #include "gpu_state.bpf.h"
+#include "guard.bpf.h"
 #include "syscall.bpf.h"
 
 struct gpu_device {
@@ -252,12 +253,38 @@ INLINE int is_news(struct gpu_state *state, struct gpu_command *c)
 	return 1;
 }
 
+/*
+ * What the rules say of a process that makes a compute context: as far as that can be said here, it is
+ * one that certainly may not.
+ */
+static __noinline int judge_gpu_client(__u32 barred, struct verdict *v)
+{
+	struct knowledge_header *header;
+	__u32 zero = 0;
+	void *map;
+
+	if (!v)
+		return 0;
+	map = bpf_map_lookup_elem(&knowledge, &zero);
+	if (!map)
+		return 0;
+	header = element(map, ELEMENT_HEADER);
+	if (!header)
+		return 0;
+	if (barred && barred == header->epoch)
+		v->signals[0] |= fact(header->gpu_not_listed_fact);
+	judge(map, header, v->signals, RULES_ON_GPU, v);
+	return 1;
+}
+
 INLINE void gpu_ioctl(struct task_struct *task, __u32 fd, __u32 cmd, __u64 arg, __u8 flags)
 {
 	struct fdtable *table = BPF_CORE_READ(task, files, fdt);
 	struct task_struct *leader = task->group_leader;
 	struct member *m;
 	struct gpu_command c = { .cmd = cmd, .flags = flags };
+	struct verdict verdict = {};
+	__u64 began;
 	struct event_gpu_ioctl *e;
 	struct gpu_state *state;
 	struct file **slots, *file = NULL;
@@ -289,9 +316,16 @@ INLINE void gpu_ioctl(struct task_struct *task, __u32 fd, __u32 cmd, __u64 arg, 
 	} else {
 		count_loss(LOSS_GPU_STATE);
 	}
+	if (c.flags & GPU_COMPUTE && judge_here) {
+		began = bpf_ktime_get_boot_ns();
+		judge_gpu_client(m ? m->barred : 0, &verdict);
+		carry_out_gpu(&verdict);
+		verdict.took_ns = bpf_ktime_get_boot_ns() - began;
+	}
 	e = reserve_bulk(struct event_gpu_ioctl, task, EVENT_GPU_IOCTL, c.flags & GPU_COMPUTE);
 	if (!e)
 		return;
+	e->verdict = verdict;
 	e->major = rdev >> 20;
 	e->minor = rdev & 0xfffff;
 	e->cmd = c.cmd;

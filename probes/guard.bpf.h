@@ -110,6 +110,21 @@ INLINE void carry_out_exec(struct verdict *v)
 		v->done |= 1 << ACTION_KILL;
 }
 
+/*
+ * A compute context that is being made, judged. The call goes on, and never comes back: the process
+ * ends before it can feed the context anything.
+ */
+INLINE void carry_out_gpu(struct verdict *v)
+{
+	struct control *o = orders();
+
+	if (!o || !o->enforce)
+		return;
+	carry_out_for_tree(o, v);
+	if ((v->actions & ACTIONS_ON_PROCESS || o->doomed) && kill_current())
+		v->done |= 1 << ACTION_KILL;
+}
+
 /* Tampering, judged: it has happened. `ours`: the current process, of the tree, did it. */
 INLINE void carry_out_tamper(struct verdict *v, int ours)
 {

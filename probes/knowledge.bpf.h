@@ -32,9 +32,9 @@ enum knowledge_element {
 	ELEMENT_TRANSITIONS = 8,
 };
 
-#define KNOWLEDGE_ON 8    /* kinds of events that rules are on */
+#define KNOWLEDGE_ON 16   /* kinds of events that rules are on */
 #define KNOWLEDGE_FLAGS 16 /* bits of enum exec_flag that are facts */
-#define KNOWLEDGE_TAMPERS 8
+#define KNOWLEDGE_TAMPERS 16
 
 struct knowledge_header {
 	/* Facts, as 1 + their bit of signal word 0; 0: none. */
@@ -46,6 +46,9 @@ struct knowledge_header {
 	__u8 datagrams_fact;
 	__u8 tamper_facts[KNOWLEDGE_TAMPERS]; /* by enum tamper_what */
 	__u8 tamper_flag_facts[KNOWLEDGE_TAMPERS]; /* by bit of enum tamper_flag */
+	__u8 gpu_not_listed_fact;
+	__u8 gpu_users_known; /* who certainly may not use the GPU can be told here */
+	__u8 _pad[2];
 	__u32 epoch; /* which set of rules this is; never 0 */
 	__u32 states;
 	__u32 first_output; /* states from here on end an indicator */
@@ -145,11 +148,13 @@ struct {
 #define BIT_ALNUM 6
 #define BIT_DOT 7
 #define RULES_ON_EXEC 0
+#define RULES_ON_GPU 1
 #define RULES_ON_FLOW 2
 #define RULES_ON_CONNECT 3
 #define RULES_ON_LISTEN 5
 #define RULES_ON_STAY 6 /* hold of what may go on in quarantine */
 #define RULES_ON_TAMPER 7
+#define RULES_ON_GPU_USER 8 /* of an exec: 1. may use it, 2. may if its parent may */
 
 /*
  * A walk over text[lo..hi). It lives on the stack, because bpf_loop hands its
@@ -360,6 +365,17 @@ static long judge_rule(__u64 i, struct judgement *j)
 	return 0;
 }
 
+INLINE void judge_by(struct judgement *j, struct knowledge_header *header, __u32 on)
+{
+	__u32 count;
+
+	if (on >= KNOWLEDGE_ON)
+		return;
+	j->from = header->rules + header->rule_from[on];
+	count = header->rule_count[on];
+	bpf_loop(count, judge_rule, j, 0);
+}
+
 /*
  * What the rules say of these signals, as far as that can be said here: rules that
  * ask for what only user space finds out are not in the table, and rules that forbid
@@ -369,13 +385,8 @@ INLINE void judge(void *map, struct knowledge_header *header, __u64 *signals, __
 		  struct verdict *v)
 {
 	struct judgement j = { .map = map, .signals = signals };
-	__u32 count;
 
-	if (on >= KNOWLEDGE_ON)
-		return;
-	j.from = header->rules + header->rule_from[on];
-	count = header->rule_count[on];
-	bpf_loop(count, judge_rule, &j, 0);
+	judge_by(&j, header, on);
 	v->row = j.row;
 	v->actions = j.actions & ~(1 << ACTION_ALERT);
 	v->epoch = header->epoch;

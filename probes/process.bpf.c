@@ -32,6 +32,7 @@ struct exec_scratch {
 	struct event_exec event;
 	char strings[STRINGS_CAPTURE];
 	struct path_buffer path;
+	__u32 may_use_gpu;
 };
 
 struct {
@@ -61,6 +62,7 @@ int BPF_PROG(on_fork, struct task_struct *parent, struct task_struct *child)
 		kill_current();
 	if (born) {
 		born->left = m->left;
+		born->barred = m->barred;
 		/* clone3() can make it in another cgroup: nobody moves it there */
 		if (child->cgroups != parent->cgroups)
 			tell_if_left(child, child->cgroups->dfl_cgrp, born);
@@ -248,6 +250,25 @@ INLINE void walk_path_name(struct walk *w, __u32 lo, __u32 hi)
 		walk(w, name, unversioned, WHERE_FILE_NAME);
 }
 
+/* What becomes of a process's right to use the GPU when it execs. */
+enum gpu_right {
+	RIGHT_UNKNOWN = 0, /* user space will say */
+	RIGHT_KEPT = 1,
+	RIGHT_NONE = 2,
+};
+
+INLINE __u32 may_use_gpu(struct walk *w, __u16 flags)
+{
+	struct judgement j = { .map = w->map, .signals = w->signals };
+
+	if (!w->header->gpu_users_known || flags & (EXEC_ARGS_CUT | EXEC_ARGS_UNREADABLE | EXEC_PATH_CUT))
+		return RIGHT_UNKNOWN;
+	judge_by(&j, w->header, RULES_ON_GPU_USER);
+	if (!j.row)
+		return RIGHT_NONE;
+	return j.row == 1 ? RIGHT_UNKNOWN : RIGHT_KEPT;
+}
+
 /*
  * What the rules say of this exec. The strings are scanned as engine/handle.py
  * scans them: path, the names it goes by, the arguments behind the first.
@@ -285,6 +306,7 @@ __noinline int judge_exec(struct exec_scratch *s)
 	w.signals[0] |= fact(w.header->stdio_facts[1][e->stdio[1] & 7]);
 	judge(w.map, w.header, w.signals, RULES_ON_EXEC, v);
 	__builtin_memcpy(v->signals, w.signals, sizeof(v->signals));
+	s->may_use_gpu = may_use_gpu(&w, e->flags);
 	v->took_ns = bpf_ktime_get_boot_ns() - e->head.ts;
 	return 0;
 }
@@ -324,6 +346,7 @@ int BPF_PROG(on_exec, struct task_struct *task, int old_pid, struct linux_binprm
 	}
 	e = &s->event;
 	__builtin_memset(e, 0, sizeof(*e));
+	s->may_use_gpu = RIGHT_UNKNOWN;
 	e->parent_tgid = task->real_parent->tgid;
 	e->parent_start = BPF_CORE_READ(task, real_parent, group_leader, start_boottime);
 	e->cgroup = cgroup_of(task);
@@ -393,6 +416,8 @@ int BPF_PROG(on_exec, struct task_struct *task, int old_pid, struct linux_binprm
 	e->head.ts = began;
 	if (judge_here)
 		judge_exec(s);
+	if (s->may_use_gpu != RIGHT_KEPT && (m = member_of(task)))
+		m->barred = s->may_use_gpu == RIGHT_NONE ? e->verdict.epoch : 0;
 	carry_out_exec(&e->verdict);
 	if (bpf_ringbuf_output(&ring_critical, s, end, wake_flags(1)))
 		__sync_fetch_and_add(&c->lost[EVENT_EXEC], 1);

@@ -10,6 +10,7 @@ exception is a kernel that lacks what a test is about, to be said with :func:`ke
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 from typing import NoReturn
 
@@ -54,6 +55,9 @@ def why_not_root() -> str | None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # a shell that runs us in the background has us ignore it, and all that we start
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
     hypothesis.settings.load_profile("ci" if IN_CI else "local")
 
 

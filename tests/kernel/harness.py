@@ -19,6 +19,7 @@ from tracer.kernel import cgroup, schema
 from tracer.kernel.probes import ProbeOptions, Probes
 from tracer.launch import Command
 from tracer.rules import RuleSet, Sample, load_rules
+from tracer.rules.hidden import HIDDEN_MAX
 from tracer.rules.model import FIELDS
 from tracer.rules.scan import scan
 from tracer.sinks.events import records
@@ -139,7 +140,8 @@ def seen_by_probe(rules: RuleSet, e: Exec | First) -> np.ndarray:
     """The signals as the probe found them, without the group that rules can't name."""
     hidden = FIRST_GROUP + len(rules.groups)
     found = e.fixed["signals"].astype(np.int64)
-    found[hidden // WORD_BITS] &= ~(1 << hidden % WORD_BITS)
+    for number in range(hidden, hidden + HIDDEN_MAX):
+        found[number // WORD_BITS] &= ~(1 << number % WORD_BITS)
     return found
 
 
@@ -168,6 +170,8 @@ def record(
         tree = cgroup.TreeCgroup.create()
         stack.callback(tree.remove, 5.0)
         known = known or load_rules(rules or [])
+        if gpu_users is not None:
+            known = known.under(replace(known.terms, gpu_users=gpu_users))
         own = tree.path if own_cgroup else None
         probes = Probes(replace(options or ProbeOptions(), rules=known, own_cgroup=own))
         stack.callback(probes.close)
@@ -177,7 +181,7 @@ def record(
         probes.attach_cgroup(tree.path)
         assert not probes.missing, probes.missing
         probes.track(command.pidfd)
-        found.engine = Engine(known, gpu_users)
+        found.engine = Engine(known)
         watch = Watch(
             probes,
             found.engine,

@@ -22,6 +22,7 @@ from tracer.detect.program import classify
 from tracer.engine.engine import Engine
 from tracer.kernel import schema
 from tracer.rules import load_rules
+from tracer.rules.model import Terms
 
 RULES = load_rules([])
 #: What a process may execute: (path, arguments, what the twin is told)
@@ -142,8 +143,10 @@ def test_agrees_with_the_twin_for_any_batching(users):
             rest = rest[size:]
         batches.append(rest)
         expected = [(number, "gpu.unexpected-client", FACT_SEVERITY[fact]) for number, fact in said]
-        assert told(Engine(RULES, users, processes=64, flows=16), [records]) == expected
-        assert told(Engine(RULES, users, processes=64, flows=16), batches) == expected
+        assert (
+            told(Engine(RULES.under(Terms(gpu_users=users)), processes=64, flows=16), [records]) == expected
+        )
+        assert told(Engine(RULES.under(Terms(gpu_users=users)), processes=64, flows=16), batches) == expected
 
     check()
 

@@ -39,3 +39,7 @@ NAMES: dict[int, str] = {
     DROPBEAR: "dropbear dropbearmulti",
     MULTICALL: "busybox dropbearmulti toybox",
 }
+
+#: How the code begins that Python's multiprocessing gives its children (Lib/multiprocessing/spawn.py,
+#: forkserver.py, util.py).
+WORKER_CODE = b"from multiprocessing."

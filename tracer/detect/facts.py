@@ -42,6 +42,8 @@ TAMPER_FACTS = (
     "signals-tracer", "leaves-cgroup", "moves-tracer", "freezes-tracer", "loads-module", "floods", "to-group",
     "uncatchable", "by-outsider",
 )  # fmt: skip
+#: What a probe may know of a compute client: that it is certainly none of those that are listed.
+GPU_NOT_LISTED = "gpu-not-listed"
 #: Facts that can hold only of a file that is an interpreter.
 INTERPRETER_FACTS = ("shell-command", "inline-code")
 
@@ -94,7 +96,7 @@ FACTS: tuple[Fact, ...] = (
     Fact("to-group", ("tamper",), "the signal went to a whole process group: kill 0"),
     Fact("uncatchable", ("tamper",), "the signal was SIGKILL or SIGSTOP"),
     Fact("by-outsider", ("tamper",), "somebody who is not in the tree did it"),
-    Fact("gpu-not-listed", ("gpu",), "a compute client that --gpu-user does not name"),
+    Fact(GPU_NOT_LISTED, ("gpu",), "a compute client that --gpu-user does not name"),
     Fact("gpu-other-executable", ("gpu",), "a compute client with another executable than the first one's"),
     Fact("gpu-other-script", ("gpu",), "the first compute client's interpreter, but another script"),
 )

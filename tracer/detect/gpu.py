@@ -51,12 +51,15 @@ class GpuState(NamedTuple):
 
 def make_gpu(users: tuple[str, ...] | None) -> GpuState:
     """``users``: globs of who may use the GPU; None to presume, empty for nobody."""
+    fresh = GpuState(np.zeros(7, np.int64), np.zeros(1, np.uint8), np.zeros(TEXT_MAX, np.uint8))
+    return for_users(fresh, users)
+
+
+def for_users(gpu: GpuState, users: tuple[str, ...] | None) -> GpuState:
+    """``gpu`` with other users, which hold for clients that are not judged yet."""
     listed = b"".join(user.encode() + b"\0" for user in users or ())
-    gpu = GpuState(
-        np.zeros(7, np.int64), np.frombuffer(listed + b"\0", np.uint8).copy(), np.zeros(TEXT_MAX, np.uint8)
-    )
     gpu.state[MODE] = PRESUME if users is None else LISTED
-    return gpu
+    return gpu._replace(patterns=np.frombuffer(listed + b"\0", np.uint8).copy())
 
 
 @njit

@@ -6,7 +6,16 @@ Kept with the process, so that detectors that look at a line of ancestors need n
 
 from __future__ import annotations
 
-from tracer.detect.classes import AUTOSSH, DBCLIENT, DROPBEAR, INTERPRETERS, OPENSSH, PYTHON, SHELL
+from tracer.detect.classes import (
+    AUTOSSH,
+    DBCLIENT,
+    DROPBEAR,
+    INTERPRETERS,
+    OPENSSH,
+    PYTHON,
+    SHELL,
+    WORKER_CODE,
+)
 from tracer.detect.names import Bytes, byte_at, name_class
 from tracer.jit import njit
 
@@ -50,8 +59,6 @@ def _begins(data: Bytes, lo: int, hi: int, text: bytes) -> bool:
     return True
 
 
-#: How multiprocessing starts its children (Lib/multiprocessing/spawn.py, forkserver.py, util.py).
-_WORKER_CODE = b"from multiprocessing."
 #: Python's options that take a value (Python/getopt.c: "+bBc:dEhiIJm:OPqRsStuvVW:xX:?").
 _W, _X, _C, _M = 87, 88, 99, 109
 _DASH = 45
@@ -79,7 +86,7 @@ def _python(data: Bytes, lo: int, hi: int) -> tuple[int, int]:
                     value = min(end + 1, hi)
                     value_end = _argument_end(data, value, hi)
                 if kind == _C:
-                    if _begins(data, value, value_end, _WORKER_CODE):
+                    if _begins(data, value, value_end, WORKER_CODE):
                         return IS_WORKER, 0
                     return IS_INLINE, fnv(data, value, value_end)
                 if kind == _M:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from tracer.detect.gpu import for_users
 from tracer.engine import arena as strings
 from tracer.engine import processes as procs
 from tracer.engine.address import laid_out
@@ -77,7 +78,6 @@ class Engine:
     def __init__(
         self,
         rules: RuleSet,
-        gpu_users: tuple[str, ...] | None = None,
         *,
         processes: int = 1 << 17,
         flows: int = 1 << 16,
@@ -87,7 +87,7 @@ class Engine:
             rules.automaton,
             rules.table,
             compile_ranges(rules.groups, rules.terms.own_networks),
-            gpu_users,
+            rules.terms.gpu_users,
             processes=processes,
             flows=flows,
         )
@@ -107,6 +107,7 @@ class Engine:
             automaton=rules.automaton,
             rules=rules.table,
             ranges=compile_ranges(rules.groups, rules.terms.own_networks),
+            gpu=for_users(self.state.gpu, rules.terms.gpu_users),
         )
         self.state.epoch[0] = epoch
         self._lay_out()

@@ -352,6 +352,7 @@ def on_gpu_ioctl(state: State, address: int) -> None:
     count = evaluate(i64(ON_GPU), state.signals, state.rules, state.fired)
     if count:
         _note(state, entry, GPU_IOCTL, i64(e.ts), number, count)
+        _note_done(state, i64(e.done), i64(e.ts) + i64(e.took_ns))
 
 
 @inline_kernel

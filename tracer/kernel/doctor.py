@@ -184,7 +184,8 @@ def _guard(report: Report) -> None:
         ("connect", "refused with EPERM by the probe, io_uring's too"),
         ("first bytes", "dropped by the probe, the flow cut both ways; then reset from user space"),
         ("listening", "the probe lets nobody reach the port; then closed from user space"),
-        ("gpu, files", "the process is ended from user space"),
+        ("gpu", "whoever is on no list of users is killed by the probe in the call that makes a context"),
+        ("others, files", "a client that the job's shape makes suspicious, a file: ended from user space"),
         ("freeze", "cgroup.freeze where the tree has a cgroup to itself, else SIGSTOP"),
         (
             "kill-tree",

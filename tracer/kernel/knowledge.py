@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tracer.detect.facts import FACT_BIT, PLACE_FACTS
+from tracer.detect.facts import FACT_BIT, GPU_NOT_LISTED, PLACE_FACTS
 from tracer.detect.tamper import FLAG_FACT, WHAT_FACT
 from tracer.errors import RuleError
 from tracer.kernel import libbpf, schema
-from tracer.rules.model import ON, ON_STAY
+from tracer.rules.hidden import users_known
+from tracer.rules.model import ON, ON_GPU_USER, ON_STAY
 from tracer.rules.ranges import compile_ranges
 
 if TYPE_CHECKING:
@@ -132,11 +133,13 @@ def build(rules: RuleSet, epoch: int) -> NDArray[np.uint8]:
     header["range_count"] = len(ranges)
     for name in PLACE_FACTS:
         header[f"{name}_fact"] = 1 + FACT_BIT[name]
+    header["gpu_not_listed_fact"] = 1 + FACT_BIT[GPU_NOT_LISTED]
+    header["gpu_users_known"] = users_known(rules.terms)
     for name, fact in WHAT_FACT.items():
         header["tamper_facts"][schema.TAMPER_WHAT[name]] = 1 + FACT_BIT[fact]
     for name, fact in FLAG_FACT.items():
         header["tamper_flag_facts"][schema.TAMPER_FLAG[name].bit_length() - 1] = 1 + FACT_BIT[fact]
-    for kind in (*ON.values(), ON_STAY):
+    for kind in (*ON.values(), ON_STAY, ON_GPU_USER):
         places = np.flatnonzero(rows.on == kind)
         header["rule_count"][kind] = len(places)
         header["rule_from"][kind] = places[0] if len(places) else 0

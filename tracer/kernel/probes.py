@@ -24,8 +24,8 @@ from tracer.kernel.remains import Remains
 from tracer.kernel.tree import Tree
 from tracer.rules import RuleSet
 
-#: struct member of tree.bpf.h: tree, exit_sent, gpu_client, left.
-_MEMBER = struct.Struct("<IIII")
+#: struct member of tree.bpf.h: tree, exit_sent, gpu_client, left, barred.
+_MEMBER = struct.Struct("<IIIII")
 _INFO_BYTES = 256
 #: What knowledge.bpf.h declares.
 _ROW_CELLS = 64
@@ -242,7 +242,7 @@ class Probes:
 
     def track(self, pidfd: int) -> None:
         """Put a process's main thread into the tree; its threads and children follow with :meth:`tasks`."""
-        self.map("members").update(struct.pack("<i", pidfd), _MEMBER.pack(1, 0, 0, 0))
+        self.map("members").update(struct.pack("<i", pidfd), _MEMBER.pack(1, 0, 0, 0, 0))
 
     @property
     def tree(self) -> Tree:

@@ -70,6 +70,7 @@ def apply(policy: Policy, groups: Sequence[Group], rules: Sequence[Rule]) -> App
         act_from=policy.act_from,
         undecided=policy.undecided_rules(applied),
         stay=tuple(maker.stay),
+        gpu_users=policy.gpu_users,
     )
     return Applied(together, applied, terms, tuple(errors))
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from tracer.detect.facts import FACT_WORDS, FACTS, WORD_BITS, WORDS
 from tracer.errors import RuleError
 from tracer.rules.draft import Conditions, Draft, GroupDraft, Reference, RuleDraft
+from tracer.rules.hidden import HIDDEN_MAX
 from tracer.rules.model import FIELDS_ON, NUMBERS, Alternative, Group, Remark, Rule, nearest
 from tracer.rules.numbers import ranges_of
 from tracer.rules.parse import parse
@@ -23,7 +24,7 @@ PACKS = Path(__file__).resolve().parent / "packs"
 
 #: The other words of the signals belong to the facts.
 #: One group is our own.
-GROUPS_MAX = (WORDS - FACT_WORDS) * WORD_BITS - 1
+GROUPS_MAX = (WORDS - FACT_WORDS) * WORD_BITS - HIDDEN_MAX
 #: What a probe's map and our memory bear; 10,000 indicators need about 150,000.
 STATES_MAX = 1 << 18
 #: More indicators than this that end at the same byte would make that byte too dear in the kernel, which

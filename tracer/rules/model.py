@@ -26,8 +26,8 @@ POLICY_PREFIX = "policy-"
 #: Kinds of event that rules judge, with the number that compiled code knows them by.
 ON = {"exec": 0, "gpu": 1, "flow": 2, "connect": 3, "file": 4, "listen": 5, "tamper": 7}
 ON_EXEC, ON_GPU, ON_FLOW, ON_CONNECT, ON_FILE, ON_LISTEN, ON_TAMPER = ON.values()
-#: Not a kind of event: what may go on in quarantine, as probes ask for it.
-ON_STAY = 6
+#: Not kinds of event, but questions of probes: what may go on in quarantine; who may use the GPU.
+ON_STAY, ON_GPU_USER = 6, 8
 
 #: Texts that are scanned, with their bit: of an exec, of a flow, of an executable file.
 FIELDS = {"name": 1, "path": 2, "args": 4, "sent": 8, "received": 16, "host": 32, "file": 64}
@@ -168,13 +168,15 @@ class Terms:
 
     ``own_networks``: CIDR, they count as inside. ``act_from``: below this severity rules only alert.
     ``undecided``: ids of rules that probes must leave to user space. ``stay``: lists of groups (of networks,
-    ports); in quarantine, only that is reachable for which all of one list hold.
+    ports); in quarantine, only that is reachable for which all of one list hold. ``gpu_users``: globs of who may use the GPU; None to
+    presume, empty for nobody.
     """
 
     own_networks: tuple[str, ...] = ()
     act_from: str = "high"
     undecided: frozenset[str] = frozenset()
     stay: tuple[tuple[str, ...], ...] = ()
+    gpu_users: tuple[str, ...] | None = None
 
     def action(self, rule: Rule, severity: str) -> str:
         """What becomes of it when ``rule`` holds with this severity."""

@@ -17,8 +17,18 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tracer.detect.facts import INTERPRETER_FACTS, PLACE_FACTS, PROBE_FACTS, TAMPER_FACTS
-from tracer.rules.model import ACTIONS, FIELDS_ON, INTERPRETER_GROUP, ON, ON_STAY, Alternative, Terms
+from tracer.detect.facts import GPU_NOT_LISTED, INTERPRETER_FACTS, PLACE_FACTS, PROBE_FACTS, TAMPER_FACTS
+from tracer.rules.hidden import GPU_USER_GROUP_ID, WORKER_GROUP, hidden_groups, users_known
+from tracer.rules.model import (
+    ACTIONS,
+    FIELDS_ON,
+    INTERPRETER_GROUP,
+    ON,
+    ON_GPU_USER,
+    ON_STAY,
+    Alternative,
+    Terms,
+)
 from tracer.rules.table import masks_of, rows_of, signal_numbers
 
 if TYPE_CHECKING:
@@ -29,6 +39,7 @@ if TYPE_CHECKING:
 #: The fields that probes walk, by kind of event.
 PROBE_FIELDS = {
     "exec": frozenset(FIELDS_ON["exec"]),
+    "gpu": frozenset(),
     "flow": frozenset({"sent", "received"}),
     "connect": frozenset({"network", "port"}),
     "listen": frozenset({"network", "port"}),
@@ -37,6 +48,7 @@ PROBE_FIELDS = {
 #: The facts that probes find out themselves, by kind of event.
 PROBE_KNOWS = {
     "exec": PROBE_FACTS,
+    "gpu": (GPU_NOT_LISTED,),
     "flow": (),
     "connect": PLACE_FACTS,
     "listen": PLACE_FACTS,
@@ -97,8 +109,10 @@ def _for_probe(alternative: Alternative, known: _Known) -> tuple[tuple[str, ...]
 
 
 def probe_rows(rules: Sequence[Rule], groups: Sequence[Group], terms: Terms) -> ProbeRows:
-    """The alternatives of ``rules`` that a probe can decide, and what may stay in quarantine."""
-    numbers = signal_numbers((*groups, INTERPRETER_GROUP))
+    """The alternatives of ``rules`` that a probe can decide, what may stay in quarantine, and who may
+    use the GPU.
+    """
+    numbers = signal_numbers((*groups, *hidden_groups(terms)))
     rows = list(enumerate(rows_of(rules)))
     found = []
     for on in PROBE_FIELDS:
@@ -113,6 +127,9 @@ def probe_rows(rules: Sequence[Rule], groups: Sequence[Group], terms: Terms) -> 
                 found.append((ON[on], row, action, names, alternative.at_least))
     # what speaks to this host itself, and what a policy lists
     found += [(ON_STAY, 0, 0, (stay, (), ()), 0) for stay in (("@loopback",), *terms.stay)]
+    if users_known(terms):  # the place of the first that holds is what the probe goes by
+        who = enumerate((GPU_USER_GROUP_ID, WORKER_GROUP.id))
+        found += [(ON_GPU_USER, row, 0, ((group,), (), ()), 0) for row, group in who]
     return ProbeRows(
         on=np.array([on for on, *_ in found], dtype=np.int64),
         row=np.array([row for _, row, *_ in found], dtype=np.int64),

@@ -10,7 +10,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from tracer.detect.facts import FACT_BIT, FACTS, FIRST_GROUP, WORD_BITS, WORDS
-from tracer.rules.model import FIELDS, INTERPRETER_GROUP, ON, SEVERITIES, Terms
+from tracer.rules.hidden import hidden_groups
+from tracer.rules.model import FIELDS, ON, SEVERITIES, Terms
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -118,9 +119,9 @@ class RuleSet:
     @cached_property
     def _walked(self) -> list[tuple[int, Group]]:
         """Signal numbers and groups that events are searched for: what is looked for in files alone is
-        left to :mod:`tracer.triage`, and the hidden group comes last.
+        left to :mod:`tracer.triage`, and the hidden groups come last.
         """
-        numbered = enumerate((*self.groups, INTERPRETER_GROUP), FIRST_GROUP)
+        numbered = enumerate((*self.groups, *hidden_groups(self.terms)), FIRST_GROUP)
         return [(number, group) for number, group in numbered if group.where != ("file",)]
 
     @cached_property
@@ -167,6 +168,10 @@ class RuleSet:
                 del item["source"], item["line"]
         canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.blake2b(canonical.encode(), digest_size=16).hexdigest()
+
+    def under(self, terms: Terms) -> RuleSet:
+        """The same groups and rules under other terms."""
+        return RuleSet(self.groups, self.rules, self.remarks, terms)
 
     def rule(self, name: str) -> Rule | None:
         """The rule of that id."""

@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from pathlib import Path
 
 from tracer.alerts import Alert
@@ -170,6 +171,8 @@ def _act(stack: ExitStack, folder: Path, rules: RuleSet, result: Result) -> None
 def _watch(stack: ExitStack, command: Command, rules: RuleSet, alerts: _Alerts, result: Result) -> None:
     """Let the command go and watch until it has ended and its tree is empty, or time is up."""
     scenario = result.scenario
+    if scenario.gpu_users is not None:
+        rules = rules.under(replace(rules.terms, gpu_users=scenario.gpu_users))
     tree = cgroup.TreeCgroup.create()
     stack.callback(tree.remove, 2.0)
     stack.callback(_kill, tree)
@@ -180,7 +183,7 @@ def _watch(stack: ExitStack, command: Command, rules: RuleSet, alerts: _Alerts, 
     probes.attach_kernel()
     probes.attach_cgroup(tree.path)
     probes.track(command.pidfd)
-    engine = Engine(rules, scenario.gpu_users)
+    engine = Engine(rules)
     engine.warm()
     guard = Guard(enforce=result.enforced, cgroup=tree.path)
     watch = Watch(probes, engine, [alerts], tree=tree.path.name, guard=guard)

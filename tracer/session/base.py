@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -81,7 +82,11 @@ class Session:
         from tracer.policy import load_policy, load_rules_under
 
         policy = load_policy(self.options.policy) if self.options.policy else None
-        return policy, load_rules_under(policy, self.options.rules)
+        rules = load_rules_under(policy, self.options.rules)
+        users = gpu_users(self.options)
+        if users is not None:
+            rules = rules.under(replace(rules.terms, gpu_users=users))
+        return policy, rules
 
     def _open_sinks(self, group: int | None) -> list[Sink]:
         from tracer.sinks.jsonl import JsonLines
@@ -148,10 +153,7 @@ class Session:
         from tracer.engine.engine import Engine
         from tracer.watch import Guard, Watch
 
-        users = gpu_users(self.options)
-        if users is None and self.policy is not None:
-            users = self.policy.gpu_users
-        engine = Engine(self.rules, users)
+        engine = Engine(self.rules)
         on_records = self._takers(engine)
         engine.warm()
         if self._confines:
