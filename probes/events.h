@@ -168,13 +168,19 @@ enum tamper_what {
 	TAMPER_FROZE = 4,  /* the tracer's cgroup was frozen */
 	TAMPER_MODULE = 5, /* a kernel module was loaded */
 	TAMPER_FLOOD = 6,  /* more records than one process may have in the ring */
-	TAMPERS = 7,
+	TAMPER_PTRACE = 7, /* the tracer's memory or descriptors were reached for */
+	TAMPER_BPF = 8,	   /* bpf(2) was used */
+	TAMPER_PERF = 9,   /* perf_event_open(2) was */
+	TAMPER_MOUNT = 10, /* something was mounted over, or unmounted, where the watch needs it */
+	TAMPER_FILE = 11,  /* a file of the watch was opened for writing, removed or renamed */
+	TAMPERS = 12,
 };
 
 enum tamper_flag {
 	TAMPER_TO_GROUP = 1 << 0,    /* to a whole process group, of which the tracer is one */
 	TAMPER_UNCATCHABLE = 1 << 1, /* SIGKILL, SIGSTOP */
 	TAMPER_BY_OUTSIDER = 1 << 2, /* nobody of the tree has done it */
+	TAMPER_AT_WATCH = 1 << 3,    /* of bpf(2): it reached for our own maps, programs or links */
 };
 
 #define MODULE_NAME 56
@@ -188,11 +194,11 @@ struct event_tamper {
 	__u64 cgroup_to;    /* where to */
 	__u32 target_tgid;  /* whom it was done to; 0: nobody in particular */
 	__u32 by_tgid;	    /* who did it, in the tree or not */
-	__u32 number;	    /* of the signal; of a flood, enum event_kind */
+	__u32 number;	    /* of the signal; of a flood, enum event_kind; of bpf(2), its command */
 	__u8 what;	    /* enum tamper_what */
 	__u8 tamper_flags;  /* enum tamper_flag */
 	__u8 _pad_tamper[2];
-	__u8 name[MODULE_NAME]; /* of the module, ended by NUL */
+	__u8 name[MODULE_NAME]; /* of the module or file, ended by NUL */
 };
 
 enum flow_flag {

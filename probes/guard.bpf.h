@@ -16,8 +16,8 @@ struct control {
 	__u32 quarantine; /* nothing leaves or comes in but what may stay */
 	__u32 doomed;     /* the tree is to end: whoever forks or execs is killed */
 	__u32 cuts;       /* there is something in `cuts` */
-	__u32 tracer;     /* who watches: its process id, and the cgroup it is in */
-	__u32 _pad;
+	__u32 tracer;     /* who watches: its process id, its mounts, and the cgroup it is in */
+	__u32 tracer_mounts;
 	__u64 tracer_cgroup;
 };
 
@@ -135,6 +135,22 @@ INLINE void carry_out_tamper(struct verdict *v, int ours)
 	carry_out_for_tree(o, v);
 	if (ours && v->actions & ACTIONS_ON_PROCESS && kill_current())
 		v->done |= 1 << ACTION_KILL;
+}
+
+/* Tampering that can be refused, judged before it happens; true: refuse it. */
+INLINE int carry_out_attempt(struct verdict *v)
+{
+	struct control *o = orders();
+
+	if (!o || !o->enforce)
+		return 0;
+	carry_out_for_tree(o, v);
+	if (!(v->actions & ACTIONS_ON_PROCESS))
+		return 0;
+	note_done(v, ACTION_BLOCK);
+	if (v->actions & (1 << ACTION_KILL | 1 << ACTION_KILL_TREE) && kill_current())
+		v->done |= 1 << ACTION_KILL;
+	return 1;
 }
 
 /* Is the current process to end, whatever it does? */

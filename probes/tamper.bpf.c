@@ -3,39 +3,19 @@
  * Tampering that tracepoints show, all of them rare: whoever is not concerned pays for one
  * look-up when a signal is sent or a process moved, and for nothing else.
  *
- * Not seen, because no tracepoint shows it and a hook at every system call would be dear to
+ * Not seen here, because no tracepoint shows it and a hook at every system call would be dear to
  * everybody: ptrace(2), bpf(2), perf_event_open(2), mounts, writes to the tracer's files or
- * memory through /proc. BPF LSM or fentry would, where a kernel has them.
+ * memory through /proc. Where the kernel has BPF LSM, refuse.bpf.c sees and refuses them.
  */
 #include "tamper.bpf.h"
 #include "syscall.bpf.h"
 
-#define SIGCHLD 17
-#define SIGSTOP 19
 #define SIGIO 29
 /* include/linux/sched/signal.h: the kernel itself has sent it */
 #define SEND_SIG_PRIV 1
 /* include/trace/events/signal.h */
 #define TRACE_SIGNAL_IGNORED 1
 #define TRACE_SIGNAL_ALREADY_PENDING 2
-
-/* Does the current process send a signal to a group: kill(0, …), kill(-GROUP, …)? */
-INLINE int sends_to_group(struct task_struct *by)
-{
-	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(by);
-	__s32 pid;
-
-	if (IS_COMPAT(by)) {
-		if (SYSCALL_NUMBER(regs) != NR_KILL_COMPAT)
-			return 0;
-		pid = REG_FD_COMPAT(regs);
-	} else {
-		if ((SYSCALL_NUMBER(regs) & ~X32_BIT) != NR_KILL)
-			return 0;
-		pid = REG_FD(regs);
-	}
-	return pid == 0 || pid < -1;
-}
 
 /*
  * Why this hook: every signal passes it, whatever call sent it, when it is certain that the

@@ -1,15 +1,20 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * Telling of tampering: whatever a tree does to its watch, or to get out of its sight.
- * All of it has happened when it is told; what can still be done is to end who did it.
+ * What tracepoints show has happened when it is told, and what can still be done is to end who
+ * did it; BPF LSM is asked before, and can refuse (refuse.bpf.c).
  */
 #ifndef VIGILES_TAMPER_BPF_H
 #define VIGILES_TAMPER_BPF_H
 
 #include "tree.bpf.h"
 #include "guard.bpf.h"
+#include "syscall.bpf.h"
 
-#define TAMPER_FLAGS 3 /* bits of enum tamper_flag */
+#define SIGCHLD 17
+#define SIGSTOP 19
+
+#define TAMPER_FLAGS 4 /* bits of enum tamper_flag */
 
 /* What is told beside who did it to whom. */
 struct tamper {
@@ -45,22 +50,17 @@ static __noinline int judge_tamper(__u32 what, __u32 flags, struct verdict *v)
 	return 1;
 }
 
-/* `who` has done `t` to `target`, if there is one; unless an outsider has, who is not `who`. */
-INLINE void tell_tamper(struct task_struct *who, struct task_struct *target, struct tamper *t)
+INLINE void send_tamper(struct task_struct *who, struct task_struct *target, struct tamper *t,
+			struct verdict *verdict, __u64 began)
 {
-	__u64 began = bpf_ktime_get_boot_ns();
-	struct verdict verdict = {};
 	struct event_tamper *e;
 
-	if (judge_here)
-		judge_tamper(t->what, t->flags, &verdict);
-	carry_out_tamper(&verdict, !(t->flags & TAMPER_BY_OUTSIDER));
-	verdict.took_ns = bpf_ktime_get_boot_ns() - began;
+	verdict->took_ns = bpf_ktime_get_boot_ns() - began;
 	e = reserve_event(struct event_tamper, who, EVENT_TAMPER);
 	if (!e)
 		return;
 	e->head.ts = began;
-	e->verdict = verdict;
+	e->verdict = *verdict;
 	if (target) {
 		e->target_start = BPF_CORE_READ(target, group_leader, start_boottime);
 		e->target_tgid = BPF_CORE_READ(target, tgid);
@@ -73,6 +73,36 @@ INLINE void tell_tamper(struct task_struct *who, struct task_struct *target, str
 	e->tamper_flags = t->flags;
 	__builtin_memcpy(e->name, t->name, sizeof(e->name));
 	submit_event(e, 1);
+}
+
+/* `who` has done `t` to `target`, if there is one; unless an outsider has, who is not `who`. */
+INLINE void tell_tamper(struct task_struct *who, struct task_struct *target, struct tamper *t)
+{
+	__u64 began = bpf_ktime_get_boot_ns();
+	struct verdict verdict = {};
+
+	if (judge_here)
+		judge_tamper(t->what, t->flags, &verdict);
+	carry_out_tamper(&verdict, !(t->flags & TAMPER_BY_OUTSIDER));
+	send_tamper(who, target, t, &verdict, began);
+}
+
+/* Does the current process send a signal to a group: kill(0, …), kill(-GROUP, …)? */
+INLINE int sends_to_group(struct task_struct *by)
+{
+	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(by);
+	__s32 pid;
+
+	if (IS_COMPAT(by)) {
+		if (SYSCALL_NUMBER(regs) != NR_KILL_COMPAT)
+			return 0;
+		pid = REG_FD_COMPAT(regs);
+	} else {
+		if ((SYSCALL_NUMBER(regs) & ~X32_BIT) != NR_KILL)
+			return 0;
+		pid = REG_FD(regs);
+	}
+	return pid == 0 || pid < -1;
 }
 
 /* Is `cgroup` the one that the tree has for itself, or below it? */

@@ -15,6 +15,7 @@ struct member {
 	__u32 exit_sent; /* of a group leader: the process's exit has been told */
 	__u32 gpu_client; /* of a group leader: has a gpu_state */
 	__u32 left; /* has left the tree's cgroup, which has been told */
+	__u32 told; /* of some things that are told once */
 	__u32 barred; /* by these rules (epoch) it certainly may not use the GPU */
 };
 

@@ -8,6 +8,7 @@
 #include "first.bpf.c"
 #include "gpu.bpf.c"
 #include "tamper.bpf.c"
+#include "refuse.bpf.c"
 #include "tasks.bpf.c"
 #include "sockets.bpf.c"
 

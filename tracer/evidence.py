@@ -11,7 +11,7 @@ import numpy as np
 from tracer.detect.execfacts import describe_facts
 from tracer.detect.facts import FACT_BIT, FACTS, WORD_BITS
 from tracer.detect.gpu import KNOWN, TRAINER, TRAINER_START
-from tracer.detect.tamper import WHAT_NAME, signal_name
+from tracer.detect.tamper import WHAT_NAME, bpf_command, signal_name
 from tracer.detect.wire.describe import describe as describe_bytes
 from tracer.gpu.names import describe as describe_gpu
 from tracer.kernel import cgroup, schema
@@ -159,13 +159,17 @@ def _of_tamper(engine: Engine) -> dict[str, Any]:
     if what == schema.TAMPER_WHAT["TAMPER_FLOOD"]:
         number = int(record["number"])
         evidence["records"] = schema.KIND_NAME.get(number, str(number))
+    if what == schema.TAMPER_WHAT["TAMPER_BPF"]:
+        evidence["command"] = bpf_command(int(record["number"]))
     if record["target_tgid"]:
         evidence["target"] = {"pid": int(record["target_tgid"]), "start_ns": int(record["target_start"])}
     for key, field in (("cgroup", "cgroup"), ("cgroup_to", "cgroup_to")):
         if record[field]:
             evidence[key] = cgroup.path_of(int(record[field])) or str(int(record[field]))
     if name := record["name"].tobytes().partition(b"\0")[0]:
-        evidence["module"] = decode(name)
+        evidence["module" if what == schema.TAMPER_WHAT["TAMPER_MODULE"] else "file"] = decode(name)
+    if int(record["done"]) & 1 << schema.ACTION["ACTION_BLOCK"]:
+        evidence["refused"] = True
     if flags & schema.TAMPER_FLAG["TAMPER_BY_OUTSIDER"]:
         evidence["by"] = int(record["by_tgid"])
     return evidence

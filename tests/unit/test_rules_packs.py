@@ -473,6 +473,14 @@ tamper.left-cgroup high         @leaves-cgroup
 tamper.left-cgroup high         @leaves-cgroup @by-outsider
 tamper.tracer-cgroup high       @moves-tracer
 tamper.tracer-cgroup high       @freezes-tracer
+tamper.tracer-memory high       @traces-tracer
+tamper.bpf high                 @uses-bpf @at-watch
+tamper.bpf-used -               @uses-bpf @at-watch
+tamper.bpf-used medium          @uses-bpf
+tamper.bpf -                    @uses-bpf
+tamper.perf-used low            @uses-perf
+tamper.mounts high              @changes-mounts
+tamper.files high               @changes-files
 tamper.module critical          @loads-module
 tamper.module -                 @signals-tracer
 tamper.flood medium             @floods

@@ -40,7 +40,8 @@ PLACE_FACTS = ("external", "internal", "loopback", "datagrams")
 #: Facts of tampering: the probe finds out all there is.
 TAMPER_FACTS = (
     "signals-tracer", "leaves-cgroup", "moves-tracer", "freezes-tracer", "loads-module", "floods", "to-group",
-    "uncatchable", "by-outsider",
+    "uncatchable", "by-outsider", "traces-tracer", "uses-bpf", "uses-perf", "changes-mounts", "changes-files",
+    "at-watch",
 )  # fmt: skip
 #: What a probe may know of a compute client: that it is certainly none of those that are listed.
 GPU_NOT_LISTED = "gpu-not-listed"
@@ -96,6 +97,12 @@ FACTS: tuple[Fact, ...] = (
     Fact("to-group", ("tamper",), "the signal went to a whole process group: kill 0"),
     Fact("uncatchable", ("tamper",), "the signal was SIGKILL or SIGSTOP"),
     Fact("by-outsider", ("tamper",), "somebody who is not in the tree did it"),
+    Fact("traces-tracer", ("tamper",), "the tracer was to be traced, or its memory or descriptors taken"),
+    Fact("uses-bpf", ("tamper",), "bpf(2) was used: a program loaded, attached or reached for"),
+    Fact("uses-perf", ("tamper",), "perf_event_open(2) was used"),
+    Fact("changes-mounts", ("tamper",), "something was mounted or unmounted where the watch looks"),
+    Fact("changes-files", ("tamper",), "a file of the watch was opened for writing, removed or renamed"),
+    Fact("at-watch", ("tamper",), "the maps, programs or links reached for are the watch's own"),
     Fact(GPU_NOT_LISTED, ("gpu",), "a compute client that --gpu-user does not name"),
     Fact("gpu-other-executable", ("gpu",), "a compute client with another executable than the first one's"),
     Fact("gpu-other-script", ("gpu",), "the first compute client's interpreter, but another script"),

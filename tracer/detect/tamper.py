@@ -19,11 +19,17 @@ WHAT_FACT = {
     "TAMPER_FROZE": "freezes-tracer",
     "TAMPER_MODULE": "loads-module",
     "TAMPER_FLOOD": "floods",
+    "TAMPER_PTRACE": "traces-tracer",
+    "TAMPER_BPF": "uses-bpf",
+    "TAMPER_PERF": "uses-perf",
+    "TAMPER_MOUNT": "changes-mounts",
+    "TAMPER_FILE": "changes-files",
 }
 FLAG_FACT = {
     "TAMPER_TO_GROUP": "to-group",
     "TAMPER_UNCATCHABLE": "uncatchable",
     "TAMPER_BY_OUTSIDER": "by-outsider",
+    "TAMPER_AT_WATCH": "at-watch",
 }
 #: ``signal``, ``left``, …: what alerts and ``-v`` say.
 WHAT_NAME = {number: name.removeprefix("TAMPER_").lower() for name, number in schema.TAMPER_WHAT.items()}
@@ -43,6 +49,23 @@ def tamper_facts(what: int, flags: int) -> int:
         if flags & _FLAGS[place]:
             facts |= _BY_FLAG[place]
     return facts
+
+
+#: enum bpf_cmd of include/uapi/linux/bpf.h: those that are told.
+_BPF_COMMANDS = {
+    5: "prog-load",
+    7: "obj-get",
+    8: "prog-attach",
+    9: "prog-detach",
+    17: "raw-tracepoint-open",
+    28: "link-create",
+    30: "link-get-fd-by-id",
+}
+
+
+def bpf_command(number: int) -> str:
+    """What was asked of bpf(2); a descriptor of something of ours has no command of its own."""
+    return _BPF_COMMANDS.get(number, "get-fd" if number == 0 else str(number))
 
 
 def signal_name(number: int) -> str:

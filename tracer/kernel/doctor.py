@@ -7,7 +7,6 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -134,11 +133,16 @@ def syscall_hook_cost_ns(calls: int = _GETPPID_CALLS) -> float:
 
 
 def _hooks(report: Report, *, gpu: bool) -> None:
-    from tracer.kernel.probes import HOOKS, usable
+    from tracer.kernel.probes import HOOKS, refuses, usable
 
     sections = dict(schema_sections())
-    found = usable([h.program for h in HOOKS])
-    for hook in HOOKS:
+    hooks = HOOKS
+    if not refuses():
+        hooks = tuple(hook for hook in HOOKS if hook.place != "lsm")
+        why = "the kernel takes no programs for it" if host.asks_bpf() else "bpf is not in lsm="
+        report.add("hook", "lsm", "info", f"refusing what tampers with the watch — no BPF LSM: {why}")
+    found = usable([h.program for h in hooks])
+    for hook in hooks:
         complaint = found[hook.program]
         section = "needed" if hook.needed else "hook"
         where = sections.get(hook.program, "")
@@ -172,20 +176,23 @@ def _confinement(report: Report) -> None:
         report.add("host", "", "info", remark)
 
 
-_LSM = Path("/sys/kernel/security/lsm")
-
-
 def _guard(report: Report) -> None:
     """What `--enforce` comes to here, by what a rule is about; a hook that is missing is listed above."""
-    loaded = _LSM.read_text().split(",") if _LSM.exists() else []
-    lsm = " (BPF LSM is there, and could refuse it; it is not used)" if "bpf" in loaded else ""
+    from tracer.kernel.probes import refuses
+
+    tampering = (
+        "refused by the probe (BPF LSM), and whoever tried is killed"
+        if refuses()
+        else "whoever did it is killed; ptrace, bpf(2), mounts and our files are not seen: no BPF LSM"
+    )
     for name, text in (
-        ("exec", f"killed by the probe before its first instruction{lsm}"),
+        ("exec", "killed by the probe before its first instruction"),
         ("connect", "refused with EPERM by the probe, io_uring's too"),
         ("first bytes", "dropped by the probe, the flow cut both ways; then reset from user space"),
         ("listening", "the probe lets nobody reach the port; then closed from user space"),
         ("gpu", "whoever is on no list of users is killed by the probe in the call that makes a context"),
         ("others, files", "a client that the job's shape makes suspicious, a file: ended from user space"),
+        ("tampering", tampering),
         ("freeze", "cgroup.freeze where the tree has a cgroup to itself, else SIGSTOP"),
         (
             "kill-tree",

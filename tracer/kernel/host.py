@@ -86,6 +86,15 @@ def takes_modules() -> bool:
     return Path("/proc/modules").exists()
 
 
+def asks_bpf() -> bool:
+    """Is BPF among the security modules that this kernel asks (lsm= on its command line)? Programs for it
+    can be loaded elsewhere as well, and are never run.
+    """
+    place = find_mount("securityfs")
+    listed = Path(place or "/sys/kernel/security") / "lsm"
+    return listed.exists() and "bpf" in listed.read_text(encoding="ascii").strip().split(",")
+
+
 def require() -> None:
     """Everything without which no watch can begin, the most helpful complaint first."""
     require_privileges()

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import stat
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -24,8 +25,8 @@ from tracer.kernel.remains import Remains
 from tracer.kernel.tree import Tree
 from tracer.rules import RuleSet
 
-#: struct member of tree.bpf.h: tree, exit_sent, gpu_client, left, barred.
-_MEMBER = struct.Struct("<IIIII")
+#: struct member of tree.bpf.h: tree, exit_sent, gpu_client, left, told, barred.
+_MEMBER = struct.Struct("<IIIIII")
 _INFO_BYTES = 256
 #: What knowledge.bpf.h declares.
 _ROW_CELLS = 64
@@ -39,7 +40,7 @@ class Hook:
 
     program: str
     shows: str
-    place: str  # kernel | modules | cgroup | gpu | iterator
+    place: str  # kernel | modules | lsm | cgroup | gpu | iterator
     needed: bool = False
 
 
@@ -53,6 +54,20 @@ HOOKS: tuple[Hook, ...] = (
     Hook("on_cgroup", "processes leaving the tree's cgroup, the tracer moved", "kernel"),
     Hook("on_freeze", "the tracer frozen", "kernel"),
     Hook("on_module", "kernel modules loaded", "modules"),
+    Hook("on_kill", "signals to the tracer, refused", "lsm"),
+    Hook("on_ptrace", "the tracer traced, its memory and descriptors taken", "lsm"),
+    Hook("on_bpf", "bpf(2)", "lsm"),
+    Hook("on_bpf_map", "descriptors of our maps", "lsm"),
+    Hook("on_bpf_prog", "descriptors of our programs", "lsm"),
+    Hook("on_perf", "perf_event_open(2)", "lsm"),
+    Hook("on_mount", "mounts where the watch looks", "lsm"),
+    Hook("on_move_mount", "mounts moved there", "lsm"),
+    Hook("on_umount", "unmounts there", "lsm"),
+    Hook("on_file_open", "files of the watch opened for writing", "lsm"),
+    Hook("on_unlink", "files of the watch removed", "lsm"),
+    Hook("on_rename", "files of the watch renamed", "lsm"),
+    Hook("on_read_file", "kernel modules, refused (from a file)", "lsm"),
+    Hook("on_load_data", "kernel modules, refused (from memory)", "lsm"),
     Hook("on_tcp_state", "TCP connections: begin, end, result; listening", "kernel"),
     Hook("on_connect4", "connects, IPv4", "cgroup"),
     Hook("on_connect6", "connects, IPv6", "cgroup"),
@@ -97,9 +112,15 @@ def usable(programs: Iterable[str]) -> dict[str, str | None]:
     return found
 
 
+def refuses() -> bool:
+    """Is BPF LSM switched on, and does the kernel take programs for it?"""
+    return host.asks_bpf() and usable(["on_perf"])["on_perf"] is None
+
+
 #: Maps that user space has a hand in. Others are the programs' own, which hold them.
 KEPT_MAPS = (
     "ring_critical", "ring_bulk", "counters", "reader", "control", "cuts", "knowledge", "members", "gpu_devices",
+    "guarded_files", "guarded_ids",
 )  # fmt: skip
 
 
@@ -112,6 +133,7 @@ class Probes:
         there = {"kernel", "cgroup", "iterator"}
         there |= {"gpu"} if options.devices else set()
         there |= {"modules"} if host.takes_modules() else set()
+        there |= {"lsm"} if refuses() else set()
         wanted = {h.program for h in HOOKS if h.place in there}
         self.missing: dict[str, str] = {}
         self._object: Object | Held
@@ -199,7 +221,9 @@ class Probes:
         """Judge by ``rules`` from now on; the epoch that verdicts then carry. Raises RuleError."""
         if self.knowledge is None:
             return 0
-        return self.knowledge.replace(self.map("knowledge"), rules)
+        epoch = self.knowledge.replace(self.map("knowledge"), rules)
+        self._guard_knowledge()
+        return epoch
 
     def close(self) -> None:
         """Detach and unload."""
@@ -227,8 +251,38 @@ class Probes:
     def attach_kernel(self) -> None:
         """Attach what sees every process: from here on forks of tracked tasks are followed."""
         for hook in HOOKS:
-            if hook.place in ("kernel", "modules", "gpu") and hook.program in self.loaded:
+            if hook.place in ("kernel", "modules", "lsm", "gpu") and hook.program in self.loaded:
                 self._attach(hook)
+        if "on_bpf_map" in self.attached:
+            self._guard_ids()
+
+    def _guard_ids(self) -> None:
+        """Have nobody of the tree reach for these maps and programs."""
+        ids = [held.id_of(self.map(name).fd) << 1 for name in KEPT_MAPS]
+        ids += [held.id_of(self._object.program_fd(name)) << 1 | 1 for name in self.loaded]
+        for number in ids:
+            self.map("guarded_ids").update(struct.pack("<Q", number), struct.pack("<I", 1))
+        self._guard_knowledge()
+
+    def _guard_knowledge(self) -> None:
+        """The same for the map with the rules, which is another one after each reload."""
+        inner = self.map("knowledge").lookup(struct.pack("<I", 0), 4) if self.knowledge else None
+        if inner is not None and "on_bpf_map" in self.attached:
+            (number,) = struct.unpack("<I", inner)
+            self.map("guarded_ids").update(struct.pack("<Q", number << 1), struct.pack("<I", 1))
+
+    def guard_files(self, paths: Iterable[Path]) -> None:
+        """Have nobody of the tree change these files, or what is in these folders; needs BPF LSM."""
+        if "on_file_open" not in self.attached:
+            return
+        for path in paths:
+            found = path.stat()
+            if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):
+                continue  # a pipe, a terminal: the tree may have it as well
+            dev = os.major(found.st_dev) << 20 | os.minor(found.st_dev)
+            self.map("guarded_files").update(
+                struct.pack("<QII", found.st_ino, dev, 0), struct.pack("<I", 1)
+            )
 
     def attach_cgroup(self, path: Path) -> None:
         """Attach what sees one cgroup and all below it. May be called for several."""
@@ -242,7 +296,7 @@ class Probes:
 
     def track(self, pidfd: int) -> None:
         """Put a process's main thread into the tree; its threads and children follow with :meth:`tasks`."""
-        self.map("members").update(struct.pack("<i", pidfd), _MEMBER.pack(1, 0, 0, 0, 0))
+        self.map("members").update(struct.pack("<i", pidfd), _MEMBER.pack(1, 0, 0, 0, 0, 0))
 
     @property
     def tree(self) -> Tree:

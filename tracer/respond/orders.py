@@ -61,8 +61,11 @@ class Orders:
         self._set("doomed", value)
 
     def protect(self, tracer: int, cgroup: int) -> None:
-        """Tell what the tree does to process ``tracer``, which is in the cgroup with this id."""
+        """Tell what the tree does to process ``tracer``, which is in the cgroup with this id, and to what is
+        mounted where this process is.
+        """
         self._words["tracer"][0], self._words["tracer_cgroup"][0] = tracer, cgroup
+        self._words["tracer_mounts"][0] = os.stat("/proc/self/ns/mnt").st_ino
 
     def cut(self, cookie: int) -> None:
         """Let nothing of this flow pass any more, either way. Raises OSError."""

@@ -18,10 +18,11 @@ from tracer.errors import HostError, VigilesError
 from tracer.kernel.cgroup import process_start_ticks
 from tracer.kernel.remains import Remains
 from tracer.rundir import directory
+from tracer.rundir.directory import DIRECTORY
 from tracer.rundir.record import TreeInfo, parse, to_bytes
 from tracer.text import printable
 
-__all__ = ["TreeInfo", "find", "register", "trees"]
+__all__ = ["DIRECTORY", "TreeInfo", "find", "register", "trees"]
 
 _SHOWN = 8
 

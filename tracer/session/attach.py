@@ -54,6 +54,7 @@ def attach_to(
         tree = path.name if path is not None else f"pid-{pids[0]}"
         session.list_tree(probes, tree, path, "attach")
         session.guard(probes, tree)
+        session.guard_files(probes, tree)
         watch = session.watch(probes, tree, None)
         processes = watch.repair()
         session.say(f"watching {processes} processes, {watch.adopt_flows()} of their flows")
@@ -74,6 +75,7 @@ def adopt(text: str, options: WatchOptions, *, keep_privileges: bool = False) ->
         stack.callback(probes.close)
         own = info.cgroup if info.mode == "run" else None
         probes.reload(session.rules)
+        session.guard_files(probes, info.tree)
         watch = session.watch(probes, info.tree, own, (own.parent,) if own else ())
         # as it was: a guard is lifted by an order or by the tree's end, not by a change of hands
         watch.orders.enforce = True

@@ -15,7 +15,7 @@ from tracer.cli.options import WatchOptions, gpu_users
 from tracer.errors import HostError, VigilesError
 from tracer.kernel import cgroup, pins
 from tracer.privileges import confine
-from tracer.rundir import register
+from tracer.rundir import DIRECTORY, register
 from tracer.session.adopt import clear_leftovers
 from tracer.signals import RELOAD, SignalQueue
 from tracer.text import decode
@@ -140,6 +140,12 @@ class Session:
             return
         self.stack.enter_context(held)
         probes.pin(held)
+
+    def guard_files(self, probes: Probes, tree: str) -> None:
+        """Have the tree leave alone what this watch reads and writes, where the kernel lets us refuse that."""
+        named = (self.options.alerts, self.options.policy, *self.options.rules)
+        paths = (DIRECTORY, pins.folder_of(tree), *(Path(path) for path in named if path))
+        probes.guard_files(path for path in paths if path.exists())
 
     def watch(
         self, probes: Probes, tree: str, own_cgroup: Path | None, writes_to: tuple[Path, ...] = ()

@@ -76,6 +76,7 @@ def _run(session: Session, command: Command) -> int:
     probes.track(command.pidfd)
     session.list_tree(probes, tree, path, "run")
     session.guard(probes, tree)
+    session.guard_files(probes, tree)
     cold = not jit.is_warm()
     if cold:
         command.release()

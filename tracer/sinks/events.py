@@ -12,7 +12,7 @@ from typing import Any, TextIO
 import numpy as np
 
 from tracer import clock
-from tracer.detect.tamper import WHAT_NAME, signal_name
+from tracer.detect.tamper import WHAT_NAME, bpf_command, signal_name
 from tracer.engine.drain import TAP_PREFIX
 from tracer.gpu.names import describe
 from tracer.kernel import schema
@@ -92,6 +92,8 @@ def _tamper(e: np.void, _tail: bytes) -> str:
     words = [WHAT_NAME.get(int(e["what"]), str(e["what"]))]
     if e["what"] == schema.TAMPER_WHAT["TAMPER_FLOOD"]:
         words.append(f"of {schema.KIND_NAME.get(int(e['number']), e['number'])}")
+    elif e["what"] == schema.TAMPER_WHAT["TAMPER_BPF"]:
+        words.append(bpf_command(int(e["number"])))
     elif e["number"]:
         words.append(signal_name(int(e["number"])))
     if e["target_tgid"]:
