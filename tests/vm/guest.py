@@ -26,7 +26,10 @@ from kernels import Kernel, Unavailable
 QEMU = "qemu-system-x86_64"
 MEMORY_MIB = 2048
 #: Debian's own order, with BPF and without.
-LSM = {True: "lockdown,capability,landlock,yama,apparmor,bpf", False: "lockdown,capability,landlock,yama,apparmor"}
+LSM = {
+    True: "lockdown,capability,landlock,yama,apparmor,bpf",
+    False: "lockdown,capability,landlock,yama,apparmor",
+}
 #: Emulated, self-tests and mitigations cost seconds and show nothing.
 COMMAND_LINE = (
     "console=ttyS0 panic=-1 loglevel=4 mitigations=off nokaslr no_timer_check tsc=reliable random.trust_cpu=1"
@@ -83,7 +86,9 @@ def run(
     if shutil.which(QEMU) is None:
         raise Unavailable(f"{QEMU} is not installed; as root: .ci/setup packages vm")
     began = time.monotonic()
-    image = initrd.make(kernel, _script(command, folder or Path.cwd(), environment or {}), cgroup=setting.cgroup)
+    image = initrd.make(
+        kernel, _script(command, folder or Path.cwd(), environment or {}), cgroup=setting.cgroup
+    )
     seen = _Running()
     with ExitStack() as stack, selectors.DefaultSelector() as selector:
         memory = os.memfd_create("initrd")
@@ -133,8 +138,29 @@ def _script(command: list[str], folder: Path, environment: Mapping[str, str]) ->
 
 
 def _qemu(kernel: Kernel, setting: Setting, memory: int, pipes: dict[str, int]) -> list[str]:
-    command = ["setpriv", "--pdeathsig", "KILL", QEMU, "-accel", "tcg,thread=multi", "-machine", "q35", "-cpu", "max"]
-    command += ["-smp", "1", "-m", str(MEMORY_MIB), "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]
+    command = [
+        "setpriv",
+        "--pdeathsig",
+        "KILL",
+        QEMU,
+        "-accel",
+        "tcg,thread=multi",
+        "-machine",
+        "q35",
+        "-cpu",
+        "max",
+    ]
+    command += [
+        "-smp",
+        "1",
+        "-m",
+        str(MEMORY_MIB),
+        "-nodefaults",
+        "-no-user-config",
+        "-display",
+        "none",
+        "-no-reboot",
+    ]
     command += ["-kernel", str(kernel.image), "-initrd", f"/dev/fd/{memory}"]
     command += ["-append", f"{COMMAND_LINE} lsm={LSM[setting.bpf_lsm]}"]
     for name in ("console", "output", "status"):  # ttyS0, ttyS1, ttyS2

@@ -106,7 +106,9 @@ def _natural(text: str) -> list[int]:
 
 def _offered(series: str) -> dict[str, str]:
     """Release → package."""
-    names = _run(["apt-cache", "search", "--names-only", f"^{SERIES[series]}$".replace(r"\d", "[0-9]")], series)
+    names = _run(
+        ["apt-cache", "search", "--names-only", f"^{SERIES[series]}$".replace(r"\d", "[0-9]")], series
+    )
     found = {}
     for name in sorted(line.split()[0] for line in names.splitlines()):  # unsigned ones last: they win
         if match := re.fullmatch(SERIES[series], name):

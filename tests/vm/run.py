@@ -19,9 +19,13 @@ TIMED_OUT, NO_GUEST = 124, 125
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--kernel", choices=kernels.SERIES, default="6.12", help="the newest of this series")
-    parser.add_argument("--no-bpf-lsm", action="store_true", help="boot without BPF among the security modules")
+    parser.add_argument(
+        "--no-bpf-lsm", action="store_true", help="boot without BPF among the security modules"
+    )
     parser.add_argument("--hybrid", action="store_true", help="cgroup v1, and v2 at /sys/fs/cgroup/unified")
     parser.add_argument("--timeout", type=float, default=600.0, metavar="SECONDS")
     parser.add_argument("--env", action="append", default=[], metavar="NAME=VALUE", help="for the command")
