@@ -21,7 +21,7 @@ from pathlib import Path
 from threading import Event
 
 import initrd
-from kernels import Kernel, Unavailable
+from kernels import Kernel, UnavailableError
 
 QEMU = "qemu-system-x86_64"
 MEMORY_MIB = 2048
@@ -32,7 +32,7 @@ LSM = {
 }
 #: Emulated, self-tests and mitigations cost seconds and show nothing.
 COMMAND_LINE = (
-    "console=ttyS0 panic=-1 loglevel=4 mitigations=off nokaslr no_timer_check tsc=reliable random.trust_cpu=1"
+    "console=ttyS0 panic=-1 loglevel=4 mitigations=off nokaslr no_timer_check tsc=unstable clocksource=hpet random.trust_cpu=1"
     " cryptomgr.notests rcupdate.rcu_expedited=1 audit=0"
 )
 _CONSOLE_KEPT = 200
@@ -70,10 +70,16 @@ class _Running:
     boot_s: float = 0.0
 
 
+def require() -> None:
+    """Raise UnavailableError unless there is a QEMU."""
+    if shutil.which(QEMU) is None:
+        raise UnavailableError(f"{QEMU} is not installed; as root: .ci/setup packages vm")
+
+
 def run(
     kernel: Kernel,
     command: list[str],
-    setting: Setting = Setting(),  # noqa: B008 - frozen
+    setting: Setting = Setting(),
     *,
     folder: Path | None = None,
     environment: Mapping[str, str] | None = None,
@@ -82,9 +88,8 @@ def run(
     on_console: Callable[[bytes], None] | None = None,
     stop: Event | None = None,
 ) -> Result:
-    """Run ``command`` in ``folder`` as root of a guest. Raises GuestError, TimeoutError, Unavailable."""
-    if shutil.which(QEMU) is None:
-        raise Unavailable(f"{QEMU} is not installed; as root: .ci/setup packages vm")
+    """Run ``command`` in ``folder`` as root of a guest. Raises GuestError, TimeoutError, UnavailableError."""
+    require()
     began = time.monotonic()
     image = initrd.make(
         kernel, _script(command, folder or Path.cwd(), environment or {}), cgroup=setting.cgroup

@@ -9,12 +9,12 @@ import shlex
 import shutil
 from pathlib import Path
 
-from kernels import Kernel, Unavailable
+from kernels import Kernel, UnavailableError
 
 INIT = Path(__file__).with_name("init")
 #: What sharing the host's files takes, where it is not built in.
 MODULES = ["virtio_pci", "9pnet_virtio", "9p", "overlay"]
-APPLETS = "cat chmod echo ifconfig insmod mkdir mount sh stty switch_root".split()
+APPLETS = ["cat", "chmod", "echo", "ifconfig", "insmod", "mkdir", "mount", "sh", "stty", "switch_root"]
 _FILE, _FOLDER, _LINK = 0o100755, 0o040755, 0o120777
 
 
@@ -22,7 +22,7 @@ def make(kernel: Kernel, script: str, **settings: str) -> bytes:
     """A cpio archive; ``script`` is what the guest's shell runs as root, ``settings`` are for ``init``."""
     busybox = shutil.which("busybox")
     if busybox is None:
-        raise Unavailable("busybox is not installed; as root: .ci/setup packages vm")
+        raise UnavailableError("busybox is not installed; as root: .ci/setup packages vm")
     archive = _Archive()
     for folder in ("bin", "modules", "proc", "sys", "dev", "host", "upper", "root"):
         archive.add(folder, _FOLDER)

@@ -22,7 +22,7 @@ SERIES = {
 }
 
 
-class Unavailable(Exception):
+class UnavailableError(Exception):
     """What a guest needs can't be had here: one line that says what and why."""
 
 
@@ -58,7 +58,7 @@ def cache() -> Path:
 
 
 def find(series: str) -> Kernel:
-    """The newest kernel of ``series`` that apt offers, else the newest that is here. Raises Unavailable."""
+    """The newest kernel of ``series`` that apt offers, else the newest that is here. Raises UnavailableError."""
     with _locked(cache()) as folder:
         packages = _offered(series)
         if not packages and os.geteuid() == 0:
@@ -67,12 +67,12 @@ def find(series: str) -> Kernel:
         if not packages:
             if kept := _kept(folder, series):
                 return kept
-            raise Unavailable(f"apt offers no Debian kernel {series}: {SERIES[series]}")
+            raise UnavailableError(f"apt offers no Debian kernel {series}: {SERIES[series]}")
         release = max(packages, key=_natural)
         if not (folder / release / "vmlinux").exists():
             try:
                 _fetch(packages[release], release, folder)
-            except Unavailable:
+            except UnavailableError:
                 if kept := _kept(folder, series):
                     return kept
                 raise
@@ -93,10 +93,10 @@ def _run(command: list[str | Path], what: str, **more) -> str:
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False, **more)
     except FileNotFoundError:
-        raise Unavailable(f"{command[0]} is not installed; as root: .ci/setup packages vm") from None
+        raise UnavailableError(f"{command[0]} is not installed; as root: .ci/setup packages vm") from None
     if done.returncode:
         words = done.stderr.strip().splitlines() or [f"{command[0]} ended with {done.returncode}"]
-        raise Unavailable(f"can't get {what}: {words[-1]}")
+        raise UnavailableError(f"can't get {what}: {words[-1]}")
     return done.stdout
 
 
@@ -128,7 +128,7 @@ def _fetch(package: str, release: str, folder: Path) -> None:
     try:
         try:
             _run(download, package, cwd=new)
-        except Unavailable:
+        except UnavailableError:
             if os.geteuid() != 0:
                 raise
             _apt_update()  # a list that names what the archive has replaced
@@ -155,7 +155,7 @@ def _payload(image: bytes) -> bytes:
         if packed.startswith(magic):
             # both complain about the length that follows, and have written everything by then
             return subprocess.run([tool, "-dc"], input=packed, capture_output=True, check=False).stdout
-    raise Unavailable(f"this kernel is packed in an unknown way: {packed[:4].hex()}")
+    raise UnavailableError(f"this kernel is packed in an unknown way: {packed[:4].hex()}")
 
 
 def _kept(folder: Path, series: str) -> Kernel | None:

@@ -61,7 +61,7 @@ def main() -> int:
     except TimeoutError as error:
         print(f"run.py: {error}", file=sys.stderr)
         return TIMED_OUT
-    except (GuestError, kernels.Unavailable) as error:
+    except (GuestError, kernels.UnavailableError) as error:
         print(f"run.py: {error}", file=sys.stderr)
         return NO_GUEST
     except KeyboardInterrupt:
