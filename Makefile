@@ -20,13 +20,14 @@ NODE_MODULES := tests/scenarios/node_modules/.from
 
 .SUFFIXES:
 .NOTPARALLEL: # packages come before whatever needs them
-.PHONY: help build demo test check lint types format probes wheel bench clean distclean \
-	packages-build packages-demo packages-test
+.PHONY: help build demo test test-vm check lint types format probes wheel bench clean distclean \
+	packages-build packages-demo packages-test packages-vm
 
 help:
 	@echo 'make demo     see it at work: installs what is missing, builds, runs `vigiles demo`'
 	@echo 'make build    stop before the demo; the command is $(BIN)/vigiles'
 	@echo 'make test     every test (as root: those with real probes too)'
+	@echo 'make test-vm  real probes under kernels 6.1 and 6.12 of Debian, in QEMU (as root)'
 	@echo 'make check    the quick tests only, in under two minutes'
 	@echo 'make lint     ruff; `make format` mends what it can'
 	@echo 'make types    mypy, strict'
@@ -41,7 +42,10 @@ demo: packages-demo $(WARM)
 	$(BIN)/vigiles demo
 
 test: packages-test $(WARM) $(TOOLS) $(NODE_MODULES)
-	$(BIN)/python -m pytest -m '' $(PYTEST)
+	$(BIN)/python -m pytest -m 'not vm' $(PYTEST)
+
+test-vm: packages-vm $(RUNTIME) $(TOOLS) $(OBJECTS)
+	$(BIN)/python -m pytest -m vm -s tests/vm $(PYTEST)
 
 check: packages-build $(WARM) $(TOOLS)
 	$(BIN)/python -m pytest $(PYTEST)
@@ -76,7 +80,7 @@ distclean: clean
 
 # ---- the steps, in order
 
-packages-build packages-demo packages-test: packages-%:
+packages-build packages-demo packages-test packages-vm: packages-%:
 	@$(CI) packages $*
 
 $(MADE):

@@ -59,7 +59,7 @@ struct {
 INLINE struct flow *unknown_flow(struct bpf_sock *sk, const struct packet *p, int direction)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
-	int member = direction == DIRECTION_SENT && member_or_worker(task) != NULL;
+	int member = direction == DIRECTION_SENT && current_in_tree();
 	struct flow *flow;
 
 	if (filter_by_lineage && !member)
@@ -110,7 +110,7 @@ INLINE void keep_gap(struct side *side, __u32 from, __u32 to)
 INLINE int take_in(struct __sk_buff *skb, struct bpf_sock *sk, struct flow *flow, struct side *side,
 		   const struct packet *p, int direction)
 {
-	__u32 place = 0, count = p->length, have = side->have;
+	__u32 place = 0, count = p->length, have = side->have, more;
 
 	if (p->protocol == IPPROTO_TCP) {
 		if (!(flow->based & (1 << direction))) {
@@ -128,13 +128,16 @@ INLINE int take_in(struct __sk_buff *skb, struct bpf_sock *sk, struct flow *flow
 	} else {
 		have = 0;
 	}
+	if (count == 0)
+		return 0;
 	if (count > FIRST_BYTES)
 		count = FIRST_BYTES;
+	/* from "not 0" the verifier of older kernels does not learn that it is at least 1 */
+	more = count - 1;
 	barrier_var(place);
-	barrier_var(count);
+	barrier_var(more);
 	place &= FIRST_BYTES - 1;
-	if (count == 0 || count > FIRST_BYTES)
-		return 0;
+	count = (more & (FIRST_BYTES - 1)) + 1;
 	if (bpf_skb_load_bytes(skb, p->payload, &side->bytes[place], count))
 		return 0;
 	if (p->protocol != IPPROTO_TCP || (!place && !side->event.first))

@@ -85,41 +85,53 @@ INLINE int unspecified(const struct place *place)
 	return !place->high && (!place->low || place->low == 0xffff00000000ULL);
 }
 
-/*
- * What the rules say of a connection to (or, listening, at) a place. False when
- * there are no rules.
- */
-static __noinline int judge_place(struct place *place, __u32 on, struct verdict *v)
+/* What the ranges say of a place, and what it is told by besides. */
+INLINE void add_place(void *map, struct knowledge_header *header, const struct place *place,
+		      __u32 on, __u64 *signals)
 {
-	struct range_search r = { .space = SPACE_NETWORK };
-	struct knowledge_header *header;
-	__u32 zero = 0;
+	struct range_search r = { .map = map, .space = SPACE_NETWORK };
 	__u64 inside;
 
-	if (!place || !v)
-		return 0;
-	r.map = bpf_map_lookup_elem(&knowledge, &zero);
-	if (!r.map)
-		return 0;
-	header = element(r.map, ELEMENT_HEADER);
-	if (!header)
-		return 0;
 	r.ranges = header->ranges;
 	r.high = place->high;
 	r.low = place->low;
 	/* who listens at no address in particular, listens at all */
 	if (on != RULES_ON_LISTEN || !unspecified(place))
-		add_range(&r, header->range_count, v->signals);
+		add_range(&r, header->range_count, signals);
 	inside = fact(header->internal_fact) | fact(header->loopback_fact);
-	if (!(v->signals[0] & inside))
-		v->signals[0] |= fact(header->external_fact);
+	if (!(signals[0] & inside))
+		signals[0] |= fact(header->external_fact);
 	if (place->protocol != IPPROTO_TCP)
-		v->signals[0] |= fact(header->datagrams_fact);
+		signals[0] |= fact(header->datagrams_fact);
 	r.space = SPACE_PORT;
 	r.high = 0;
 	r.low = (__u64)place->protocol << 16 | place->port;
-	add_range(&r, header->range_count, v->signals);
-	judge(r.map, header, v->signals, on, v);
+	add_range(&r, header->range_count, signals);
+}
+
+/*
+ * What the rules say of a connection to (or, listening, at) a place. False when
+ * there are no rules.
+ *
+ * The search is apart so that its stack is free again for the judging: of all frames
+ * that lie upon each other the kernel allows 512 bytes, and 6.1 rounds each up to 32.
+ */
+static __noinline int judge_place(struct place *place, __u32 on, struct verdict *v)
+{
+	struct knowledge_header *header;
+	__u32 zero = 0;
+	void *map;
+
+	if (!place || !v)
+		return 0;
+	map = bpf_map_lookup_elem(&knowledge, &zero);
+	if (!map)
+		return 0;
+	header = element(map, ELEMENT_HEADER);
+	if (!header)
+		return 0;
+	add_place(map, header, place, on, v->signals);
+	judge(map, header, v->signals, on, v);
 	return 1;
 }
 

@@ -327,10 +327,9 @@ int BPF_PROG(on_exec, struct task_struct *task, int old_pid, struct linux_binprm
 	struct event_exec *e;
 	struct mm_struct *mm;
 	unsigned long arg_start, arg_end;
-	__u64 total, args, end = 0, was, began;
+	__u64 total, args, end = 0, was, began, more;
 	__u32 zero = 0;
 	__u16 flags = 0;
-	long n;
 
 	if (!m) {
 		if (!in_tree_cgroup() || !join_tree(task, 1))
@@ -375,9 +374,11 @@ int BPF_PROG(on_exec, struct task_struct *task, int old_pid, struct linux_binprm
 
 	was = end;
 	if (end <= PATH_CAPTURE) {
-		n = bpf_probe_read_kernel_str(&s->strings[end], CALLED_CAPTURE, bprm->filename);
-		if (n > 1 && n <= CALLED_CAPTURE)
-			end += n - 1; /* without its NUL */
+		/* without its NUL; an error is a large number, so that one comparison says all */
+		more = bpf_probe_read_kernel_str(&s->strings[end], CALLED_CAPTURE, bprm->filename) - 1;
+		barrier_var(more);
+		if (more < CALLED_CAPTURE)
+			end += more;
 	}
 	e->name_len = end - was;
 
@@ -441,6 +442,7 @@ int BPF_PROG(on_exit, struct task_struct *task)
 	signal = task->signal;
 	if (signal->live.counter != 0)
 		return 0;
+	forget_kin(task);
 	leader = member_of(task->group_leader);
 	if (leader && __sync_lock_test_and_set(&leader->exit_sent, 1))
 		return 0;

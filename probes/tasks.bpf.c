@@ -30,6 +30,7 @@ int on_task(struct bpf_iter__task *ctx)
 			return 0;
 		e.fresh = 1;
 	}
+	note_kin(task); /* the first ones were marked by user space */
 	if (task->pid != task->tgid && !e.fresh)
 		return 0;
 	e.head.ts = bpf_ktime_get_boot_ns();

@@ -26,6 +26,21 @@ struct {
 	__type(value, struct member);
 } members SEC(".maps");
 
+/*
+ * The same by process, as pid -> start: for programs on cgroups, which most kernels
+ * do not let look into a task's storage (bpf_task_storage_get was for tracing and LSM
+ * alone: bpf_base_func_proto(), kernel/bpf/helpers.c). Kept only where it is needed.
+ */
+const volatile __u8 keep_kin = 0;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1 << 18);
+	__type(key, __u32);
+	__type(value, __u64);
+} kin SEC(".maps");
+
 #define PF_IO_WORKER 0x00000010
 
 INLINE struct member *member_of(struct task_struct *task)
@@ -50,6 +65,25 @@ INLINE struct member *member_or_worker(struct task_struct *task)
 	return member_of(task->group_leader);
 }
 
+/* A member's process: of its threads, all have the same. */
+INLINE void note_kin(struct task_struct *task)
+{
+	__u64 start = BPF_CORE_READ(task, group_leader, start_boottime);
+	__u32 tgid = task->tgid;
+
+	if (keep_kin && task->pid == task->tgid && bpf_map_update_elem(&kin, &tgid, &start, BPF_ANY))
+		count_loss(LOSS_TASK_STORAGE);
+}
+
+/* It has ended. */
+INLINE void forget_kin(struct task_struct *task)
+{
+	__u32 tgid = task->tgid;
+
+	if (keep_kin)
+		bpf_map_delete_elem(&kin, &tgid);
+}
+
 INLINE struct member *join_tree(struct task_struct *task, __u32 tree)
 {
 	struct member *m;
@@ -60,6 +94,7 @@ INLINE struct member *join_tree(struct task_struct *task, __u32 tree)
 		return NULL;
 	}
 	m->tree = tree;
+	note_kin(task);
 	return m;
 }
 
@@ -67,6 +102,20 @@ INLINE struct member *join_tree(struct task_struct *task, __u32 tree)
 INLINE int in_tree_cgroup(void)
 {
 	return tree_cgroup && bpf_get_current_ancestor_cgroup_id(tree_cgroup_level) == tree_cgroup;
+}
+
+/* Asked by programs on cgroups: is the current task in the tree? */
+INLINE int current_in_tree(void)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	__u64 *start;
+	__u32 tgid;
+
+	if (!keep_kin)
+		return member_or_worker(task) != NULL;
+	tgid = BPF_CORE_READ(task, tgid);
+	start = bpf_map_lookup_elem(&kin, &tgid);
+	return start && *start == BPF_CORE_READ(task, group_leader, start_boottime);
 }
 
 /*
@@ -77,7 +126,7 @@ INLINE int concerns_tree(void)
 {
 	if (!filter_by_lineage)
 		return 1;
-	return member_or_worker(bpf_get_current_task_btf()) != NULL;
+	return current_in_tree();
 }
 
 #endif

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What all tests share.
 
-Tests in ``tests/kernel`` and ``tests/scenarios`` are marked ``root`` by their place. Without root they
+Tests in ``tests/kernel``, ``tests/scenarios`` and ``tests/vm`` are marked ``root`` by their place. Without root they
 are skipped; where ``CI`` or ``VIGILES_REQUIRE_ROOT`` is set to something else than ``0`` or ``false``,
 such a skip is a failure, whatever its reason: a green run there means that the probes ran. The one
 exception is a kernel that lacks what a test is about, to be said with :func:`kernel_lacks`.
@@ -18,7 +18,7 @@ import hypothesis
 import pytest
 
 HERE = Path(__file__).parent
-ROOT_FOLDERS = (HERE / "kernel", HERE / "scenarios")
+ROOT_FOLDERS = (HERE / "kernel", HERE / "scenarios", HERE / "vm")
 LACKING = "this kernel has no "
 CAP_NET_ADMIN, CAP_SYS_ADMIN, CAP_PERFMON, CAP_BPF = 12, 21, 38, 39
 
@@ -67,6 +67,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("root")
         if item.path.is_relative_to(HERE / "scenarios"):
             item.add_marker("scenario")
+        if item.path.is_relative_to(HERE / "vm"):
+            item.add_marker("vm")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

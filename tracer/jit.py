@@ -65,15 +65,25 @@ def cache_directory() -> Path | None:
     return directory if _private_directory(directory) else None
 
 
-#: In the cache directory once everything has been compiled.
-_COMPLETE = "complete"
 _KEPT_VERSIONS = 3
+
+
+def _processor() -> str:
+    """What Numba compiles for, by which it tells its cache's entries apart; NUMBA_CPU_NAME chooses another."""
+    from numba.core.registry import cpu_target
+
+    return repr(cpu_target.target_context.codegen().magic_tuple())
+
+
+def _complete(directory: Path) -> Path:
+    """What lies in the cache directory once everything has been compiled for this processor."""
+    return directory / f"complete-{hashlib.blake2b(_processor().encode(), digest_size=8).hexdigest()}"
 
 
 def is_warm() -> bool:
     """Has the engine been compiled for this version on this host?"""
     directory = cache_directory()
-    return directory is not None and (directory / _COMPLETE).exists()
+    return directory is not None and _complete(directory).exists()
 
 
 def mark_warm() -> None:
@@ -81,7 +91,7 @@ def mark_warm() -> None:
     directory = cache_directory()
     if directory is None:
         return
-    (directory / _COMPLETE).touch()
+    _complete(directory).touch()
     others = [d for d in directory.parent.iterdir() if d.is_dir() and d != directory]
     others.sort(key=lambda d: d.stat().st_mtime, reverse=True)
     for old in others[_KEPT_VERSIONS:]:

@@ -103,7 +103,9 @@ def told(run: Recording, rule: str) -> list:
     return [alert for alert in run.alerts if alert.rule.id == rule]
 
 
-@pytest.mark.parametrize("how", ["plain", "vfork", "at", "memfd", "script", "thread"])
+@pytest.mark.parametrize(
+    "how", ["plain", "vfork", "at", "memfd", pytest.param("script", marks=pytest.mark.guest), "thread"]
+)
 def test_no_instruction_of_a_miner_runs(miner, how):
     (miner / "mark").unlink(missing_ok=True)
     count = 1000 if how in ("plain", "vfork") else 200
@@ -142,6 +144,7 @@ def test_observed_it_runs_and_says_what_would_be(miner):
     assert int(exec_.fixed["done"]) == 0
 
 
+@pytest.mark.guest
 def test_a_connection_is_refused_however_it_is_asked_for(tmp_path, rules):
     out = tmp_path / "out.json"
     run = record(guarded("connections", out, PORT), rules=rules, enforce=True)
@@ -162,6 +165,7 @@ def test_observed_connections_go_through(tmp_path, rules):
     assert {alert.response.would for alert in told(run, "net.bad-port")} == {"blocked"}
 
 
+@pytest.mark.guest
 def test_a_cut_flow_carries_no_byte_of_the_verdict(tmp_path, rules):
     out = tmp_path / "out.json"
     run = record(guarded("conversation", out, 4000, "hello", "a BADWORD", "more"), rules=rules, enforce=True)
@@ -183,6 +187,7 @@ def test_an_observed_flow_goes_on(tmp_path, rules):
     assert run.summary.packets_dropped == 0
 
 
+@pytest.mark.guest
 def test_datagrams_are_cut(tmp_path, rules):
     out = tmp_path / "out.json"
     record(guarded("datagrams", out, 4000, "BADWORD", "more"), rules=rules, enforce=True)

@@ -65,6 +65,7 @@ def said(code: str, *arguments: object):
     return json.loads(done.stdout)
 
 
+@pytest.mark.guest
 def test_every_thread_keeps_the_same_little():
     threads = said("""
 import_numpy_alone()
@@ -250,6 +251,7 @@ def stranger(tmp_path):
     assert tree.remove()
 
 
+@pytest.mark.guest
 def test_what_is_kept_is_enough(stranger):
     assert set(said(ABILITIES, *stranger).values()) == {True}
 

@@ -264,6 +264,7 @@ def test_enforced_whoever_was_moved_by_others_dies():
 # the tracer's cgroup
 
 
+@pytest.mark.guest
 def test_moving_and_freezing_the_tracer_are_told():
     with cgroup_of_its_own("c") as first, cgroup_of_its_own("d") as second, stand_in(first) as target:
         script = tampering("move", target.pid, second)

@@ -218,6 +218,20 @@ def thread_exec() -> None:
     time.sleep(30)
 
 
+def everything(device: str, command: str, data: str, pid: str, number: str, root: str) -> None:
+    """Something of each kind that there is an event for; last of all it leaves its cgroup."""
+    forks("2")
+    threads("1")
+    execs("1")
+    for address in ("127.0.0.1", "::1"):
+        connects("1", address, "100", "100")
+        datagrams("1", address)
+        serve_datagrams(address)
+    ioctls(device, "3", command, data)
+    os.kill(int(pid), int(number))
+    leave_cgroup_exec(root)
+
+
 def leave_cgroup_exec(root: str) -> None:
     """Move to the root of the hierarchy, then execute and connect."""
     with open(f"{root}/cgroup.procs", "w") as file:

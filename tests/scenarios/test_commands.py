@@ -100,6 +100,7 @@ def miner(tmp_path):
     return path
 
 
+@pytest.mark.guest
 def test_an_alert_has_the_schema(alerts, miner):
     done = vigiles(
         "run", "--alerts", alerts[0], "--", "sh", "-c", f"{miner} -o stratum+tcp://a.example:1; exit 3"
@@ -332,6 +333,7 @@ def test_attach_to_a_running_tree(alerts, miner):
     assert root.poll() == 0  # left alone
 
 
+@pytest.mark.guest
 def test_attach_sees_connections_of_the_tree_and_of_nobody_else(tmp_path):
     """The cgroup is shared with the whole host here: lineage decides whose events these are."""
     code = (
@@ -356,6 +358,7 @@ def test_attach_sees_connections_of_the_tree_and_of_nobody_else(tmp_path):
     assert " 2 connect, 1 listen, 2 flow-open, 2 flow-close, 1 gpu-open" in text
 
 
+@pytest.mark.guest
 def test_attach_looks_into_flows_that_are_there(alerts):
     """A flow older than the watch: what it carries from now on is judged, and marked as not its beginning."""
     code = (

@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import os
 import stat
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -98,12 +99,33 @@ class ProbeOptions:
     rules: RuleSet | None = None
 
 
+def _set(candidate: Object, options: Mapping[str, int]) -> None:
+    """Set global constants of the probes, before load."""
+    for name, value in options.items():
+        offset, size = schema.BTF.option(name)
+        candidate.set_option(offset, value.to_bytes(size, "little"))
+
+
+@functools.cache
+def needs_kin() -> bool:
+    """Are programs on cgroups not allowed to look into a task's storage here? See tree.bpf.h."""
+    with Object(schema.object_path()) as candidate:
+        candidate.select({"on_bind4"})
+        _set(candidate, {"filter_by_lineage": 1})
+        try:
+            candidate.load()
+        except LoadError:
+            return True
+    return False
+
+
 def usable(programs: Iterable[str]) -> dict[str, str | None]:
     """Try each program alone: None if the kernel takes it, else its complaint in one line."""
     found: dict[str, str | None] = {}
     for name in programs:
         with Object(schema.object_path()) as candidate:
             candidate.select({name})
+            _set(candidate, {"keep_kin": int(needs_kin())})
             try:
                 candidate.load()
                 found[name] = None
@@ -199,18 +221,20 @@ class Probes:
                 candidate.set_inner("knowledge", self.knowledge.template)
             candidate.resize("ring_critical", self.options.critical_bytes)
             candidate.resize("ring_bulk", self.options.bulk_bytes)
-            for name, value in (
-                ("filter_by_lineage", int(self.options.by_lineage)),
-                ("tree_cgroup", self.options.tree_cgroup),
-                ("tree_cgroup_level", self.options.tree_cgroup_level),
-                ("bulk_bytes", self.options.bulk_bytes),
-                ("own_cgroup", cgroup.identity(own) if own else 0),
-                ("own_cgroup_level", cgroup.level(own) if own else 0),
-                ("judge_here", int(self.knowledge is not None)),
-                ("row_cells", self.knowledge.cells if self.knowledge else _ROW_CELLS),
-            ):
-                offset, size = schema.BTF.option(name)
-                candidate.set_option(offset, value.to_bytes(size, "little"))
+            _set(
+                candidate,
+                {
+                    "filter_by_lineage": int(self.options.by_lineage),
+                    "keep_kin": int(needs_kin()),
+                    "tree_cgroup": self.options.tree_cgroup,
+                    "tree_cgroup_level": self.options.tree_cgroup_level,
+                    "bulk_bytes": self.options.bulk_bytes,
+                    "own_cgroup": cgroup.identity(own) if own else 0,
+                    "own_cgroup_level": cgroup.level(own) if own else 0,
+                    "judge_here": int(self.knowledge is not None),
+                    "row_cells": self.knowledge.cells if self.knowledge else _ROW_CELLS,
+                },
+            )
             candidate.load()
         except BaseException:
             candidate.close()

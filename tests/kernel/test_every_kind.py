@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every program of the object is taken by the kernel, and something of each kind arrives: little, and at once."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+
+import pytest
+from conftest import kernel_lacks
+from harness import record, tampering, workload
+from test_exactness import CHANNEL, GPU, RM_ALLOC, gpu_options
+from test_tamper import USR1, stand_in
+
+from tracer.kernel import cgroup, host, schema
+from tracer.kernel.probes import HOOKS, needs_kin, usable
+
+pytestmark = pytest.mark.guest
+
+
+def test_the_kernel_takes_every_program():
+    assert {name: why for name, why in usable(hook.program for hook in HOOKS).items() if why} == {}
+
+
+def test_one_of_each_kind():
+    attached = set()
+
+    def look(watch, found):
+        attached.update(watch.probes.attached)
+
+    with stand_in() as target:
+        protect = (target.pid, cgroup.identity(cgroup.of_process()))
+        run = record(
+            workload("everything", GPU, RM_ALLOC, CHANNEL, target.pid, int(USR1), host.cgroup2_root()),
+            gpu_options(),
+            protect=protect,
+            between=look,
+        )
+    assert run.status == 0
+    kinds = {schema.KIND_NAME[kind] for kind in schema.LAYOUT} - {"task", "file"}
+    assert {name for name in kinds if not run.of(name)} == set()
+    hooks = {hook.program for hook in HOOKS if hook.place != "iterator"}
+    assert hooks - attached == (set() if host.takes_modules() else {"on_module"})
+    families = {(int(e["family"]), int(e["protocol"])) for e in run.of("connect")}
+    assert families == {(family, protocol) for family in (2, 10) for protocol in (6, 17)}
+    assert {(int(e["family"]), int(e["protocol"])) for e in run.of("listen")} == families
+    assert {(first.sent, first.data[:1]) for first in run.firsts() if first.data[:1] in b"xy"} == {
+        (sent, data) for sent in (True, False) for data in (b"x", b"y")
+    }
+    assert run.summary.lost_total == 0
+
+
+def test_a_module_is_told():
+    name = "dummy"
+    if not host.takes_modules():
+        kernel_lacks("modules")
+    modprobe = shutil.which("modprobe")
+    if (
+        modprobe is None
+        or subprocess.run([modprobe, "-n", name], check=False, capture_output=True).returncode
+    ):
+        kernel_lacks(f"module called {name} that could be loaded")
+    subprocess.run([modprobe, "-r", name], check=True)
+    run = record([modprobe, name])
+    subprocess.run([modprobe, "-r", name], check=True)
+    (alert,) = [alert for alert in run.alerts if alert.rule.id == "tamper.module"]
+    assert alert.evidence["module"] == name
+
+
+def test_a_program_on_a_cgroup_knows_the_tree_of_its_task():
+    """By a copy that is kept where a task's own storage is out of its reach; and only there."""
+    watched = []
+
+    def look(watch, found):
+        kin = watch.probes.map("kin").lookup(found.root.to_bytes(4, "little"), 8)
+        watched.append(kin is not None)
+
+    run = record(tampering("wait", 1), between=look)
+    assert run.status == 0
+    assert watched[0] is needs_kin()

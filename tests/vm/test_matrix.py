@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Debian's kernels, as a host may have them: what can be loaded there, and does it see what happens?
+
+In each guest ``vigiles doctor`` says what it finds, and the tests marked ``guest`` are run. All is emulated
+and so ten to fifty times as slow: two guests at a time, few tests, and the engine compiled beforehand, by the
+host, for a processor that has nothing but what all have.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event
+
+import guest
+import kernels
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+AT_A_TIME = 2
+PATIENCE_S = 900
+#: What Numba compiles for, here and there: what it finds out about a processor is part of its cache's key.
+PROCESSOR = {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": ""}
+VIGILES = [sys.executable, "-c", "from tracer.cli import main; main()"]
+PYTEST = [
+    *(sys.executable, "-m", "pytest", "-m", "guest", "-q", "--color=no", "-p", "no:cacheprovider"),
+    *("-o", f"timeout={PATIENCE_S}", "--durations=5", "--durations-min=1"),
+]
+MARK = "mark.guest"
+SAID = "doctor ended with status "
+
+
+@dataclass(frozen=True, slots=True)
+class Boot:
+    """One guest of the matrix."""
+
+    series: str
+    setting: guest.Setting
+
+    def __str__(self) -> str:
+        lsm = "bpf-lsm" if self.setting.bpf_lsm else "no-bpf-lsm"
+        return f"{self.series}-{lsm}-{self.setting.cgroup}"
+
+
+# each value once with each kernel
+MATRIX = (
+    Boot("6.1", guest.Setting(bpf_lsm=True, cgroup="unified")),
+    Boot("6.12", guest.Setting(bpf_lsm=True, cgroup="hybrid")),
+    Boot("6.1", guest.Setting(bpf_lsm=False, cgroup="hybrid")),
+    Boot("6.12", guest.Setting(bpf_lsm=False, cgroup="unified")),
+)
+
+pytestmark = [
+    pytest.mark.timeout(len(MATRIX) * PATIENCE_S),
+    pytest.mark.parametrize("boot", MATRIX, ids=str),
+]
+
+
+def _warm() -> None:
+    """Compile the engine for the guests: they find it where root's is kept."""
+    subprocess.run([*VIGILES, "warm"], cwd=ROOT, env=os.environ | PROCESSOR, check=True)
+
+
+def _marked() -> list[str]:
+    """The files with tests for guests: to have all of them read costs a guest half a minute."""
+    files = [*ROOT.glob("tests/kernel/test_*.py"), *ROOT.glob("tests/scenarios/test_*.py")]
+    return sorted(str(file.relative_to(ROOT)) for file in files if MARK in file.read_text())
+
+
+def _visit(boot: Boot, kernel: kernels.Kernel, stop: Event) -> guest.Result:
+    tests = shlex.join([*PYTEST, *_marked()])
+    script = f"{shlex.join([*VIGILES, 'doctor'])}; echo '{SAID}'$?; exec {tests}"
+    environment = {**PROCESSOR, "VIGILES_REQUIRE_ROOT": "1"}
+    more = {"folder": ROOT, "environment": environment, "timeout_s": PATIENCE_S, "stop": stop}
+    return guest.run(kernel, ["sh", "-c", script], boot.setting, **more)
+
+
+@pytest.fixture(scope="module")
+def visits(request: pytest.FixtureRequest) -> Iterator[dict[Boot, Future[guest.Result]]]:
+    """The guests that are asked for, two at a time."""
+    wanted = {item.callspec.params["boot"] for item in request.session.items if item.path == request.path}
+    stop = Event()
+    try:
+        guest.require()
+        found = {series: kernels.find(series) for series in {boot.series for boot in wanted}}
+    except kernels.UnavailableError as error:
+        pytest.skip(str(error))
+    _warm()
+    with ThreadPoolExecutor(AT_A_TIME) as pool:
+        try:
+            yield {
+                boot: pool.submit(_visit, boot, found[boot.series], stop) for boot in MATRIX if boot in wanted
+            }
+        finally:
+            stop.set()
+            pool.shutdown(cancel_futures=True)
+
+
+@pytest.fixture
+def visit(boot: Boot, visits: dict[Boot, Future[guest.Result]]) -> guest.Result:
+    return visits[boot].result()
+
+
+def parts(visit: guest.Result) -> tuple[str, str]:
+    """What doctor said, and pytest."""
+    before, said, after = visit.output.decode(errors="replace").partition(SAID)
+    assert said, before
+    return before, after
+
+
+def test_doctor(boot: Boot, visit: guest.Result):
+    """Nothing is missing, and what is said of the kernel is so."""
+    report, rest = parts(visit)
+    print(f"\n== {boot}: up after {visit.boot_s:.0f} s\n{report}")
+    assert rest.startswith("0\n"), report
+    assert "A watch can begin here." in report
+    assert "✗" not in report
+    assert f"  ✓ kernel         {boot.series}." in report
+    place = "/sys/fs/cgroup/unified" if boot.setting.cgroup == "hybrid" else "/sys/fs/cgroup"
+    assert f"v2 at {place}," in report
+
+
+def test_events_and_guard(boot: Boot, visit: guest.Result):
+    """The tests that are marked ``guest`` pass there."""
+    _, said = parts(visit)
+    print(f"\n== {boot}: ended after {visit.wall_s:.0f} s\n{said}")
+    assert visit.status == 0, said
