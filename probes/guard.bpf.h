@@ -19,6 +19,8 @@ struct control {
 	__u32 tracer;     /* who watches: its process id, its mounts, and the cgroup it is in */
 	__u32 tracer_mounts;
 	__u64 tracer_cgroup;
+	__u32 teacher; /* what this process opens is to be guarded */
+	__u32 _pad;
 };
 
 struct {

@@ -148,8 +148,10 @@ class Summary:
 
 def _actions(counted: np.ndarray[Any, Any], here: Counter[str]) -> dict[str, int]:
     """What probes and user space did, by action, without what never happened."""
-    probes = {name: int(counted[number]) for number, name in enumerate(ACTIONS)}
-    return {name: n for name in ACTIONS if (n := probes[name] + here[name])}
+    sums = {name: int(counted[number]) for number, name in enumerate(ACTIONS)}
+    for name, count in here.items():
+        sums[name] = sums.get(name, 0) + count
+    return {name: count for name, count in sums.items() if count}
 
 
 def summarise(

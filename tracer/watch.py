@@ -370,6 +370,7 @@ class Watch:
         self._drain_all()
         self._finish_examining()
         self._stop_examining()
+        self.responder.close()
         failed = {s.target: s.failed for s in self._sinks if s.failed}
         return summarise(
             self.engine, self.probes, self.tally, self.responder, time.monotonic() - self._began, failed
@@ -378,6 +379,7 @@ class Watch:
     def close(self) -> None:
         """Unmap the rings. The probes are closed by whoever made them."""
         self._examiner.close()
+        self.responder.close()
         self._poll.close()
         for ring in self._rings:
             ring.close()

@@ -159,6 +159,7 @@ def record(
     enforce: bool = False,
     known: RuleSet | None = None,
     protect: tuple[int, int] | None = None,
+    guarded_files: tuple[Path, ...] = (),
 ) -> Recording:
     """Run ``argv`` to the end of its tree. ``pause_reader``: read nothing for so many seconds; ``between``
     is called before each step of the watch; ``protect``: who counts as the tracer, a pid and a cgroup's id.
@@ -180,6 +181,7 @@ def record(
         probes.attach_kernel()
         probes.attach_cgroup(tree.path)
         assert not probes.missing, probes.missing
+        probes.guard_files(guarded_files)
         probes.track(command.pidfd)
         found.engine = Engine(known)
         watch = Watch(

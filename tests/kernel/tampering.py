@@ -137,5 +137,79 @@ def wait(seconds: str) -> None:
     time.sleep(float(seconds))
 
 
+# what only BPF LSM shows: each says on standard output what came of it, errno or 0
+
+_BPF = {"x86_64": 321, "aarch64": 280}[os.uname().machine]
+_PERF = {"x86_64": 298, "aarch64": 241}[os.uname().machine]
+_FINIT_MODULE = {"x86_64": 313, "aarch64": 273}[os.uname().machine]
+_PTRACE_SEIZE, _PTRACE_DETACH = 0x4206, 17
+_MS_NODEV, _MNT_DETACH = 4, 2
+
+
+def _told(code: int) -> None:
+    print(ctypes.get_errno() if code < 0 else 0, flush=True)
+
+
+def trace(pid: str) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    target = int(pid)
+    _told(libc.ptrace(_PTRACE_SEIZE, target, None, None))
+    libc.ptrace(_PTRACE_DETACH, target, None, None)
+    byte = ctypes.create_string_buffer(1)
+    there = struct.pack("<QQ", 0, 1)
+    here = struct.pack("<QQ", ctypes.addressof(byte), 1)
+    _told(libc.process_vm_readv(target, here, 1, there, 1, 0))
+    try:
+        os.close(os.open(f"/proc/{pid}/mem", os.O_RDWR))
+        print(0)
+    except OSError as error:
+        print(error.errno)
+    with open(f"/proc/{pid}/maps") as file:  # no more than looking
+        file.read()
+
+
+def bpf(command: str, number: str) -> None:
+    """Ask for what has this id; for BPF_OBJ_GET, it is a path that leads nowhere."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    attributes = ctypes.create_string_buffer(struct.pack("<I", int(number)) + bytes(140))
+    _told(libc.syscall(_BPF, int(command), attributes, 144))
+
+
+def perf(times: str) -> None:
+    """Count the processor's time of this process, as profilers do."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    attributes = ctypes.create_string_buffer(struct.pack("<IIQ", 1, 64, 0) + bytes(48))
+    for _ in range(int(times)):
+        _told(libc.syscall(_PERF, attributes, 0, -1, -1, 0))
+
+
+def mount(place: str, unshare: str = "") -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    if unshare and (libc.unshare(0x20000) or libc.mount(None, b"/", None, 0x44000, None)):  # private
+        sys.exit("unshare")
+    _told(libc.mount(b"none", place.encode(), b"tmpfs", _MS_NODEV, None))
+    _told(libc.umount2(place.encode(), _MNT_DETACH))
+
+
+def write(path: str) -> None:
+    """Write to a file of the watch, rename and remove it."""
+    for act in (
+        lambda: os.close(os.open(path, os.O_WRONLY)),
+        lambda: os.rename(path, path + "-old"),
+        lambda: os.unlink(path),
+        lambda: os.close(os.open(path, os.O_RDONLY)),
+    ):
+        try:
+            act()
+            print(0)
+        except OSError as error:
+            print(error.errno)
+
+
+def module(path: str) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    _told(libc.syscall(_FINIT_MODULE, os.open(path, os.O_RDONLY), b"", 0))
+
+
 if __name__ == "__main__":
     globals()[sys.argv[1]](*sys.argv[2:])

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shlex
 import shutil
 import signal
 import socket
@@ -260,6 +261,28 @@ def test_killed_at_any_moment(tmp_path):
         assert vigiles("run", "--quiet", "--", "true").returncode == 0
         assert not [info for info in mine if pins.exist(info.tree)]
         assert not list(host.cgroup2_root().glob(f"**/vigiles-{tracer.pid}-*"))
+
+
+def test_without_a_place_for_pins_the_guard_is_as_long_as_its_tracer(tmp_path):
+    """In mounts of its own, in which no BPF file system is and none can be mounted."""
+    shutil.copy(shutil.which("sleep") or "/bin/sleep", tmp_path / "xmrig")
+    script = (
+        "set -e; mkdir keep; mount --rbind /sys/fs/cgroup keep; umount -l /sys/fs/bpf 2>/dev/null || true\n"
+        "mount -t tmpfs none /sys/fs; mkdir /sys/fs/cgroup; mount --move keep /sys/fs/cgroup\n"
+        f"exec env PYTHONPATH={Path.cwd()} {' '.join(shlex.quote(word) for word in VIGILES)} "
+        "run --enforce -- sh -c './xmrig 0.01; echo $? > tried'"
+    )
+    done = subprocess.run(
+        ["unshare", "-m", "--propagation", "private", "sh", "-c", script],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "what is enforced ends with this process: /sys/fs/bpf is missing" in done.stderr
+    assert (tmp_path / "tried").read_text() == "137\n"
 
 
 def test_errors_are_clear():

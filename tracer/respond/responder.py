@@ -11,7 +11,6 @@ import errno
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +19,7 @@ from tracer import clock
 from tracer.kernel import schema
 from tracer.respond import acts
 from tracer.respond.orders import Orders
+from tracer.respond.resetter import Resetter
 
 if TYPE_CHECKING:
     from tracer.engine.engine import Fired
@@ -65,6 +65,8 @@ class Responder:
         self._orders = orders
         self._tasks = tasks
         self._cgroup = cgroup
+        #: The probe lets nothing pass: this only spares both sides the waiting.
+        self._resetter = Resetter()
         #: Done from here, by word; what probes did they count themselves.
         self.done: Counter[str] = Counter()
         self.failed: Counter[str] = Counter()
@@ -83,8 +85,7 @@ class Responder:
         done = {name for name, bit in _BITS.items() if fired.done & bit}
         errors = []
         if "block" in done and fired.kind != _CONNECT and identity is not None:
-            with suppress(OSError):  # the probe lets nothing pass: this only spares both sides the waiting
-                acts.shut_socket(identity, fired.subject)
+            self._resetter.reset(identity, fired.subject)
         for name in WORDS:
             if name in wanted - done:
                 try:
@@ -114,7 +115,13 @@ class Responder:
             if name == "kill" or not socket:
                 acts.kill(identity)
             else:
-                acts.shut_socket(identity, fired.subject)
+                self._resetter.reset(identity, fired.subject)
+
+    def close(self) -> None:
+        """End what is still to be ended."""
+        self._resetter.close()
+        if self._resetter.skipped:
+            self.failed["reset"] = self._resetter.skipped
 
     def kill_tree(self) -> int:
         """End every process of the tree, however fast it forks."""
