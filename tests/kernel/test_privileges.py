@@ -77,7 +77,7 @@ threading.Thread(target=time.sleep, args=(30,), daemon=True).start()
 with ThreadPoolExecutor(3) as pool:
     barrier = threading.Barrier(3)
     list(pool.map(lambda _: barrier.wait(), range(3)))
-    print(json.dumps([t._asdict() for t in held()]))
+    print(json.dumps([t._asdict() for t in held()]), flush=True)
 os._exit(0)
 """)
     assert len(threads) == 5

@@ -100,7 +100,6 @@ def miner(tmp_path):
     return path
 
 
-@pytest.mark.guest
 def test_an_alert_has_the_schema(alerts, miner):
     done = vigiles(
         "run", "--alerts", alerts[0], "--", "sh", "-c", f"{miner} -o stratum+tcp://a.example:1; exit 3"
