@@ -477,7 +477,21 @@ tamper.module critical          @loads-module
 tamper.module -                 @signals-tracer
 tamper.flood medium             @floods
 """
-SIGNALS_ALONE = {"flow": WIRE, "connect": CONNECTS, "exec": SHELLS, "file": FILES, "tamper": TAMPERING}
+SCANS = """
+net.scan high                   @scans-addresses
+net.scan high                   @scans-ports @by-descendants
+net.scan high                   @scans-block @scans-addresses
+net.scan medium                 @scans-itself
+net.scan -                      @by-descendants
+"""
+SIGNALS_ALONE = {
+    "flow": WIRE,
+    "connect": CONNECTS,
+    "exec": SHELLS,
+    "file": FILES,
+    "tamper": TAMPERING,
+    "scan": SCANS,
+}
 # What everyday work has on the wire; of it nothing worse than medium is told.
 EVERYDAY = """
 @tls @tls-http-alpn @external
@@ -595,7 +609,7 @@ def test_every_rule_about_flows_and_files_has_a_sample(rules: RuleSet):
     tried = {
         rule for text in SIGNALS_ALONE.values() for rule, severity, _ in rows(text, 3) if severity != "-"
     }
-    packs = ("wire.toml", "shells.toml", "files.toml")
+    packs = ("wire.toml", "shells.toml", "files.toml", "net.toml")
     assert {rule.id for rule in rules.rules if rule.source.endswith(packs)} <= tried
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tracer.rules.model import Alternative, Group, Remark, Rule
     from tracer.rules.probe_rows import ProbeRows
     from tracer.rules.table import RuleTable
+    from tracer.rules.thresholds import Thresholds
 
 #: Places of indicators looked at per field when evidence is gathered.
 PLACES_MAX = 4096
@@ -101,11 +102,13 @@ class RuleSet:
         rules: tuple[Rule, ...],
         remarks: tuple[Remark, ...] = (),
         terms: Terms = Terms(),  # noqa: B008 - it is frozen
+        thresholds: Thresholds | None = None,
     ) -> None:
         self.groups = groups
         self.rules = rules
         self.remarks = remarks
         self.terms = terms
+        self.thresholds: Thresholds = thresholds or {}
 
     @cached_property
     def automaton(self) -> Automaton:
@@ -165,7 +168,7 @@ class RuleSet:
         for items in content.values():
             for item in items:
                 del item["source"], item["line"]
-        canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
+        canonical = json.dumps([content, self.thresholds], sort_keys=True, separators=(",", ":"))
         return hashlib.blake2b(canonical.encode(), digest_size=16).hexdigest()
 
     def rule(self, name: str) -> Rule | None:
