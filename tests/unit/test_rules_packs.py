@@ -381,6 +381,9 @@ FACTS_ALONE = [
 
 # What a flow or a file must have for a rule to hold: names of groups, and @facts.
 WIRE = """
+net.metadata-credentials high   metadata-addresses metadata-secrets @http @internal
+net.metadata-credentials -      metadata-addresses metadata-secrets @http @internal cloud-sdks
+net.metadata-credentials -      metadata-secrets @http @external
 miner.stratum critical          json-beginnings stratum-requests
 miner.stratum critical          json-beginnings stratum-orders @loopback
 miner.stratum critical          @stratum @internal
@@ -435,6 +438,14 @@ tunnel.ssh-pivot high           @ssh-pivot @by-ssh
 tunnel.ssh-pivot medium         @ssh-pivot
 tunnel.ssh-pivot -              @ssh-pivot @by-ssh @datagrams
 tunnel.ssh-pivot -              @by-ssh @internal
+net.metadata low                metadata-addresses @internal
+net.metadata -                  metadata-addresses @internal @datagrams
+net.metadata -                  metadata-addresses dns-port @external
+net.kube-api medium             kubelet-ports @internal
+net.kube-api -                  kubelet-ports @loopback
+net.kube-api low                runtime-api-ports @loopback
+net.kube-api -                  runtime-api-ports @external
+net.kube-api low                kube-names @internal
 """
 SHELLS = """
 shell.reverse high              shells @stdin-network @stdout-network
