@@ -7,7 +7,7 @@ import ipaddress
 from collections import Counter
 from dataclasses import dataclass, field
 
-TARGETS_MAX, LEVELS, SECOND = 32, 6, 1_000_000_000
+TARGETS_MAX, USED_MAX, LEVELS, SECOND = 32, 32, 6, 1_000_000_000
 INSIDE = [ipaddress.ip_network(text) for text in ("10.0.0.0/8", "192.168.0.0/16", "fc00::/7")]
 
 
@@ -53,6 +53,7 @@ class NaiveScans:
         self.alive: set[int] = set()
         self.above: dict[int, list[int]] = {}
         self.series: dict[tuple[int, str], Series] = {}
+        self.used: dict[int, list[tuple[str, int]]] = {}
 
     def fork(self, child: int, parent: int | None) -> None:
         self.parent[child] = parent
@@ -68,12 +69,12 @@ class NaiveScans:
         self, who: int, cookie: int, address: str, port: int, end: str, now: int
     ) -> tuple[int, str, dict[str, object]] | None:
         """``end``: refused, unanswered, unused or used."""
-        left = [n for n, one in enumerate([who, *self.above.pop(cookie, [])]) if one in self.alive]
+        left = [(n, one) for n, one in enumerate([who, *self.above.pop(cookie, [])]) if one in self.alive]
         if not left:
             return None
-        start = left[0]
-        nearest = [who, *self.line(who)[1:]][start]
+        start, nearest = left[0]
         place = self.place(address, port)
+        used = self.used.setdefault(who, [])
         line = self.line(nearest)[: LEVELS - start]
         if end == "used":
             for at in self.line(nearest):
@@ -81,8 +82,11 @@ class NaiveScans:
                     key = "host" if where == "loopback" else address
                     if (at, where) in self.series:
                         self.series[at, where].remove(key, port)
+            if self.place(address, 1) and start == 0 and (address, port) not in used:
+                used.append((address, port))
+                del used[:-USED_MAX]
             return None
-        if place is None:
+        if place is None or (start == 0 and (address, port) in used):
             return None
         key = "host" if place == "loopback" else address
         for number, at in enumerate(line):
@@ -112,10 +116,13 @@ class NaiveScans:
         return None
 
     def line(self, who: int) -> list[int]:
-        """The process and those above it, as far as it matters."""
+        """The process and those above it that live, as far as it matters."""
         found = [who]
-        while len(found) < LEVELS and (above := self.parent[found[-1]]) is not None:
-            found.append(above)
+        above = self.parent[who]
+        while len(found) < LEVELS and above is not None:
+            if above in self.alive:
+                found.append(above)
+            above = self.parent[above]
         return found
 
     def place(self, address: str, port: int) -> str | None:

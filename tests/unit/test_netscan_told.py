@@ -134,6 +134,20 @@ def test_who_is_ended_by_his_timeout_still_counts():
     assert evidence["unanswered"] == 20
 
 
+def test_who_starts_the_next_one_and_ends_gains_nothing():
+    tree = Tree()
+    who = 100
+    for number, address in enumerate(SWEEP):
+        tree.fork(1000 + number, who)
+        if who != 100:
+            tree.exit(who)
+        who = 1000 + number
+        tree.attempt(address, 22, who=who)
+    ((_, found, _, evidence),) = told(engine(), tree.records)
+    assert found == 100
+    assert evidence["by_descendants"]
+
+
 def test_what_has_been_told_of_a_process_is_not_told_of_its_parent():
     tree = Tree()
     tree.fork(101)
@@ -196,6 +210,15 @@ def test_who_came_too_early_is_forgiven():
     assert not e.state.scans.series["count"].any()
     assert not e.state.scans.series["addresses"].any()
     assert not e.state.scans.series["outcomes"].any()
+
+
+def test_peers_that_go_away():
+    tree = Tree()
+    for port in range(10002, 10034):
+        tree.attempt("10.0.0.5", port, "used")
+    for port in range(10002, 10034):
+        tree.attempt("10.0.0.5", port)
+    assert told(engine(), tree.records) == []
 
 
 def test_a_database_that_is_away():

@@ -381,9 +381,9 @@ FACTS_ALONE = [
 
 # What a flow or a file must have for a rule to hold: names of groups, and @facts.
 WIRE = """
-net.metadata-credentials high   metadata-addresses metadata-secrets @http @internal
-net.metadata-credentials -      metadata-addresses metadata-secrets @http @internal cloud-sdks
-net.metadata-credentials -      metadata-secrets @http @external
+net.metadata-secrets high       metadata-addresses metadata-secrets @http @internal
+net.metadata-secrets -          metadata-addresses metadata-secrets @http @internal cloud-sdks
+net.metadata-secrets -          metadata-secrets @http @external
 miner.stratum critical          json-beginnings stratum-requests
 miner.stratum critical          json-beginnings stratum-orders @loopback
 miner.stratum critical          @stratum @internal

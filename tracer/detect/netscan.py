@@ -4,11 +4,11 @@
 A connection was *in vain* if it was refused or never answered, or if it was answered and then nothing was
 sent over it: that is what a scan leaves behind, open ports included, and what pools, discovery and workers
 that meet each other don't, however many places they talk to. Whoever sends something to such a place later
-had only come too early: it is taken off again.
+had only come too early: it is taken off again; and one that has been used lately is a peer that went away.
 
 Each process has two *series*: of places inside, and of this host over loopback. They lie where the process
 lies in the process table, so that nobody can push another one's out; a series keeps TARGETS_MAX places, and
-thresholds can't be larger. What a process tries counts for the ones above it, too, since a shell's loop
+thresholds can't be larger. What a process tries counts for those above it that live, too: a shell's loop
 starts a program an address; what has been told of one process doesn't count above it any more.
 """
 
@@ -37,6 +37,8 @@ SCANS_ADDRESSES, SCANS_PORTS, SCANS_BLOCK, SCANS_ITSELF, BY_DESCENDANTS = (
 LEVELS = 6
 #: The latest places, for evidence.
 EXAMPLES = 4
+#: Places that a process has used, the latest ones.
+USED_MAX = 32
 #: Rules of which a series remembers with what severity they have been told.
 RULES_TOLD = 4
 
@@ -68,17 +70,21 @@ _ADDRESS = 19
 _FIRST = 1 << 18
 _OUTCOME = 16
 _PORT = 0xFFFF
+# Columns of Scans.used
+_TGID, _START, _WRITTEN, _PLACES = range(4)
 _SECOND = 1_000_000_000
 
 
 class Scans(NamedTuple):
     """``series`` SERIES[2 n] and ``targets`` int64[2 n, TARGETS_MAX]: of the process at entry i, 2 i inside
-    and 2 i + 1 over loopback; ``limits`` int64[6]: the thresholds; ``state`` int64[1]: targets that found no
-    place in a series of which nothing had been told.
+    and 2 i + 1 over loopback; ``used`` int64[n, 3 + USED_MAX]: the process, how many places it has used, the
+    latest of them; ``limits`` int64[6]: the thresholds; ``state`` int64[1]: targets that found no place in a
+    series of which nothing had been told.
     """
 
     series: npt.NDArray[np.void]
     targets: npt.NDArray[np.int64]
+    used: npt.NDArray[np.int64]
     limits: npt.NDArray[np.int64]
     state: npt.NDArray[np.int64]
 
@@ -88,6 +94,7 @@ def make_scans(processes: int) -> Scans:
     return Scans(
         np.zeros(2 * processes, SERIES),
         np.zeros((2 * processes, TARGETS_MAX), np.int64),
+        np.zeros((processes, USED_MAX + _PLACES), np.int64),
         np.zeros(len(THRESHOLDS["scan"]), np.int64),
         np.zeros(1, np.int64),
     )
@@ -100,12 +107,6 @@ def _mixed(high: int, low: int) -> int:
     value = (value ^ (value >> 30 & 0x3FFFFFFFF)) * -0x40A7B892E31B1A47
     # the mask comes last: for LLVM a product of two that are not negative can't be, and needs none
     return value >> 19 & 0xFFFFFFFFFFF
-
-
-@inline
-def is_empty(s: Scans, at: int) -> bool:
-    """Has nothing been tried in vain?"""
-    return bool(s.series[at].count == 0)
 
 
 @njit
@@ -234,6 +235,33 @@ def take_off(s: Scans, at: int, high: int, low: int, port: int) -> None:
         example = row.example[place]
         if example[0] == high and example[1] == low and example[2] & _PORT == port:
             example[2] = 0
+
+
+@njit
+def was_used(s: Scans, entry: int, tgid: int, start: int, high: int, low: int, port: int) -> bool:
+    """Has the process at ``entry`` used this place lately?"""
+    row = s.used[entry]
+    if row[_TGID] != tgid or row[_START] != start:
+        return False
+    key = _mixed(high, low) << _ADDRESS | port
+    there = False
+    for place in range(_PLACES, _PLACES + min(row[_WRITTEN], USED_MAX)):
+        there |= row[place] == key
+    return there
+
+
+@njit
+def remember_used(s: Scans, entry: int, tgid: int, start: int, high: int, low: int, port: int) -> None:
+    """The process at ``entry`` has used this place."""
+    if was_used(s, entry, tgid, start, high, low, port):
+        return
+    row = s.used[entry]
+    if row[_TGID] != tgid or row[_START] != start:
+        row[_TGID] = tgid
+        row[_START] = start
+        row[_WRITTEN] = 0
+    row[_PLACES + row[_WRITTEN] % USED_MAX] = _mixed(high, low) << _ADDRESS | port
+    row[_WRITTEN] += 1
 
 
 @njit

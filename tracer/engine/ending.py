@@ -12,19 +12,21 @@ from tracer.detect.netscan import (
     SILENT,
     UNUSED,
     WINDOW,
+    Scans,
     begin,
-    is_empty,
     is_news,
     note_target,
+    remember_used,
     take_off,
     take_off_all,
     was_told,
+    was_used,
 )
-from tracer.engine.first import address_words
-from tracer.engine.flows import ABOVE, close_flow, find_flow
+from tracer.engine.first import TRIED_IN_VAIN, address_words
+from tracer.engine.flows import ABOVE, Flows, close_flow, find_flow
 from tracer.engine.flows import NONE as NO_FLOW
 from tracer.engine.intrinsics import bytes_at, i64, record_reader
-from tracer.engine.processes import NONE, find_exact
+from tracer.engine.processes import LIVE, NONE, Processes, find_exact
 from tracer.engine.state import State, note, state_at
 from tracer.jit import entry as compiled_entry
 from tracer.jit import inline_kernel, njit
@@ -47,14 +49,22 @@ read_flow_close = record_reader(schema.FLOW_CLOSE)
 
 
 @njit
-def remember_above(state: State, flow: int, entry: int) -> None:
+def _above(p: Processes, entry: int) -> int:
+    """The next one above that lives: whoever starts the next one and ends gains nothing."""
+    at = p.table[entry].parent
+    while at != NONE and p.table[at].state != LIVE:
+        at = p.table[at].parent
+    return int(at)
+
+
+@njit
+def remember_above(p: Processes, flows: Flows, flow: int, entry: int) -> None:
     """Who is above the process at ``entry``, which opens the flow."""
-    p = state.processes
-    f = state.flows.table[flow]
+    f = flows.table[flow]
     at = entry
     for level in range(ABOVE):
         if at != NONE:
-            at = p.table[at].parent
+            at = _above(p, at)
         f.above[level, 0] = 0 if at == NONE else p.table[at].tgid
         f.above[level, 1] = 0 if at == NONE else p.table[at].start
 
@@ -86,18 +96,17 @@ def _place(state: State, high: int, low: int) -> int:
 
 
 @njit
-def _used(state: State, entry: int, high: int, low: int, port: int) -> None:
+def _used(p: Processes, s: Scans, entry: int, high: int, low: int, port: int) -> None:
     """Something was sent: whoever had tried this place in vain came too early."""
-    p = state.processes
     at = entry
     level = 0
     while at != NONE and level < LEVELS:
-        for series in range(2 * at, 2 * at + 2):
-            row = state.scans.series[series]
-            mine = row.tgid == p.table[at].tgid and row.start == p.table[at].start
-            if mine and not is_empty(state.scans, series):
-                take_off(state.scans, series, high, low, port)
-        at = p.table[at].parent
+        if p.table[at].net & TRIED_IN_VAIN:
+            for series in range(2 * at, 2 * at + 2):
+                row = s.series[series]
+                if row.tgid == p.table[at].tgid and row.start == p.table[at].start:
+                    take_off(s, series, high, low, port)
+        at = _above(p, at)
         level += 1
 
 
@@ -121,7 +130,7 @@ def _judge(state: State, entry: int, series: int, now: int) -> int:
     return left
 
 
-@njit
+@inline_kernel
 def _in_vain(
     state: State, entry: int, level: int, place: int, high: int, low: int, port: int, outcome: int, now: int
 ) -> int:
@@ -131,17 +140,18 @@ def _in_vain(
     depth = level
     while at != NONE and depth < LEVELS:
         series = 2 * at + place
+        p.table[at].net |= TRIED_IN_VAIN
         begin(s, series, p.table[at].tgid, p.table[at].start, now, state.epoch[0])
         shapes = note_target(s, series, high, low, port, outcome, depth > 0)
         count = i64(0)
         if shapes:
             count = _judge(state, at, series, now)
-        above = p.table[at].parent
+        above = _above(p, at)
         if count:
             depth += 1
             while above != NONE and depth < LEVELS:
                 take_off_all(s, series, 2 * above + place)
-                above = p.table[above].parent
+                above = _above(p, above)
                 depth += 1
             return count
         if was_told(s, series):
@@ -161,10 +171,15 @@ def on_flow_close(where: int, address: int, length: int) -> int:
         data = bytes_at(address, i64(_BYTES))
         high, low = address_words(data, i64(_REMOTE), i64(e.family))
         port = i64(e.remote_port)
-        if e.established and i64(e.sent) > 0:
-            _used(state, entry, high, low, port)
-        elif entry != NONE:
-            place = _place(state, high, low)
+        mine = entry != NONE and level == 0
+        place = i64(-1) if entry == NONE else _place(state, high, low)
+        if place == -1:
+            pass
+        elif e.established and i64(e.sent) > 0:
+            _used(state.processes, state.scans, entry, high, low, port)
+            if mine:
+                remember_used(state.scans, entry, i64(e.tgid), i64(e.start), high, low, port)
+        elif not mine or not was_used(state.scans, entry, i64(e.tgid), i64(e.start), high, low, port):
             outcome = i64(UNUSED)
             if not e.established:
                 outcome = i64(REFUSED) if i64(e.error) == _ECONNREFUSED else i64(SILENT)

@@ -220,7 +220,7 @@ def on_connect(where: int, address: int, length: int) -> int:
         _describe_flow(state, entry, e)
         f = state.flows.table[entry]
         f.began = i64(e.ts)
-        remember_above(state, entry, process)
+        remember_above(state.processes, state.flows, entry, process)
         if kind == LISTEN:
             f.state = LISTENING
         elif e.flags & FLAG_UNCONNECTED:
