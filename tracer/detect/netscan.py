@@ -226,11 +226,14 @@ def take_off(s: Scans, at: int, high: int, low: int, port: int) -> None:
     """The place has been used: it was not tried in vain."""
     row = s.series[at]
     address = 0 if at & 1 else _mixed(high, low)
+    found = -1
     for place in range(row.count):
         target = s.targets[at, place]
         if target >> _ADDRESS == address and target & _PORT == port:
-            _take_off(s, at, place)
-            break
+            found = place
+    if found < 0:
+        return
+    _take_off(s, at, found)
     for place in range(min(row.seen, EXAMPLES)):
         example = row.example[place]
         if example[0] == high and example[1] == low and example[2] & _PORT == port:

@@ -96,16 +96,15 @@ def _place(state: State, high: int, low: int) -> int:
 
 
 @njit
-def _used(p: Processes, s: Scans, entry: int, high: int, low: int, port: int) -> None:
+def _used(p: Processes, s: Scans, entry: int, place: int, high: int, low: int, port: int) -> None:
     """Something was sent: whoever had tried this place in vain came too early."""
     at = entry
     level = 0
     while at != NONE and level < LEVELS:
         if p.table[at].net & TRIED_IN_VAIN:
-            for series in range(2 * at, 2 * at + 2):
-                row = s.series[series]
-                if row.tgid == p.table[at].tgid and row.start == p.table[at].start:
-                    take_off(s, series, high, low, port)
+            row = s.series[2 * at + place]
+            if row.tgid == p.table[at].tgid and row.start == p.table[at].start:
+                take_off(s, 2 * at + place, high, low, port)
         at = _above(p, at)
         level += 1
 
@@ -176,7 +175,7 @@ def on_flow_close(where: int, address: int, length: int) -> int:
         if place == -1:
             pass
         elif e.established and i64(e.sent) > 0:
-            _used(state.processes, state.scans, entry, high, low, port)
+            _used(state.processes, state.scans, entry, place, high, low, port)
             if mine:
                 remember_used(state.scans, entry, i64(e.tgid), i64(e.start), high, low, port)
         elif not mine or not was_used(state.scans, entry, i64(e.tgid), i64(e.start), high, low, port):
