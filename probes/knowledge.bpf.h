@@ -154,7 +154,7 @@ struct {
 #define RULES_ON_LISTEN 5
 #define RULES_ON_STAY 6 /* hold of what may go on in quarantine */
 #define RULES_ON_TAMPER 7
-#define RULES_ON_GPU_USER 8 /* of an exec: 1. may use it, 2. may if its parent may */
+#define RULES_ON_GPU_USER 9 /* of an exec: 1. may use it, 2. may if its parent may */
 
 /*
  * A walk over text[lo..hi). It lives on the stack, because bpf_loop hands its

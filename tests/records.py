@@ -39,8 +39,14 @@ def connect(
     return row.tobytes()
 
 
-def close(cookie: int, *, tgid: int = 1, ts: int = 1) -> bytes:
-    return _of("EVENT_FLOW_CLOSE", schema.FLOW_CLOSE, tgid, ts, {"cookie": cookie}).tobytes()
+def close(
+    cookie: int, remote: str = "198.51.100.7", port: int = 443, *, tgid: int = 1, ts: int = 1, **more: Any
+) -> bytes:
+    """Without more: of a flow that nobody has answered."""
+    row = _of("EVENT_FLOW_CLOSE", schema.FLOW_CLOSE, tgid, ts, more)
+    row["cookie"] = cookie
+    _ends(row, remote, port, more.get("protocol", TCP))
+    return row.tobytes()
 
 
 def first(

@@ -11,6 +11,7 @@ import numpy as np
 from tracer.detect.execfacts import describe_facts
 from tracer.detect.facts import FACT_BIT, FACTS, WORD_BITS
 from tracer.detect.gpu import KNOWN, TRAINER, TRAINER_START
+from tracer.detect.netscan_evidence import of_scan
 from tracer.detect.tamper import WHAT_NAME, bpf_command, signal_name
 from tracer.detect.wire.describe import describe as describe_bytes
 from tracer.gpu.names import describe as describe_gpu
@@ -27,8 +28,9 @@ EVIDENCE_MAX = 16
 _SHOWN_BYTES = 64
 _INET = 2
 _TRANSPORT = {6: "tcp", 17: "udp", 1: "icmp", 58: "icmpv6"}
-_EXEC, _FIRST, _CONNECT, _FILE, _TAMPER = (
-    schema.KIND[f"EVENT_{name}"] for name in ("EXEC", "FIRST_BYTES", "CONNECT", "FILE", "TAMPER")
+_EXEC, _FIRST, _CONNECT, _FILE, _TAMPER, _CLOSE = (
+    schema.KIND[f"EVENT_{name}"]
+    for name in ("EXEC", "FIRST_BYTES", "CONNECT", "FILE", "TAMPER", "FLOW_CLOSE")
 )
 _NET_FACTS = tuple(fact.name for fact in FACTS if "connect" in fact.on)
 
@@ -48,6 +50,8 @@ def evidence_of(
         return {"file": report.to_evidence()} if report else {}
     if fired.kind == _TAMPER:
         return _of_tamper(engine)
+    if fired.kind == _CLOSE:
+        return of_scan(engine.state.scans, fired.subject)
     return _of_gpu(engine, fired)
 
 

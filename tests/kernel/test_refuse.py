@@ -37,7 +37,7 @@ def gentle() -> RuleSet:
         replace(rule, action="block") if rule.action == "kill" and rule.family == "tamper" else rule
         for rule in packs.rules
     )
-    return RuleSet(packs.groups, rules, packs.remarks, packs.terms)
+    return RuleSet(packs.groups, rules, packs.remarks, packs.terms, packs.thresholds)
 
 
 @pytest.fixture

@@ -106,11 +106,17 @@ FACTS: tuple[Fact, ...] = (
     Fact(GPU_NOT_LISTED, ("gpu",), "a compute client that --gpu-user does not name"),
     Fact("gpu-other-executable", ("gpu",), "a compute client with another executable than the first one's"),
     Fact("gpu-other-script", ("gpu",), "the first compute client's interpreter, but another script"),
+    Fact("scans-addresses", ("scan",), "many addresses inside were tried in vain"),
+    Fact("scans-ports", ("scan",), "many ports of one address inside were tried in vain"),
+    Fact("scans-block", ("scan",), "many ports of several addresses inside were tried in vain"),
+    Fact("scans-itself", ("scan",), "many ports of this host were tried in vain, over loopback"),
+    Fact("by-descendants", ("scan",), "not one process alone has tried, but those that it has started"),
+    Fact("by-shell", ("scan",), "the process runs a shell: what it starts one after the other is a loop"),
 )
 
 
 def _numbered() -> dict[str, int]:
-    spaces = {"exec": 0, "gpu": 0, "file": 0, "flow": 0, "tamper": 0}
+    spaces = {"exec": 0, "gpu": 0, "file": 0, "flow": 0, "tamper": 0, "scan": 0}
     numbers = {protocol.name: WORD_BITS + number for number, protocol in enumerate(PROTOCOLS, 1)}
     for fact in FACTS:
         if fact.name not in numbers:

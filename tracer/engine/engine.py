@@ -26,6 +26,7 @@ from tracer.jit import njit
 from tracer.kernel import schema
 from tracer.rules import Rule, RuleSet
 from tracer.rules.ranges import compile_ranges
+from tracer.rules.thresholds import numbers_of
 
 BATCH = 1 << 16
 _TEXT_MAX = 8192
@@ -91,6 +92,7 @@ class Engine:
             processes=processes,
             flows=flows,
         )
+        self.state.scans.limits[:] = numbers_of(rules.thresholds, "scan")
         self._lay_out()
         self._rings = np.zeros((2, 4), np.int64)
         self._bound: tuple[Ring, ...] = ()
@@ -110,6 +112,7 @@ class Engine:
             gpu=for_users(self.state.gpu, rules.terms.gpu_users),
         )
         self.state.epoch[0] = epoch
+        self.state.scans.limits[:] = numbers_of(rules.thresholds, "scan")
         self._lay_out()
 
     def _lay_out(self) -> None:
@@ -311,6 +314,7 @@ class Engine:
             "forks-missed": int(p.state[procs.MISSED_FORK]),
             "flow-table-full": int(self.state.flows.state[F_FULL]),
             "name-table-full": int(self.state.names.state[N_FULL]),
+            "scan-targets-dropped": int(self.state.scans.state[0]),
             "files-not-queued": int(self.state.files.state[X_LOST]),
             "malformed": int(self.state.malformed[0]),
         }

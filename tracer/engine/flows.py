@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tracer.detect.facts import WORDS
+from tracer.detect.netscan import LEVELS
 from tracer.engine.intrinsics import i64
 from tracer.jit import inline, njit
 
@@ -21,6 +22,9 @@ NONE = -1
 #: Rules of which a flow remembers whether they have been told; later ones may be told again.
 RULES_TOLD = 64
 
+#: Of those above the process that connects, so many are remembered.
+ABOVE = LEVELS - 1
+
 CONNECTING, ESTABLISHED, LISTENING, UNCONNECTED = range(1, 5)
 
 FLOW = np.dtype(
@@ -28,6 +32,11 @@ FLOW = np.dtype(
         ("cookie", "i8"),
         ("tgid", "i8"),
         ("start", "i8"),
+        (
+            "above",
+            "i8",
+            (ABOVE, 2),
+        ),  # tgid and start of those above who connects: he closes it when he has ended
         ("began", "i8"),
         ("state", "i8"),
         ("local", "u1", (16,)),

@@ -20,13 +20,15 @@ from tracer.detect.tamper import tamper_facts
 from tracer.engine import arena as strings
 from tracer.engine import processes as procs
 from tracer.engine.address import call_at
+from tracer.engine.ending import on_flow_close, remember_above
 from tracer.engine.files import note_file
 from tracer.engine.first import address_words, judge_connect, judge_listen, keep_record, on_first, read_first
-from tracer.engine.flows import CONNECTING, ESTABLISHED, LISTENING, UNCONNECTED, close_flow, forget, open_flow
+from tracer.engine.flows import CONNECTING, ESTABLISHED, LISTENING, UNCONNECTED, forget, open_flow
 from tracer.engine.flows import NONE as NO_FLOW
 from tracer.engine.intrinsics import bytes_at, i64, record_reader
 from tracer.engine.processes import NONE
-from tracer.engine.state import DECIDED, DONE, ENTRY, KIND, PENDING, SUBJECT, TIME, State, state_at
+from tracer.engine.state import DECIDED, DONE, State, state_at
+from tracer.engine.state import note as _note
 from tracer.jit import entry as compiled_entry
 from tracer.jit import inline_kernel
 from tracer.kernel import schema
@@ -69,7 +71,6 @@ read_fork = record_reader(schema.FORK)
 read_exec = record_reader(schema.EXEC)
 read_connect = record_reader(schema.CONNECT)
 read_flow_open = record_reader(schema.FLOW_OPEN)
-read_flow_close = record_reader(schema.FLOW_CLOSE)
 read_file = record_reader(schema.FILE)
 read_tamper = record_reader(schema.TAMPER)
 read_gpu_ioctl = record_reader(schema.GPU_IOCTL)
@@ -84,18 +85,6 @@ def known(state: State, tgid: int, start: int, ts: int) -> int:
         entry = procs.add_process(p, tgid, start, i64(NONE), ts)
         p.state[procs.MISSED_FORK] += 1
     return entry
-
-
-@inline_kernel
-def _note(state: State, entry: int, kind: int, ts: int, subject: int, count: int) -> None:
-    """Leave the ``count`` rules in state.fired for Python to tell."""
-    state.pending[PENDING] = count
-    state.pending[ENTRY] = entry
-    state.pending[KIND] = kind
-    state.pending[TIME] = ts
-    state.pending[SUBJECT] = subject
-    state.pending[DONE] = 0
-    state.pending[DECIDED] = 0
 
 
 @inline_kernel
@@ -231,6 +220,7 @@ def on_connect(where: int, address: int, length: int) -> int:
         _describe_flow(state, entry, e)
         f = state.flows.table[entry]
         f.began = i64(e.ts)
+        remember_above(state.processes, state.flows, entry, process)
         if kind == LISTEN:
             f.state = LISTENING
         elif e.flags & FLAG_UNCONNECTED:
@@ -326,6 +316,7 @@ ENTRIES: dict[int, int] = {
     EXEC: on_exec.address,
     CONNECT: on_connect.address,
     LISTEN: on_connect.address,
+    FLOW_CLOSE: on_flow_close.address,
     FIRST: on_first_bytes.address,
     FILE: on_file.address,
     TAMPER: on_tamper.address,
@@ -378,8 +369,6 @@ def handle(state: State, where: int, address: int, length: int) -> int:
         on_exit(state, address)
     elif kind == FLOW_OPEN:
         on_flow_open(state, address)
-    elif kind == FLOW_CLOSE:
-        close_flow(state.flows, i64(read_flow_close(address).cookie))
     elif kind == GPU_IOCTL:
         on_gpu_ioctl(state, address)
     elif kind == GPU_OPEN:

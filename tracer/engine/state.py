@@ -10,12 +10,14 @@ import numpy.typing as npt
 
 from tracer.detect.facts import WORDS
 from tracer.detect.gpu import GpuState, make_gpu
+from tracer.detect.netscan import Scans, make_scans
 from tracer.detect.wire.identify import identify_at, scratch_space
 from tracer.engine.address import reader_of
 from tracer.engine.files import Files, make_files
 from tracer.engine.flows import Flows, make_flows
 from tracer.engine.names import Names, make_names
 from tracer.engine.processes import Processes, make_processes
+from tracer.jit import inline_kernel
 from tracer.kernel import schema
 from tracer.rules.automaton import Automaton, compile_groups
 from tracer.rules.model import INTERPRETER_GROUP
@@ -53,7 +55,7 @@ class State(NamedTuple):
     past the highest sequence number seen, and how many records came; ``lag`` int64[LAG_BUCKETS]: hook
     to engine, urgent kinds only; ``signals`` int64[WORDS], ``spans`` int64[16] and ``fired``
     int64[MAX_FIRED]: scratch of the event at hand; ``pending`` int64[7]: how many of ``fired`` wait to
-    be told, the process, the kind of event and its time, what it was about (a GPU code, a socket), what the
+    be told, the process, the kind of event and its time, what it was about (a GPU code, a socket, a series), what the
     probe did about it and when; ``epoch``
     int64[1]: of the rules, as probes' verdicts have it; ``look``, ``found``, ``text``, ``answers``: what
     goes into and comes out of the look at first bytes; ``record`` uint8[RECORD_BYTES]: the network event
@@ -84,6 +86,7 @@ class State(NamedTuple):
     answers: npt.NDArray[np.int64]
     record: npt.NDArray[np.uint8]
     files: Files
+    scans: Scans
     calls: npt.NDArray[np.int64]
 
 
@@ -124,6 +127,7 @@ def make_state(
         np.zeros((ANSWERS_MAX, 4), np.int64),
         np.zeros(RECORD_BYTES, np.uint8),
         make_files(),
+        make_scans(processes),
         calls,
     )
 
@@ -133,6 +137,18 @@ def _example() -> State:
     table, _ = compile_rules((), ())
     automaton = compile_groups((INTERPRETER_GROUP,))
     return make_state(automaton, table, compile_ranges(()), processes=1, flows=1)
+
+
+@inline_kernel
+def note(state: State, entry: int, kind: int, ts: int, subject: int, count: int) -> None:
+    """Leave the ``count`` rules in state.fired for Python to tell."""
+    state.pending[PENDING] = count
+    state.pending[ENTRY] = entry
+    state.pending[KIND] = kind
+    state.pending[TIME] = ts
+    state.pending[SUBJECT] = subject
+    state.pending[DONE] = 0
+    state.pending[DECIDED] = 0
 
 
 #: A kernel ``(address) -> State``, for the words that engine.address lays out.

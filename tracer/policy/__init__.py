@@ -73,4 +73,4 @@ def load_rules_under(policy: Policy | None, extra_paths: Sequence[Path] = ()) ->
         return load_rules(extra_paths)
     found = load_rules([*policy.rule_files, *extra_paths])
     applied = apply_policy(policy, found.groups, found.rules)
-    return RuleSet(applied.groups, applied.rules, found.remarks, applied.terms)
+    return RuleSet(applied.groups, applied.rules, found.remarks, applied.terms, found.thresholds)

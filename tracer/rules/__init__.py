@@ -25,4 +25,4 @@ def load_rules(paths: Sequence[Path] = ()) -> RuleSet:
     joined = join([*read_packs(), *(read_file(path) for path in paths)])
     if joined.errors:
         raise joined.errors[0]
-    return RuleSet(joined.groups, joined.rules, joined.remarks)
+    return RuleSet(joined.groups, joined.rules, joined.remarks, thresholds=joined.thresholds)

@@ -76,5 +76,6 @@ class Draft:
     source: str
     groups: list[GroupDraft] = field(default_factory=list)
     rules: list[RuleDraft] = field(default_factory=list)
+    thresholds: dict[tuple[str, str], int] = field(default_factory=dict)
     remarks: list[Remark] = field(default_factory=list)
     errors: list[RuleError] = field(default_factory=list)

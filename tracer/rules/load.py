@@ -15,6 +15,7 @@ from tracer.rules.hidden import HIDDEN_MAX
 from tracer.rules.model import FIELDS_ON, NUMBERS, Alternative, Group, Remark, Rule, nearest
 from tracer.rules.numbers import ranges_of
 from tracer.rules.parse import parse
+from tracer.rules.thresholds import Thresholds
 from tracer.toml_reader import as_text, read_bytes
 
 if TYPE_CHECKING:
@@ -58,13 +59,14 @@ class Joined(NamedTuple):
     rules: tuple[Rule, ...]
     remarks: tuple[Remark, ...]
     errors: tuple[RuleError, ...]
+    thresholds: Thresholds
 
 
 def join(drafts: Sequence[Draft]) -> Joined:
     """Put the drafts together; later ones replace or extend earlier ones."""
     errors = [error for draft in drafts for error in draft.errors]
     if errors:  # what they leave out would be missed below
-        return Joined((), (), (), tuple(errors))
+        return Joined((), (), (), tuple(errors), {})
     groups: dict[str, Group] = {}
     merged: dict[str, RuleDraft] = {}
     rules: list[Rule] = []
@@ -83,7 +85,11 @@ def join(drafts: Sequence[Draft]) -> Joined:
     remarks = [remark for draft in drafts for remark in draft.remarks]
     remarks += _short(groups.values())
     remarks += _unused(groups.values(), rules)
-    return Joined(tuple(groups.values()), tuple(rules), tuple(remarks), tuple(errors))
+    thresholds: dict[str, dict[str, int]] = {}
+    for draft in drafts:
+        for (detector, key), value in draft.thresholds.items():
+            thresholds.setdefault(detector, {})[key] = value
+    return Joined(tuple(groups.values()), tuple(rules), tuple(remarks), tuple(errors), thresholds)
 
 
 @contextmanager

@@ -24,10 +24,10 @@ ACTIONS = ("alert", "block", "kill", "kill-tree", "freeze", "quarantine")
 POLICY_PREFIX = "policy-"
 
 #: Kinds of event that rules judge, with the number that compiled code knows them by.
-ON = {"exec": 0, "gpu": 1, "flow": 2, "connect": 3, "file": 4, "listen": 5, "tamper": 7}
-ON_EXEC, ON_GPU, ON_FLOW, ON_CONNECT, ON_FILE, ON_LISTEN, ON_TAMPER = ON.values()
+ON = {"exec": 0, "gpu": 1, "flow": 2, "connect": 3, "file": 4, "listen": 5, "tamper": 7, "scan": 8}
+ON_EXEC, ON_GPU, ON_FLOW, ON_CONNECT, ON_FILE, ON_LISTEN, ON_TAMPER, ON_SCAN = ON.values()
 #: Not kinds of event, but questions of probes: what may go on in quarantine; who may use the GPU.
-ON_STAY, ON_GPU_USER = 6, 8
+ON_STAY, ON_GPU_USER = 6, 9
 
 #: Texts that are scanned, with their bit: of an exec, of a flow, of an executable file.
 FIELDS = {"name": 1, "path": 2, "args": 4, "sent": 8, "received": 16, "host": 32, "file": 64}
@@ -53,6 +53,7 @@ FIELDS_ON = {
     "file": ("file",),
     "listen": ("network", "port"),  # its own address and port
     "tamper": (),  # facts alone
+    "scan": (),
 }
 
 #: What a byte next to an indicator must be: a bit number in ``Automaton.edges``.

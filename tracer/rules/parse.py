@@ -20,6 +20,7 @@ from tracer.rules.model import (
     nearest,
 )
 from tracer.rules.numbers import ranges_of
+from tracer.rules.thresholds import THRESHOLDS
 from tracer.toml_reader import Reader, read_toml
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ _GROUP_ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _RULE_ID = re.compile(rf"({'|'.join(FAMILIES)})\.[a-z0-9]+(-[a-z0-9]+)*")
 _ATTACK = re.compile(r"T\d{4}(\.\d{3})?")
 _WHERE = (*FIELDS, *NUMBERS)
+_TABLES = ("indicators", "rules", "thresholds")
 _GROUP_KEYS = ("where", "match", "case", "values", "extend")
 _CONDITION_KEYS = ("all", "any", "at_least", "none")
 _ALTERNATIVE_KEYS = (*_CONDITION_KEYS, "severity")
@@ -62,8 +64,8 @@ class _File(Reader[RuleError]):
 
     def read(self) -> Draft:
         for key in self.data:
-            self.collect(self.known_keys, (), {key: None}, ("indicators", "rules"))
-        for table, read in (("indicators", self.group), ("rules", self.rule)):
+            self.collect(self.known_keys, (), {key: None}, _TABLES)
+        for table, read in zip(_TABLES, (self.group, self.rule, self.threshold), strict=True):
             for name, body in (self.collect(self.table, (), self.data, table) or {}).items():
                 self.collect(read, (table, name), name, body)
         self.errors.sort(key=lambda error: error.line or 0)
@@ -134,6 +136,19 @@ class _File(Reader[RuleError]):
                 alternatives=self.alternatives(path, table),
             )
         )
+
+    def threshold(self, path: KeyPath, name: str, body: object) -> None:
+        if name not in THRESHOLDS:
+            self.fail(path, f"no detector '{name}' asks for thresholds", nearest(name, THRESHOLDS))
+        table = self.as_table(path, body)
+        self.known_keys(path, table, tuple(THRESHOLDS[name]))
+        for key in table:
+            asked = THRESHOLDS[name][key]
+            value = self.typed(path, table, key, int)
+            if not asked.least <= value <= asked.most:
+                hint = f"from {asked.least} to {asked.most}: {asked.meaning}"
+                self.fail((*path, key), f"{key} = {value} is out of bounds", hint)
+            self.draft.thresholds[name, key] = value
 
     def alternatives(self, path: KeyPath, table: dict[str, Any]) -> tuple[Conditions, ...]:
         """Those under ``when``, or the one that the rule itself spells out."""

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tracer.rules.model import Alternative, Group, Remark, Rule
     from tracer.rules.probe_rows import ProbeRows
     from tracer.rules.table import RuleTable
+    from tracer.rules.thresholds import Thresholds
 
 #: Places of indicators looked at per field when evidence is gathered.
 PLACES_MAX = 4096
@@ -102,11 +103,13 @@ class RuleSet:
         rules: tuple[Rule, ...],
         remarks: tuple[Remark, ...] = (),
         terms: Terms = Terms(),  # noqa: B008 - it is frozen
+        thresholds: Thresholds | None = None,
     ) -> None:
         self.groups = groups
         self.rules = rules
         self.remarks = remarks
         self.terms = terms
+        self.thresholds: Thresholds = thresholds or {}
 
     @cached_property
     def automaton(self) -> Automaton:
@@ -166,12 +169,12 @@ class RuleSet:
         for items in content.values():
             for item in items:
                 del item["source"], item["line"]
-        canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
+        canonical = json.dumps([content, self.thresholds], sort_keys=True, separators=(",", ":"))
         return hashlib.blake2b(canonical.encode(), digest_size=16).hexdigest()
 
     def under(self, terms: Terms) -> RuleSet:
         """The same groups and rules under other terms."""
-        return RuleSet(self.groups, self.rules, self.remarks, terms)
+        return RuleSet(self.groups, self.rules, self.remarks, terms, self.thresholds)
 
     def rule(self, name: str) -> Rule | None:
         """The rule of that id."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""cluster.py: a job of several workers that meet at a store and then talk to each other, all to all.
+"""cluster.py [WORKERS [ADDRESS]]: a job of several workers that meet at a store and then talk to each other, all to all.
 
 The store speaks as PyTorch's does: one byte says what is wanted, lengths come before keys and values.
 """
@@ -8,11 +8,13 @@ import multiprocessing
 import os
 import socket
 import struct
+import sys
 import threading
 import time
 
-WORKERS = 4
-MASTER = ("127.0.0.1", 29500)
+WORKERS = int(sys.argv[1]) if len(sys.argv) > 1 else 4
+HOST = sys.argv[2] if len(sys.argv) > 2 else "127.0.0.1"
+MASTER = (HOST, 29500)
 SET, GET, ADD = b"\0", b"\2", b"\3"
 MAGIC = b"\x09" + struct.pack("<I", 0x3C85F7CE)
 
@@ -62,14 +64,14 @@ def work(rank: int) -> None:
             break
         except OSError:
             time.sleep(0.02)
-    server = socket.create_server(("127.0.0.1", 0), backlog=WORKERS)
+    server = socket.create_server((HOST, 0), backlog=WORKERS)
     port = b"%d" % server.getsockname()[1]
     peer.sendall(MAGIC + SET + packed(b"rank%d" % rank) + packed(port))
     ports = []
     for other in range(WORKERS):
         peer.sendall(GET + packed(b"rank%d" % other))
         ports.append(int(word(peer)))
-    out = [socket.create_connection(("127.0.0.1", there)) for there in ports]
+    out = [socket.create_connection((HOST, there)) for there in ports]
     into = [server.accept()[0] for _ in ports]
     for step in range(20):
         gradient = os.urandom(20000)

@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Numbers that rule files give to detectors, under ``[thresholds.NAME]``.
+
+What a detector asks for is registered here; the values, with the reasons for them, stand in the packs, and
+later files replace them one by one. Of a detector some of whose numbers no file gives, nothing is told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+
+class Threshold(NamedTuple):
+    """One number: between which it may be, and what it means."""
+
+    least: int
+    most: int
+    meaning: str
+
+
+#: As ``RuleSet.thresholds`` has them: by detector and key.
+Thresholds = Mapping[str, Mapping[str, int]]
+
+#: Targets that are kept of one series of connects: more can't be asked for.
+TARGETS_MAX = 32
+
+THRESHOLDS: dict[str, dict[str, Threshold]] = {
+    "scan": {
+        "addresses": Threshold(2, TARGETS_MAX, "addresses inside that were tried in vain"),
+        "ports": Threshold(2, TARGETS_MAX, "ports of one address inside that were tried in vain"),
+        "targets": Threshold(2, TARGETS_MAX, "addresses and ports inside, together, that were tried in vain"),
+        "own_ports": Threshold(2, TARGETS_MAX, "ports of this host, over loopback, that were tried in vain"),
+        "own_ports_below": Threshold(1, 65536, "ports from here on don't count over loopback"),
+        "window_s": Threshold(10, 86400, "seconds over which they are counted together"),
+    },
+}
+
+
+def numbers_of(thresholds: Thresholds, detector: str) -> npt.NDArray[np.int64]:
+    """The numbers of a detector, in the order of the registry; all 0 if one is missing."""
+    given = thresholds.get(detector, {})
+    keys = THRESHOLDS[detector]
+    numbers = [given.get(key, 0) for key in keys]
+    return np.array(numbers if all(numbers) else [0] * len(keys), np.int64)
