@@ -174,7 +174,7 @@ static __noinline int judge_first(struct first *first, __u32 direction)
 		first->row = 0;
 	}
 	w.text = side->bytes;
-	walk(&w, 0, side->have, direction ? WHERE_RECEIVED : WHERE_SENT);
+	walk(&w, 0, side->have, direction ? WHERE_RECEIVED : WHERE_SENT, 1);
 #pragma unroll
 	for (int word = 0; word < SIGNAL_WORDS; word++) {
 		first->signals[word] |= w.signals[word];

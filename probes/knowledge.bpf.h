@@ -156,6 +156,12 @@ struct {
 #define RULES_ON_TAMPER 7
 #define RULES_ON_GPU_USER 9 /* of an exec: 1. may use it, 2. may if its parent may */
 
+struct field {
+	__u32 lo;
+	__u32 hi;
+	__u32 where;
+};
+
 /*
  * A walk over text[lo..hi). It lives on the stack, because bpf_loop hands its
  * callback nothing else; the verifier keeps track of the pointers in it.
@@ -167,6 +173,7 @@ struct walk {
 	const __u8 *edges;
 	const __u8 *text;
 	struct knowledge_pattern *pattern;
+	struct field *fields; /* of several walks, one after the other */
 	__u64 text_max; /* room in `text`: eight bytes, or the verifier forgets that it is constant */
 	__u64 signals[SIGNAL_WORDS];
 	__u32 lo;
@@ -307,11 +314,9 @@ ends:
 	return 0;
 }
 
-/* Add the groups found in text[lo..hi) as field `where` to the signals. */
-INLINE void walk(struct walk *w, __u32 lo, __u32 hi, __u32 where)
+/* Add the groups found in text[lo..hi) as field `where`, `wire` if it is on the wire, to the signals. */
+INLINE void walk(struct walk *w, __u32 lo, __u32 hi, __u32 where, int wire)
 {
-	int wire = where & WHERE_WIRE;
-
 	w->classes = element(w->map, wire ? ELEMENT_WIRE_CLASSES : ELEMENT_CLASSES);
 	w->edges = element(w->map, wire ? ELEMENT_WIRE_EDGES : ELEMENT_EDGES);
 	if (!w->classes || !w->edges)

