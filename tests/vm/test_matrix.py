@@ -33,6 +33,7 @@ PYTEST = [
     *("-o", f"timeout={PATIENCE_S}", "--durations=5", "--durations-min=1"),
 ]
 MARK = "mark.guest"
+REFUSING, EVERY_KIND = "test_refuse.py", "test_every_kind.py"
 SAID = "doctor ended with status "
 
 
@@ -67,14 +68,19 @@ def _warm() -> None:
     subprocess.run([*VIGILES, "warm"], cwd=ROOT, env=os.environ | PROCESSOR, check=True)
 
 
-def _marked() -> list[str]:
-    """The files with tests for guests: to have all of them read costs a guest half a minute."""
+def _marked(boot: Boot) -> list[str]:
+    """The files with tests for this guest: to have all of them read costs half a minute.
+
+    What a guest with BPF LSM alone can show is shown there, the rest in the other one; one of each kind in both.
+    """
     files = [*ROOT.glob("tests/kernel/test_*.py"), *ROOT.glob("tests/scenarios/test_*.py")]
-    return sorted(str(file.relative_to(ROOT)) for file in files if MARK in file.read_text())
+    marked = {file.name: str(file.relative_to(ROOT)) for file in files if MARK in file.read_text()}
+    refusing = marked.pop(REFUSING)
+    return [refusing, marked[EVERY_KIND]] if boot.setting.bpf_lsm else sorted(marked.values())
 
 
 def _visit(boot: Boot, kernel: kernels.Kernel, stop: Event) -> guest.Result:
-    tests = shlex.join([*PYTEST, *_marked()])
+    tests = shlex.join([*PYTEST, *_marked(boot)])
     script = f"{shlex.join([*VIGILES, 'doctor'])}; echo '{SAID}'$?; exec {tests}"
     environment = {**PROCESSOR, "VIGILES_REQUIRE_ROOT": "1"}
     more = {"folder": ROOT, "environment": environment, "timeout_s": PATIENCE_S, "stop": stop}
