@@ -14,16 +14,21 @@ _WAITING_MAX = 256
 
 
 class Resetter:
-    """A thread that resets connections in the order in which it is told to. ``skipped``: more than could wait."""
+    """A thread, from the first one on, that resets connections in the order in which it is told to.
+
+    ``skipped``: more than could wait.
+    """
 
     def __init__(self) -> None:
         self.skipped = 0
         self._waiting: queue.Queue[tuple[acts.Identity, int] | None] = queue.Queue(_WAITING_MAX)
-        self._thread = threading.Thread(target=self._run, name="vigiles-reset", daemon=True)
-        self._thread.start()
+        self._thread: threading.Thread | None = None
 
     def reset(self, identity: acts.Identity, cookie: int) -> None:
         """Have the connection with this cookie end, if the process has it."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="vigiles-reset", daemon=True)
+            self._thread.start()
         try:
             self._waiting.put_nowait((identity, cookie))
         except queue.Full:
@@ -36,6 +41,7 @@ class Resetter:
 
     def close(self) -> None:
         """Do what waits, then end. May be called again."""
-        if self._thread.is_alive():
+        if self._thread is not None:
             self._waiting.put(None)
             self._thread.join()
+            self._thread = None
