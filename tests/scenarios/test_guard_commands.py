@@ -12,7 +12,7 @@ import signal
 import socket
 import subprocess
 import time
-from contextlib import suppress
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -186,16 +186,20 @@ def test_quarantine_cuts_what_is_established(tmp_path, orphaned):
         subprocess.run(["ip", *words], check=True)
 
     ip("netns", "add", space)
-    try:
+    with ExitStack() as stack:
+        stack.callback(subprocess.run, ["ip", "netns", "del", space], check=False)
         ip("link", "add", near, "type", "veth", "peer", "name", far, "netns", space)
         ip("addr", "add", "198.51.100.1/30", "dev", near)
         ip("link", "set", near, "up")
         ip("-n", space, "addr", "add", "198.51.100.2/30", "dev", far)
         ip("-n", space, "link", "set", far, "up")
-        server = subprocess.Popen(
-            ["ip", "netns", "exec", space, "ncat", "-l", "-k", "198.51.100.2", "4000"],
-            stdout=subprocess.PIPE,
+        server = stack.enter_context(
+            subprocess.Popen(
+                ["ip", "netns", "exec", space, "ncat", "-l", "-k", "198.51.100.2", "4000"],
+                stdout=subprocess.PIPE,
+            )
         )
+        stack.callback(server.kill)  # or its namespace, and the way there, would stay
         client = (
             "import socket, time, pathlib\n"
             "end = time.monotonic() + 60\n"
@@ -229,9 +233,6 @@ def test_quarantine_cuts_what_is_established(tmp_path, orphaned):
         tree.do("finish")
         if not orphaned:
             tree.tracer.wait(60)
-    finally:
-        with suppress(subprocess.CalledProcessError):
-            ip("netns", "del", space)
 
 
 def test_killed_at_any_moment(tmp_path):

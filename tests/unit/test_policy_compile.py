@@ -34,14 +34,14 @@ def under(text: str) -> RuleSet:
     """The packs under a policy."""
     parsed = parse(text, "f.toml")
     assert not parsed.errors
-    return apply_policy(parsed.policy, PACKS.groups, PACKS.rules)
+    return apply_policy(parsed.policy, PACKS)
 
 
 def alone(text: str) -> RuleSet:
     """What a policy makes, without the packs."""
     parsed = parse(text, "f.toml")
     assert not parsed.errors
-    return apply_policy(parsed.policy, (), ())
+    return apply_policy(parsed.policy, RuleSet((), ()))
 
 
 def quoted(values: list[str]) -> str:
@@ -421,4 +421,4 @@ def test_limits_hold_for_all_together(monkeypatch: pytest.MonkeyPatch):
     policy = parse('[network]\nconnect = ["a.example:1", "b.example:2"]\n', "f.toml").policy
     monkeypatch.setattr(loading, "GROUPS_MAX", len(PACKS.groups) + 3)
     with pytest.raises(RuleError, match=r"f\.toml:2: .* there is room for"):
-        apply_policy(policy, PACKS.groups, PACKS.rules)
+        apply_policy(policy, PACKS)

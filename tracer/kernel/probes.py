@@ -142,8 +142,9 @@ def refuses() -> bool:
 #: Maps that user space has a hand in. Others are the programs' own, which hold them.
 KEPT_MAPS = (
     "ring_critical", "ring_bulk", "counters", "reader", "control", "cuts", "knowledge", "members", "gpu_devices",
-    "guarded_files", "guarded_ids",
 )  # fmt: skip
+#: And those that only these programs have.
+GUARDED = {"on_file_open": "guarded_files", "on_bpf_map": "guarded_ids"}
 
 
 class Probes:
@@ -188,11 +189,15 @@ class Probes:
         made.attached = set(left.programs)
         return made
 
+    def _kept_maps(self) -> tuple[str, ...]:
+        """Those that programs hold: without the programs they end with us."""
+        return (*KEPT_MAPS, *(name for program, name in GUARDED.items() if program in self.loaded))
+
     def remains(self) -> Remains:
         """What another tracer needs to go on with these probes."""
         assert self.knowledge is not None
         return Remains(
-            maps={name: held.id_of(self.map(name).fd) for name in KEPT_MAPS},
+            maps={name: held.id_of(self.map(name).fd) for name in self._kept_maps()},
             programs={name: held.id_of(self._object.program_fd(name)) for name in sorted(self.loaded)},
             knowledge=self.knowledge.shape,
             missing=self.missing,
@@ -282,7 +287,7 @@ class Probes:
 
     def _guard_ids(self) -> None:
         """Have nobody of the tree reach for these maps and programs."""
-        ids = [held.id_of(self.map(name).fd) << 1 for name in KEPT_MAPS]
+        ids = [held.id_of(self.map(name).fd) << 1 for name in self._kept_maps()]
         ids += [held.id_of(self._object.program_fd(name)) << 1 | 1 for name in self.loaded]
         for number in ids:
             self.map("guarded_ids").update(struct.pack("<Q", number), struct.pack("<I", 1))

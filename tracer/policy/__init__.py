@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from tracer.rules import Group, Rule
-
 __all__ = [
     "Exemption",
     "Policy",
@@ -52,16 +50,16 @@ def load_policy(path: Path) -> Policy:
     return parsed.policy
 
 
-def apply_policy(policy: Policy, groups: tuple[Group, ...], rules: tuple[Rule, ...]) -> RuleSet:
-    """Groups and rules under ``policy``, with its terms. Raises PolicyError, or RuleError if all together
-    is too much.
+def apply_policy(policy: Policy, found: RuleSet) -> RuleSet:
+    """The same rules under ``policy``, with its terms. Raises PolicyError, or RuleError if all together is
+    too much.
     """
     from tracer.policy.compile import apply
 
-    applied = apply(policy, groups, rules)
+    applied = apply(policy, found.groups, found.rules)
     if applied.errors:
         raise applied.errors[0]
-    return RuleSet(applied.groups, applied.rules, terms=applied.terms)
+    return RuleSet(applied.groups, applied.rules, found.remarks, applied.terms, found.thresholds)
 
 
 def load_rules_under(policy: Policy | None, extra_paths: Sequence[Path] = ()) -> RuleSet:
@@ -71,6 +69,4 @@ def load_rules_under(policy: Policy | None, extra_paths: Sequence[Path] = ()) ->
     """
     if policy is None:
         return load_rules(extra_paths)
-    found = load_rules([*policy.rule_files, *extra_paths])
-    applied = apply_policy(policy, found.groups, found.rules)
-    return RuleSet(applied.groups, applied.rules, found.remarks, applied.terms, found.thresholds)
+    return apply_policy(policy, load_rules([*policy.rule_files, *extra_paths]))
