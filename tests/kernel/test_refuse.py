@@ -17,7 +17,8 @@ from tracer.kernel import held
 from tracer.kernel.probes import refuses
 from tracer.rules import RuleSet, load_rules
 
-pytestmark = pytest.mark.guest
+#: Guests are slow: what is refused is tried there, and one of each thing that is only told.
+REFUSED = pytest.param(True, marks=pytest.mark.guest)
 KILL, USR1 = signal.SIGKILL, signal.SIGUSR1
 GET_MAP, GET_LINK, OBJ_GET = 14, 30, 7
 TRACING = "/sys/kernel/tracing"
@@ -61,6 +62,7 @@ def told(run: Recording) -> list[tuple[str, str, str]]:
     ]
 
 
+@pytest.mark.guest
 def test_a_signal_never_arrives(said, gentle):
     with stand_in() as target:
         run, _ = said("kill", target.pid, KILL, known=gentle, enforce=True, protect=(target.pid, 0))
@@ -80,6 +82,7 @@ def test_and_who_sent_it_dies(said):
     assert told(run) == [("signal", "high", "killed")]
 
 
+@pytest.mark.guest
 def test_observed_a_signal_is_told_once(said):
     with stand_in() as target:
         run, _ = said("kill", target.pid, USR1, protect=(target.pid, 0))
@@ -87,7 +90,7 @@ def test_observed_a_signal_is_told_once(said):
     assert told(run) == [("signal", "high", "none")]
 
 
-@pytest.mark.parametrize("enforce", [True, False])
+@pytest.mark.parametrize("enforce", [REFUSED, False])
 def test_nobody_reaches_into_the_tracer(said, gentle, enforce):
     with stand_in() as target:
         run, came = said("trace", target.pid, known=gentle, enforce=enforce, protect=(target.pid, 0))
@@ -100,7 +103,7 @@ def test_nobody_reaches_into_the_tracer(said, gentle, enforce):
     assert run.alerts[0].evidence["target"]["pid"] == target.pid
 
 
-@pytest.mark.parametrize("enforce", [True, False])
+@pytest.mark.parametrize("enforce", [REFUSED, False])
 def test_our_maps_are_nobody_elses(tmp_path, gentle, enforce):
     """Their ids are known only once they are there: the program is told, and waits for it."""
     number, out = tmp_path / "id", tmp_path / "out"
@@ -127,13 +130,14 @@ def test_what_else_bpf_is_used_for_is_told(said):
     assert told(run) == [("bpf-used", "medium", "none")]
 
 
+@pytest.mark.guest
 def test_a_profiler_is_told_once(said):
     run, came = said("perf", 20, enforce=True)
     assert len(came) == 20 and errno.EPERM not in came
     assert told(run) == [("perf-used", "low", "none")]
 
 
-@pytest.mark.parametrize("enforce", [True, False])
+@pytest.mark.parametrize("enforce", [REFUSED, False])
 def test_nothing_is_mounted_where_the_watch_looks(said, gentle, enforce):
     run, came = said("mount", TRACING, known=gentle, enforce=enforce)
     assert run.status == 0
@@ -147,7 +151,7 @@ def test_mounts_of_its_own_are_its_own_business(said, gentle):
     assert (run.status, came, told(run)) == (0, [0, 0], [])
 
 
-@pytest.mark.parametrize("enforce", [True, False])
+@pytest.mark.parametrize("enforce", [REFUSED, False])
 def test_files_of_the_watch_stay_as_they_are(said, gentle, tmp_path, enforce):
     path = tmp_path / "alerts.jsonl"
     path.write_text("x\n")
@@ -170,6 +174,7 @@ def test_what_is_in_a_folder_of_the_watch_stays(said, gentle, tmp_path):
     assert {alert.rule.id for alert in run.alerts} == {"tamper.files"}
 
 
+@pytest.mark.guest
 def test_no_module_is_read(said, gentle, tmp_path):
     file = tmp_path / "rootkit.ko"
     file.write_bytes(b"\x7fELF" + bytes(200))
@@ -179,6 +184,7 @@ def test_no_module_is_read(said, gentle, tmp_path):
     assert run.alerts[0].evidence["module"] == "rootkit.ko"
 
 
+@pytest.mark.guest
 def test_others_may_do_all_of_it(gentle, tmp_path):
     """Nobody outside the tree is asked twice."""
     path = tmp_path / "alerts.jsonl"
