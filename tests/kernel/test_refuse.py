@@ -196,5 +196,5 @@ def test_others_may_do_all_of_it(gentle, tmp_path):
             path.unlink()
             assert held.id_of(watch.probes.map("control").fd)
 
-    run = record(["true"], known=gentle, enforce=True, between=look, guarded_files=(path,))
+    run = record(["sleep", "2"], known=gentle, enforce=True, between=look, guarded_files=(path,))
     assert (run.status, told(run), path.exists()) == (0, [], False)
