@@ -260,15 +260,11 @@ INLINE int is_news(struct gpu_state *state, struct gpu_command *c)
 static __noinline int judge_gpu_client(__u32 barred, struct verdict *v)
 {
 	struct knowledge_header *header;
-	__u32 zero = 0;
 	void *map;
 
 	if (!v)
 		return 0;
-	map = bpf_map_lookup_elem(&knowledge, &zero);
-	if (!map)
-		return 0;
-	header = element(map, ELEMENT_HEADER);
+	header = rules_now(&map);
 	if (!header)
 		return 0;
 	if (barred && barred == header->epoch)
@@ -319,7 +315,7 @@ INLINE void gpu_ioctl(struct task_struct *task, __u32 fd, __u32 cmd, __u64 arg, 
 	if (c.flags & GPU_COMPUTE && judge_here) {
 		began = bpf_ktime_get_boot_ns();
 		judge_gpu_client(m ? m->barred : 0, &verdict);
-		carry_out_gpu(&verdict);
+		carry_out_on_process(&verdict); /* the call goes on, and never comes back */
 		verdict.took_ns = bpf_ktime_get_boot_ns() - began;
 	}
 	e = reserve_bulk(struct event_gpu_ioctl, task, EVENT_GPU_IOCTL, c.flags & GPU_COMPUTE);

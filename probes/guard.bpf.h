@@ -100,23 +100,11 @@ INLINE int kill_current(void)
 	return !failed;
 }
 
-/* An exec, judged. Refusing it would need BPF LSM; killed, it runs no instruction either. */
-INLINE void carry_out_exec(struct verdict *v)
-{
-	struct control *o = orders();
-
-	if (!o || !o->enforce)
-		return;
-	carry_out_for_tree(o, v);
-	if ((v->actions & ACTIONS_ON_PROCESS || o->doomed) && kill_current())
-		v->done |= 1 << ACTION_KILL;
-}
-
 /*
- * A compute context that is being made, judged. The call goes on, and never comes back: the process
- * ends before it can feed the context anything.
+ * What the current process has just done or begun, judged: an exec, a compute context being made. What
+ * it was is not refused; the process runs no further instruction.
  */
-INLINE void carry_out_gpu(struct verdict *v)
+INLINE void carry_out_on_process(struct verdict *v)
 {
 	struct control *o = orders();
 

@@ -193,15 +193,19 @@ INLINE void *element(void *map, __u32 number)
 	return bpf_map_lookup_elem(map, &number);
 }
 
-/* Ready to walk with the rules of this moment; false when there are none. */
-INLINE int begin_walk(struct walk *w)
+/* The rules of this moment: their header, and `map` the image they are in; NULL when there are none. */
+INLINE struct knowledge_header *rules_now(void **map)
 {
 	__u32 zero = 0;
 
-	w->map = bpf_map_lookup_elem(&knowledge, &zero);
-	if (!w->map)
-		return 0;
-	w->header = element(w->map, ELEMENT_HEADER);
+	*map = bpf_map_lookup_elem(&knowledge, &zero);
+	return *map ? element(*map, ELEMENT_HEADER) : NULL;
+}
+
+/* Ready to walk with the rules of this moment; false when there are none. */
+INLINE int begin_walk(struct walk *w)
+{
+	w->header = rules_now(&w->map);
 	return w->header != NULL;
 }
 

@@ -119,15 +119,11 @@ INLINE void add_place(void *map, struct knowledge_header *header, const struct p
 static __noinline int judge_place(struct place *place, __u32 on, struct verdict *v)
 {
 	struct knowledge_header *header;
-	__u32 zero = 0;
 	void *map;
 
 	if (!place || !v)
 		return 0;
-	map = bpf_map_lookup_elem(&knowledge, &zero);
-	if (!map)
-		return 0;
-	header = element(map, ELEMENT_HEADER);
+	header = rules_now(&map);
 	if (!header)
 		return 0;
 	add_place(map, header, place, on, v->signals);

@@ -30,15 +30,11 @@ struct tamper {
 static __noinline int judge_tamper(__u32 what, __u32 flags, struct verdict *v)
 {
 	struct knowledge_header *header;
-	__u32 zero = 0;
 	void *map;
 
 	if (!v)
 		return 0;
-	map = bpf_map_lookup_elem(&knowledge, &zero);
-	if (!map)
-		return 0;
-	header = element(map, ELEMENT_HEADER);
+	header = rules_now(&map);
 	if (!header)
 		return 0;
 	v->signals[0] |= fact(header->tamper_facts[what & (KNOWLEDGE_TAMPERS - 1)]);

@@ -127,6 +127,8 @@ def test_doctor(boot: Boot, visit: guest.Result):
     assert rest.startswith("0\n"), report
     assert "A watch can begin here." in report
     assert "✗" not in report
+    # or the tests of what is refused would be skipped, and nobody would know
+    assert ("lsm/task_kill" in report) == boot.setting.bpf_lsm
     assert f"  ✓ kernel         {boot.series}." in report
     place = "/sys/fs/cgroup/unified" if boot.setting.cgroup == "hybrid" else "/sys/fs/cgroup"
     assert f"v2 at {place}," in report

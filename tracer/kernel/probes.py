@@ -300,19 +300,29 @@ class Probes:
             (number,) = struct.unpack("<I", inner)
             self.map("guarded_ids").update(struct.pack("<Q", number << 1), struct.pack("<I", 1))
 
-    def guard_files(self, paths: Iterable[Path]) -> None:
-        """Have nobody of the tree change these files, or what is in these folders; needs BPF LSM."""
+    def guard_files(self, paths: Iterable[Path]) -> list[tuple[Path, OSError]]:
+        """Have nobody of the tree change these files, or what is in these folders; needs BPF LSM.
+
+        Those that could not be opened for it, and why.
+        """
+        refused: list[tuple[Path, OSError]] = []
         if "on_file_open" not in self.attached:
-            return
+            return refused
         # not a pipe or a terminal, which the tree may have as well
         real = [path for path in paths if path.is_file() or path.is_dir()]
         with mmap.mmap(self.map("control").fd, mmap.PAGESIZE) as memory:
             control = np.frombuffer(memory, schema.CONTROL, 1)
             control["teacher"][0] = os.getpid()
-            for path in real:
-                os.close(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
-            control["teacher"][0] = 0
-            del control
+            try:
+                for path in real:
+                    try:  # a running tree may have put something else there meanwhile: wait for nobody
+                        os.close(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY))
+                    except OSError as error:
+                        refused.append((path, error))
+            finally:
+                control["teacher"][0] = 0
+                del control
+        return refused
 
     def attach_cgroup(self, path: Path) -> None:
         """Attach what sees one cgroup and all below it. May be called for several."""

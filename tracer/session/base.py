@@ -18,7 +18,7 @@ from tracer.privileges import confine
 from tracer.rundir import DIRECTORY, register
 from tracer.session.adopt import clear_leftovers
 from tracer.signals import RELOAD, SignalQueue
-from tracer.text import decode
+from tracer.text import decode, printable
 
 if TYPE_CHECKING:
     from tracer.alerts import Alert
@@ -145,7 +145,8 @@ class Session:
         """Have the tree leave alone what this watch reads and writes, where the kernel lets us refuse that."""
         named = (self.options.alerts, self.options.policy, *self.options.rules)
         paths = (DIRECTORY, pins.folder_of(tree), *(Path(path) for path in named if path))
-        probes.guard_files(path for path in paths if path.exists())
+        for path, error in probes.guard_files(path for path in paths if path.exists()):
+            self.say(f"the tree could change {printable(str(path))}: {error.strerror}")
 
     def watch(
         self, probes: Probes, tree: str, own_cgroup: Path | None, writes_to: tuple[Path, ...] = ()

@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* What an exec is made of, and what the rules say of it. */
+#ifndef VIGILES_EXEC_BPF_H
+#define VIGILES_EXEC_BPF_H
+
+#include "path.bpf.h"
+#include "knowledge.bpf.h"
+
+#define ARGS_CAPTURE 4096
+
+/*
+ * Too big for the stack, and its size is not known when space in the ring would
+ * have to be reserved: built here, then copied out. Programs on tracepoints do
+ * not nest on one CPU (the kernel refuses the inner run and counts it; user
+ * space shows that count as a loss).
+ */
+#define STRINGS_CAPTURE (PATH_CAPTURE + 256 + PATH_CAPTURE + ARGS_CAPTURE + 64)
+
+/* What is looked for in an exec's strings, and where: one walk each. */
+enum exec_field {
+	FIELD_PATH,
+	FIELD_PATH_NAME,
+	FIELD_FILE_NAME,
+	FIELD_UNVERSIONED,
+	FIELD_CALLED,
+	FIELD_ARGV0,
+	FIELD_ARGS,
+	EXEC_FIELDS,
+};
+
+struct exec_scratch {
+	struct event_exec event;
+	char strings[STRINGS_CAPTURE];
+	struct path_buffer path;
+	struct field fields[EXEC_FIELDS];
+	__u32 may_use_gpu;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct exec_scratch);
+} exec_scratch SEC(".maps");
+
+/* Stops at the first NUL; meanwhile `slash` and `unversioned` are kept. */
+static long name_byte(__u64 i, struct walk *w)
+{
+	__u64 at = w->lo + i;
+
+	if (at >= w->hi || at >= STRINGS_CAPTURE || !w->text[at])
+		return 1;
+	w->end = at + 1;
+	if (w->text[at] == '/')
+		w->slash = at + 1;
+	if (w->text[at] != '.' && (w->text[at] < '0' || w->text[at] > '9'))
+		w->unversioned = at + 1;
+	return 0;
+}
+
+INLINE void measure_name(struct walk *w, __u32 lo, __u32 hi)
+{
+	w->lo = w->slash = w->end = w->unversioned = lo;
+	w->hi = hi;
+	if (hi > lo)
+		bpf_loop(hi - lo, name_byte, w, 0);
+}
+
+INLINE void set_field(struct exec_scratch *s, enum exec_field number, __u32 lo, __u32 hi, __u32 where)
+{
+	s->fields[number].lo = lo;
+	s->fields[number].hi = hi;
+	s->fields[number].where = where;
+}
+
+/* The last part of the path text[lo..hi), up to a NUL, is a name; where it ends. */
+INLINE __u32 set_name(struct exec_scratch *s, struct walk *w, enum exec_field number, __u32 lo, __u32 hi)
+{
+	measure_name(w, lo, hi);
+	set_field(s, number, w->slash, w->end, WHERE_NAME);
+	return w->end;
+}
+
+/*
+ * The names in the path text[lo..hi): as all names, and as the file's own, with
+ * and without a version behind it, as names.name_class has it.
+ */
+INLINE void set_path_names(struct exec_scratch *s, struct walk *w, __u32 lo, __u32 hi)
+{
+	__u32 name, unversioned;
+
+	measure_name(w, lo, hi);
+	name = w->slash;
+	unversioned = w->unversioned;
+	set_field(s, FIELD_PATH_NAME, name, hi, WHERE_NAME);
+	if (name < STRINGS_CAPTURE && name < hi && w->text[name] == '-')
+		name++;
+	set_field(s, FIELD_FILE_NAME, name, hi, WHERE_FILE_NAME);
+	if (unversioned >= hi)
+		unversioned = name;
+	set_field(s, FIELD_UNVERSIONED, name, unversioned, WHERE_FILE_NAME);
+}
+
+static long walk_field(__u64 i, struct walk *w)
+{
+	struct field *field;
+
+	if (i >= EXEC_FIELDS || !w->fields)
+		return 1;
+	field = &w->fields[i];
+	walk(w, field->lo, field->hi, field->where, 0);
+	return 0;
+}
+
+/* What becomes of a process's right to use the GPU when it execs. */
+enum gpu_right {
+	RIGHT_UNKNOWN = 0, /* user space will say */
+	RIGHT_KEPT = 1,
+	RIGHT_NONE = 2,
+};
+
+INLINE __u32 may_use_gpu(struct walk *w, __u16 flags)
+{
+	struct judgement j = { .map = w->map, .signals = w->signals };
+
+	if (!w->header->gpu_users_known || flags & (EXEC_ARGS_CUT | EXEC_ARGS_UNREADABLE | EXEC_PATH_CUT))
+		return RIGHT_UNKNOWN;
+	judge_by(&j, w->header, RULES_ON_GPU_USER);
+	if (!j.row)
+		return RIGHT_NONE;
+	return j.row == 1 ? RIGHT_UNKNOWN : RIGHT_KEPT;
+}
+
+/*
+ * What the rules say of this exec. The strings are scanned as engine/handle.py
+ * scans them: path, the names it goes by, the arguments behind the first. One loop walks them
+ * all: the verifier would look at each walk anew, which took it half a second at every start.
+ *
+ * Not static, so that the verifier looks at it once, by itself, and not again for
+ * each of the thousand ways that lead here.
+ */
+__noinline int judge_exec(struct exec_scratch *s)
+{
+	struct walk w = { .text_max = STRINGS_CAPTURE };
+	__u32 called, cwd, args, end, first;
+	struct event_exec *e;
+	struct verdict *v;
+
+	if (!s || !begin_walk(&w))
+		return 0;
+	e = &s->event;
+	v = &e->verdict;
+	called = e->path_len;
+	cwd = called + e->name_len;
+	args = cwd + e->cwd_len;
+	end = args + e->args_len;
+	w.text = (const __u8 *)s->strings;
+	w.fields = s->fields;
+	set_field(s, FIELD_PATH, 0, called, WHERE_PATH);
+	set_path_names(s, &w, 0, called);
+	set_name(s, &w, FIELD_CALLED, called, cwd);
+	first = set_name(s, &w, FIELD_ARGV0, args, end);
+	set_field(s, FIELD_ARGS, first + 1, end, WHERE_ARGS);
+	bpf_loop(EXEC_FIELDS, walk_field, &w, 0);
+#pragma unroll
+	for (int bit = 0; bit < KNOWLEDGE_FLAGS; bit++)
+		if (e->flags >> bit & 1)
+			w.signals[0] |= fact(w.header->flag_facts[bit]);
+	w.signals[0] |= fact(w.header->stdio_facts[0][e->stdio[0] & 7]);
+	w.signals[0] |= fact(w.header->stdio_facts[1][e->stdio[1] & 7]);
+	judge(w.map, w.header, w.signals, RULES_ON_EXEC, v);
+	__builtin_memcpy(v->signals, w.signals, sizeof(v->signals));
+	s->may_use_gpu = may_use_gpu(&w, e->flags);
+	v->took_ns = bpf_ktime_get_boot_ns() - e->head.ts;
+	return 0;
+}
+
+#endif
