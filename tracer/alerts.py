@@ -7,21 +7,19 @@ The keys of :meth:`Alert.to_json` are a contract that other tools rely on.
 from __future__ import annotations
 
 import re
-import socket
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from tracer import clock
 from tracer.engine.engine import Engine, Fired, Program
 from tracer.evidence import evidence_of
-from tracer.kernel import cgroup
 from tracer.respond.responder import NOTHING, Response
 from tracer.rules import Rule
 from tracer.text import decode
 
 if TYPE_CHECKING:
-    from tracer.triage.report import FileReport
+    from tracer.triage.report import Examined
 
 ANCESTRY_MAX = 256
 _CONTAINER = re.compile(r"(?:^|[-/:_])([0-9a-f]{64})(?:\.scope)?(?:/|$)")
@@ -88,27 +86,22 @@ class Alert:
         }
 
 
-@lru_cache(maxsize=4096)
-def _cgroup_path(identity: int) -> str:
-    return cgroup.path_of(identity)
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where alerts come from. ``cgroup_path``: the name of a cgroup by its number, empty if it has none."""
+
+    tree: str
+    host: str
+    cgroup_path: Callable[[int], str]
 
 
 class AlertBuilder:
-    """Makes alerts of what the engine says fired."""
+    """Makes alerts of what the engine says fired. ``wall_offset_ns``: see :mod:`tracer.clock`."""
 
-    def __init__(self, engine: Engine, tree: str) -> None:
+    def __init__(self, engine: Engine, origin: Origin, wall_offset_ns: int) -> None:
         self._engine = engine
-        self._tree = tree
-        self._host = socket.gethostname()
-        self._offset = clock.wall_offset_ns()
-
-    def refresh_clock(self) -> None:
-        """Measure the wall clock again."""
-        self._offset = clock.wall_offset_ns()
-
-    def learn_cgroup(self, identity: int) -> None:
-        """Look the name of a cgroup up before an alert needs it."""
-        _cgroup_path(identity)
+        self.origin = origin
+        self.wall_offset_ns = wall_offset_ns
 
     def who(self, entry: int) -> tuple[Program | None, list[tuple[int, bytes]]]:
         """The process at ``entry`` and its line, as long as the table has it."""
@@ -119,7 +112,7 @@ class AlertBuilder:
         self,
         fired: Fired,
         engine_ns: int,
-        report: FileReport | None = None,
+        report: Examined | None = None,
         was: tuple[Program, list[tuple[int, bytes]]] | None = None,
     ) -> list[Alert]:
         """One alert for each rule that fired; ``report``: of the file, where it is about one; ``was``: who
@@ -129,7 +122,8 @@ class AlertBuilder:
         program, ancestry = self.who(fired.entry)
         if program is None and was is not None:
             program, ancestry = was
-        where = _cgroup_path(program.cgroup) if program and program.cgroup else ""
+        origin = self.origin
+        where = origin.cgroup_path(program.cgroup) if program and program.cgroup else ""
         alerts = []
         for rule, severity in fired.rules:
             alerts.append(
@@ -138,13 +132,13 @@ class AlertBuilder:
                     severity=severity,
                     program=program,
                     ancestry=ancestry,
-                    evidence=evidence_of(engine, fired, program, report),
+                    evidence=evidence_of(engine, fired, program, report, origin.cgroup_path),
                     hook_ns=fired.time_ns,
                     engine_ns=engine_ns,
-                    tree=self._tree,
-                    host=self._host,
+                    tree=origin.tree,
+                    host=origin.host,
                     cgroup=where,
-                    wall_ns=fired.time_ns + self._offset,
+                    wall_ns=fired.time_ns + self.wall_offset_ns,
                 )
             )
         return alerts

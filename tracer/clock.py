@@ -31,6 +31,10 @@ def wall_offset_ns() -> int:
     return best[1]
 
 
+#: Readings of the distance differ by so much without anybody having set the clock.
+JITTER_NS = 50_000
+
+
 def rfc3339(wall_ns: int) -> str:
     """UTC with nanoseconds: 2026-03-01T12:00:00.123456789Z."""
     seconds, fraction = divmod(wall_ns, _SECOND)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,12 +16,12 @@ from tracer.detect.netscan_evidence import of_scan
 from tracer.detect.tamper import WHAT_NAME, bpf_command, signal_name
 from tracer.detect.wire.describe import describe as describe_bytes
 from tracer.gpu.names import describe as describe_gpu
-from tracer.kernel import cgroup, schema
+from tracer.kernel import schema
 from tracer.text import decode
 
 if TYPE_CHECKING:
     from tracer.engine.engine import Engine, Fired, Program
-    from tracer.triage.report import FileReport
+    from tracer.triage.report import Examined
 
 #: Sixteen matches are enough to see why; the rest is counted.
 EVIDENCE_MAX = 16
@@ -36,7 +37,11 @@ _NET_FACTS = tuple(fact.name for fact in FACTS if "connect" in fact.on)
 
 
 def evidence_of(
-    engine: Engine, fired: Fired, program: Program | None, report: FileReport | None = None
+    engine: Engine,
+    fired: Fired,
+    program: Program | None,
+    report: Examined | None = None,
+    cgroup_path: Callable[[int], str] = lambda _: "",
 ) -> dict[str, Any]:
     """The evidence for what has just ``fired``, while the engine still stands behind that event."""
     if fired.kind == _EXEC:
@@ -49,7 +54,7 @@ def evidence_of(
     if fired.kind == _FILE:
         return {"file": report.to_evidence()} if report else {}
     if fired.kind == _TAMPER:
-        return _of_tamper(engine)
+        return _of_tamper(engine, cgroup_path)
     if fired.kind == _CLOSE:
         return of_scan(engine.state.scans, fired.subject)
     return _of_gpu(engine, fired)
@@ -153,7 +158,7 @@ def _of_flow(engine: Engine, fired: Fired) -> dict[str, Any]:
     }
 
 
-def _of_tamper(engine: Engine) -> dict[str, Any]:
+def _of_tamper(engine: Engine, cgroup_path: Callable[[int], str]) -> dict[str, Any]:
     record = np.frombuffer(engine.fired_record(), schema.TAMPER, 1)[0]
     what, flags = int(record["what"]), int(record["tamper_flags"])
     evidence: dict[str, Any] = {"what": WHAT_NAME.get(what, str(what))}
@@ -169,7 +174,7 @@ def _of_tamper(engine: Engine) -> dict[str, Any]:
         evidence["target"] = {"pid": int(record["target_tgid"]), "start_ns": int(record["target_start"])}
     for key, field in (("cgroup", "cgroup"), ("cgroup_to", "cgroup_to")):
         if record[field]:
-            evidence[key] = cgroup.path_of(int(record[field])) or str(int(record[field]))
+            evidence[key] = cgroup_path(int(record[field])) or str(int(record[field]))
     if name := record["name"].tobytes().partition(b"\0")[0]:
         evidence["module" if what == schema.TAMPER_WHAT["TAMPER_MODULE"] else "file"] = decode(name)
     if int(record["done"]) & 1 << schema.ACTION["ACTION_BLOCK"]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -51,6 +51,26 @@ def _number(count: int) -> str:
     return f"{count:,}"
 
 
+class Recorded(NamedTuple):
+    """What came of a recording. ``failure``: the disk's last word, if it was a bad one."""
+
+    blocks: int
+    bytes: int
+    files: int
+    lost_blocks: int
+    lost_records: int
+    failure: str
+
+
+def _of_recording(r: Recorded) -> str:
+    files = f" in {r.files} files" if r.files > 1 else ""
+    said = f"recorded: {r.bytes / 1e6:,.1f} MB{files}, lost: "
+    if not r.lost_blocks:
+        return said + (f"0, but: {r.failure}" if r.failure else "0")
+    why = f" ({r.failure})" if r.failure else " (the disk was too slow)"
+    return f"{said}{_number(r.lost_records)} records in {_number(r.lost_blocks)} blocks{why}"
+
+
 @dataclass(slots=True)
 class Summary:
     """Sums of one watch. ``sent`` = ``received`` + ``lost`` for every kind when all is well."""
@@ -71,6 +91,7 @@ class Summary:
     lag_p50_us: float | None
     lag_p99_us: float | None
     sinks_failed: dict[str, int] = field(default_factory=dict)
+    recorded: Recorded | None = None
 
     @property
     def lost_total(self) -> int:
@@ -103,6 +124,7 @@ class Summary:
                 },
                 "hook_to_engine_us": {"p50": self.lag_p50_us, "p99": self.lag_p99_us},
                 "sinks_failed": self.sinks_failed,
+                "recording": self.recorded._asdict() if self.recorded else None,
             }
         }
 
@@ -139,6 +161,8 @@ class Summary:
         tables = [f"{_number(n)} {what}" for what, n in self.tables.items() if n]
         if tables:
             out.append(f"tables: {', '.join(tables)}")
+        if self.recorded is not None:
+            out.append(_of_recording(self.recorded))
         for sink, n in self.sinks_failed.items():
             out.append(f"{sink}: {_number(n)} alerts could not be written")
         for hook, complaint in self.missing_hooks.items():

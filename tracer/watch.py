@@ -11,13 +11,14 @@ import socket
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
 from tracer import clock
-from tracer.alerts import Alert, AlertBuilder
+from tracer.alerts import Alert, AlertBuilder, Origin
 from tracer.engine import reconcile
 from tracer.engine.drain import FIRED, MORE, TAP_FULL
 from tracer.engine.engine import BATCH, Engine, Fired, Program
@@ -28,6 +29,8 @@ from tracer.engine.ring import Ring
 from tracer.kernel import cgroup, schema
 from tracer.kernel.probes import Probes
 from tracer.promptness import schedule_promptly, settle_memory
+from tracer.record.recorder import BLOCK_BYTES, Recorder
+from tracer.record.snapshot import snapshot
 from tracer.respond.acts import Identity
 from tracer.respond.orders import Orders
 from tracer.respond.responder import Responder
@@ -94,7 +97,7 @@ def rehearse(rules: RuleSet, tree: str) -> None:
     for _ in engine.feed([first.tobytes() + said]):
         pass
     keep_record(engine.state.record, np.frombuffer(first.tobytes() + said, np.uint8))
-    builder = AlertBuilder(engine, tree)
+    builder = AlertBuilder(engine, Origin(tree, "", lambda _: ""), 0)
     for kind in ("EVENT_EXEC", "EVENT_FIRST_BYTES", "EVENT_CONNECT"):
         fired = Fired(tuple(engine.rules.alternative_rule[:1]), 0, schema.KIND[kind], 0, 0)
         for alert in builder.build(fired, 0):
@@ -111,7 +114,7 @@ class Watch:
     """Reads the rings of ``probes`` with ``engine`` and tells ``sinks``.
 
     ``on_records`` is given every record as the engine taps it; ``one_by_one``: each while the engine stands
-    right behind it.
+    right behind it. ``recorder`` is told of everything.
     """
 
     def __init__(
@@ -123,22 +126,30 @@ class Watch:
         tree: str,
         on_records: Callable[[bytes], None] | None = None,
         one_by_one: bool = False,
+        recorder: Recorder | None = None,
         guard: Guard = Guard(),
     ) -> None:
         self.probes = probes
         self.engine = engine
         self.tally = Tally()
         self._sinks = list(sinks)
-        self._builder = AlertBuilder(engine, tree)
+        self._recorder = recorder
+        origin = Origin(tree, socket.gethostname(), cache(self._cgroup_path))
+        self._builder = AlertBuilder(engine, origin, clock.wall_offset_ns())
         self._on_records = on_records
+        self._tap_enough = 1 if on_records is not None else BLOCK_BYTES
         self._batch = 1 if one_by_one else BATCH
         self._excuse = guard.excuse
         self.orders = Orders(probes.map("control").fd, probes.map("cuts").fd)
         self.orders.enforce = guard.enforce
         self.orders.protect(os.getpid(), cgroup.identity(cgroup.of_process()))
         self.responder = Responder(self.orders, self._identities, guard.cgroup)
-        if on_records is not None:
+        if on_records is not None or recorder is not None:
             engine.tap_into(TAP_BYTES)
+        if recorder is not None:
+            recorder.before = self._take_tap
+            recorder.clock(self._builder.wall_offset_ns)
+            engine.journal = recorder
         critical, bulk = probes.map("ring_critical"), probes.map("ring_bulk")
         self._rings = [Ring(m.fd, m.max_entries) for m in (critical, bulk)]
         reader = probes.map("reader")
@@ -234,13 +245,29 @@ class Watch:
                 fired = self.engine.fired()
                 if fired is not None:
                     self._tell(fired)
-            if self._on_records is not None and (why == TAP_FULL or self.engine.tap_state[1]):
-                self._on_records(self.engine.take_tap())
+            if self.engine.tapped >= self._tap_enough or why == TAP_FULL:
+                self._take_tap()
             self._submit_files()
             if why not in (FIRED, TAP_FULL, MORE):
                 return total
             if time.monotonic() >= self._next_tick:
                 return total
+
+    def _take_tap(self) -> None:
+        """Hand on what the engine has tapped."""
+        if not self.engine.tapped:
+            return
+        laid, count = self.engine.take_tap()
+        if self._recorder is not None:
+            self._recorder.records(laid, count)
+        if self._on_records is not None:
+            self._on_records(laid)
+
+    def _cgroup_path(self, number: int) -> str:
+        path = cgroup.path_of(number)
+        if self._recorder is not None:
+            self._recorder.cgroup(number, path)
+        return path
 
     def _tell(
         self,
@@ -307,13 +334,20 @@ class Watch:
             record["start"] = program.start_ns
             record["epoch"] = self.engine.state.epoch[0]
             record["signals"] = found.report.signals()
+            if self._recorder is not None:
+                self._recorder.file(found.report, program, ancestry)
             for fired in self.engine.feed([record.tobytes()], count=False):
                 self._tell(fired, found.report, (program, ancestry))
 
     def _tick(self) -> None:
         """Repair what a loss may have broken."""
-        self._builder.refresh_clock()
         counters = self.probes.counters()
+        self._refresh_clock()
+        if self._recorder is not None:
+            self._take_tap()
+            self._recorder.losses(counters["lost"].sum(axis=0), counters["reasons"].sum(axis=0))
+            if self._recorder.wants_snapshot():
+                self._recorder.snapshot(snapshot(self.engine))
         lost = int(counters["lost"][:, _CRITICAL].sum()) + int(counters["reasons"][:, _REPAIRED].sum())
         lost += sum(self.probes.misses().values())
         if lost != self._last_lost:
@@ -324,6 +358,14 @@ class Watch:
             self._last_forks_missed = missed
             for fired in reconcile.fill_in(self.engine, reconcile.nameless(self.engine)):
                 self._tell(fired)
+
+    def _refresh_clock(self) -> None:
+        """Measure the wall clock again."""
+        now = clock.wall_offset_ns()
+        if abs(now - self._builder.wall_offset_ns) > clock.JITTER_NS:
+            self._builder.wall_offset_ns = now
+            if self._recorder is not None:
+                self._recorder.clock(now)
 
     def repair(self, *, judge: bool = True) -> int:
         """Make the process table agree with the kernel; how many processes are in the tree.
@@ -337,7 +379,7 @@ class Watch:
         before = clock.boottime_ns()
         tasks = self.probes.tasks()
         for identity in np.unique(tasks["cgroup"]):
-            self._builder.learn_cgroup(int(identity))
+            self._builder.origin.cgroup_path(int(identity))
         stale = reconcile.take_in(self.engine, tasks)
         self._drain_all()
         reconcile.end_missing(self.engine, before)
@@ -372,9 +414,15 @@ class Watch:
         self._stop_examining()
         self.responder.close()
         failed = {s.target: s.failed for s in self._sinks if s.failed}
-        return summarise(
+        summary = summarise(
             self.engine, self.probes, self.tally, self.responder, time.monotonic() - self._began, failed
         )
+        if self._recorder is not None:
+            self._take_tap()
+            self._recorder.end(summary.to_json())
+            self._recorder.close()
+            summary.recorded = self._recorder.sums()
+        return summary
 
     def close(self) -> None:
         """Unmap the rings. The probes are closed by whoever made them."""

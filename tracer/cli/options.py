@@ -30,6 +30,18 @@ class WatchOptions:
     verbose: bool
     critical_mib: int
     bulk_mib: int
+    record: Path | None
+    record_mib: int
+    record_hours: float
+    record_keep_mib: int
+    record_sync: float
+    record_zstd: bool
+    sign_key: Path | None
+
+    @property
+    def record_rotates(self) -> bool:
+        """Will files be made while the watch runs?"""
+        return bool(self.record_mib or self.record_hours)
 
 
 def _power_of_two(_context: click.Context, _parameter: click.Parameter, value: int) -> int:
@@ -60,6 +72,33 @@ _POLICY = (
     click.option(
         "--enforce", is_flag=True,
         help="Do what rules call for: end the process, cut the flow, … Without it alerts say what would be done.",
+    ),
+)  # fmt: skip
+_RECORD = (
+    click.option(
+        "--record", metavar="FILE", type=click.Path(path_type=Path),
+        help="Record all that is seen into a new file (see: vigiles replay, events, report, verify).",
+    ),
+    click.option(
+        "--record-mib", default=0, type=click.IntRange(0), metavar="MIB",
+        help="Begin another file (FILE.2, …) after so much.",
+    ),
+    click.option(
+        "--record-hours", default=0.0, type=click.FloatRange(0), metavar="HOURS",
+        help="Begin another file after so long.",
+    ),
+    click.option(
+        "--record-keep-mib", default=0, type=click.IntRange(0), metavar="MIB",
+        help="Remove the oldest finished files when all together are more.",
+    ),
+    click.option(
+        "--record-sync", default=1.0, show_default=True, type=click.FloatRange(0), metavar="SECONDS",
+        help="Have it on the disk at least so often; 0 leaves that to the kernel.",
+    ),
+    click.option("--record-zstd", is_flag=True, help="Compress it (needs vigiles[zstd])."),
+    click.option(
+        "--sign-key", metavar="FILE", type=click.Path(path_type=Path),
+        help="Chain the recording with this key, so that nobody else can chain it anew.",
     ),
 )  # fmt: skip
 _OPTIONS = (
@@ -110,9 +149,9 @@ def _taking(options: tuple[Callable[[Any], Any], ...], fixed: dict[str, Any]) ->
 
 
 #: Adds the shared options; the command gets them as one ``options`` argument.
-watch_options = _taking((*_POLICY, *_OPTIONS), {})
+watch_options = _taking((*_POLICY, *_OPTIONS, *_RECORD), {})
 #: The same for a watch that is under no policy and does nothing about what it sees.
-learn_options = _taking(_OPTIONS, {"policy": None, "enforce": False})
+learn_options = _taking((*_OPTIONS, *_RECORD), {"policy": None, "enforce": False})
 
 
 def gpu_users(options: WatchOptions) -> tuple[str, ...] | None:

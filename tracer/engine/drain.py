@@ -37,7 +37,7 @@ EMPTY, MORE, FIRED, TAP_FULL = range(4)
 RELEASE_EVERY = 1 << 18
 
 # Places in tap_state
-TAP_ON, TAP_USED = range(2)
+TAP_ON, TAP_USED, TAP_COUNT = range(3)
 #: Each record in the tap: its length as 4 bytes, its bytes, up to a multiple of 8.
 TAP_PREFIX = 8
 
@@ -76,6 +76,7 @@ def _tap(tap: npt.NDArray[np.uint8], tap_state: npt.NDArray[np.int64], address: 
     for i in range(length):
         tap[at + TAP_PREFIX + i] = source[i]
     tap_state[TAP_USED] = at + ((TAP_PREFIX + length + 7) & ~7)
+    tap_state[TAP_COUNT] += 1
 
 
 @njit

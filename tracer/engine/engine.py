@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +14,7 @@ from tracer.detect.gpu import for_users
 from tracer.engine import arena as strings
 from tracer.engine import processes as procs
 from tracer.engine.address import laid_out
-from tracer.engine.drain import drain, fall_asleep, lag_bucket, replay
+from tracer.engine.drain import TAP_COUNT, TAP_USED, drain, fall_asleep, lag_bucket, replay
 from tracer.engine.files import W_PATH, X_LOST, X_WAITING
 from tracer.engine.first import address_words
 from tracer.engine.flows import F_FULL, F_LIVE
@@ -22,11 +23,15 @@ from tracer.engine.intrinsics import address_of, store_release_u64
 from tracer.engine.names import N_FULL, find_name
 from tracer.engine.ring import Ring
 from tracer.engine.state import DECIDED, DONE, ENTRY, KIND, LAG_BUCKETS, PENDING, SUBJECT, TIME, make_state
+from tracer.engine.tap import lay_out
 from tracer.jit import njit
 from tracer.kernel import schema
 from tracer.rules import Rule, RuleSet
 from tracer.rules.ranges import compile_ranges
 from tracer.rules.thresholds import numbers_of
+
+if TYPE_CHECKING:
+    from tracer.engine.journal import Journal
 
 BATCH = 1 << 16
 _TEXT_MAX = 8192
@@ -98,12 +103,16 @@ class Engine:
         self._bound: tuple[Ring, ...] = ()
         self._flag = 0
         self.tap = np.zeros(0, np.uint8)
-        self.tap_state = np.zeros(2, np.int64)
+        self.tap_state = np.zeros(3, np.int64)
+        #: told of all that does not come through the rings
+        self.journal: Journal | None = None
         self._text = np.zeros(_TEXT_MAX, np.uint8)
         self._line = np.zeros(procs.DEPTH + 8, np.int64)
 
     def judge_by(self, rules: RuleSet, epoch: int) -> None:
         """Judge by ``rules`` from the next record on; ``epoch``: what probes' verdicts by them carry."""
+        if self.journal is not None:
+            self.journal.judged(rules, epoch)
         self.rules = rules
         self.state = self.state._replace(
             automaton=rules.automaton,
@@ -131,13 +140,19 @@ class Engine:
     def tap_into(self, size: int) -> None:
         """Keep a copy of every record drained from now on, see :meth:`take_tap`."""
         self.tap = np.zeros(size, np.uint8)
-        self.tap_state[:] = (1, 0)
+        self.tap_state[:] = (1, 0, 0)
 
-    def take_tap(self) -> bytes:
-        """The records copied since the last call, each with a prefix of 8 bytes, 8-aligned."""
-        taken = self.tap[: self.tap_state[1]].tobytes()
-        self.tap_state[1] = 0
-        return taken
+    @property
+    def tapped(self) -> int:
+        """Bytes that wait in the tap."""
+        return int(self.tap_state[TAP_USED])
+
+    def take_tap(self) -> tuple[bytes, int]:
+        """The records copied since the last call, each with a prefix of 8 bytes, 8-aligned; how many."""
+        taken = self.tap[: self.tap_state[TAP_USED]].tobytes()
+        count = int(self.tap_state[TAP_COUNT])
+        self.tap_state[TAP_USED] = self.tap_state[TAP_COUNT] = 0
+        return taken, count
 
     def drain(self, limit: int = BATCH) -> tuple[int, int]:
         """Take records in; (EMPTY, MORE, FIRED or TAP_FULL, how many)."""
@@ -148,11 +163,13 @@ class Engine:
 
         ``count``: they belong into the sums of what probes have sent.
         """
-        laid = bytearray()
-        for record in records:
-            laid += len(record).to_bytes(8, "little") + record
-            laid += bytes(-len(laid) % 8)
-        memory = np.frombuffer(bytes(laid), np.uint8)
+        yield from self.play(lay_out(records), count=count)
+
+    def play(self, laid: bytes, *, count: bool) -> Iterator[Fired]:
+        """The same for records that are laid out as a tap has them."""
+        if self.journal is not None and laid:
+            self.journal.fed(laid, counted=count)
+        memory = np.frombuffer(laid, np.uint8)
         at = 0
         while at < len(memory):
             _, at = replay(self._where, address_of(memory), len(memory), at, count)

@@ -76,7 +76,10 @@ class Stale(NamedTuple):
 def take_in(engine: Engine, tasks: npt.NDArray[np.void]) -> list[Stale]:
     """Add the processes ``tasks`` (TASK[n]) to the table; those whose program must be read."""
     stale = np.zeros(len(tasks), np.int64)
-    count = _take_in(engine.state.processes, np.ascontiguousarray(tasks), stale)
+    tasks = np.ascontiguousarray(tasks)
+    if engine.journal is not None:
+        engine.journal.listed(tasks.tobytes())
+    count = _take_in(engine.state.processes, tasks, stale)
     return [_stale(engine, int(entry)) for entry in stale[:count]]
 
 
@@ -92,6 +95,8 @@ def nameless(engine: Engine) -> list[Stale]:
 
 def end_missing(engine: Engine, before_ns: int) -> int:
     """After :func:`take_in`, end who was born before the list was made and is not on it."""
+    if engine.journal is not None:
+        engine.journal.unseen(before_ns)
     return int(procs.end_unseen(engine.state.processes, before_ns))
 
 

@@ -196,3 +196,12 @@ def _accel(major: int, sys: Path) -> Iterator[Device]:
     # Accelerators use DRM's numbers, each driver its own: only Habana's are known to the probe.
     for minor, name, driver, _ in _nodes(major, sys):
         yield Device(major, minor, _ACCEL_DRIVERS.get(driver, _DRM), f"{driver or 'accel'} {name}")
+
+
+def driver_version() -> str | None:
+    """The NVIDIA driver's own line about itself; None where there is none."""
+    try:
+        with (_PROC / "driver/nvidia/version").open(encoding="utf-8", errors="replace") as file:
+            return file.readline(256).partition(":")[2].strip() or None
+    except OSError:
+        return None

@@ -75,8 +75,7 @@ class Responder:
         self, fired: Fired, identity: acts.Identity | None, rules: list[Rule], terms: Terms
     ) -> Response:
         """Do what ``rules`` (those of ``fired`` that nothing excuses) call for to ``identity``'s process."""
-        wanted = {terms.action(rule, severity) for rule, severity in fired.rules if rule in rules}
-        wanted.discard("alert")
+        wanted = _wanted(fired, rules, terms)
         if not wanted and not fired.done:
             return NOTHING
         socket = fired.kind in _ON_SOCKETS
@@ -127,6 +126,15 @@ class Responder:
         """End every process of the tree, however fast it forks."""
         self._orders.doomed = True
         return acts.kill_all(self._tasks, self._cgroup)
+
+
+def would_do(fired: Fired, rules: list[Rule], terms: Terms) -> str | None:
+    """The word for what ``rules`` (those of ``fired`` that nothing excuses) call for."""
+    return _word(_in_effect(_wanted(fired, rules, terms), socket=fired.kind in _ON_SOCKETS))
+
+
+def _wanted(fired: Fired, rules: list[Rule], terms: Terms) -> set[str]:
+    return {terms.action(rule, severity) for rule, severity in fired.rules if rule in rules} - {"alert"}
 
 
 def _in_effect(wanted: set[str], *, socket: bool) -> set[str]:

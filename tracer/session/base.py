@@ -18,7 +18,7 @@ from tracer.privileges import confine
 from tracer.rundir import DIRECTORY, register
 from tracer.session.adopt import clear_leftovers
 from tracer.signals import RELOAD, SignalQueue
-from tracer.text import decode, printable
+from tracer.text import printable
 
 if TYPE_CHECKING:
     from tracer.alerts import Alert
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from tracer.kernel.probes import ProbeOptions, Probes
     from tracer.observer import Observe, Observer
     from tracer.policy import Policy
+    from tracer.record.files import PartFiles
+    from tracer.record.recorder import Recorder
+    from tracer.record.writer import WriteOptions
     from tracer.rules import RuleSet
     from tracer.watch import Sink, Watch
 
@@ -42,7 +45,7 @@ def say(options: WatchOptions, line: str) -> None:
 class Session:
     """One watch from set-up to summary. Whatever it makes is given back by ``stack``.
 
-    ``group``: may read the alert file. ``keep_privileges``: the process has other things to do.
+    ``group``: may read the alert file and the recording. ``command``: what is run, for the latter. ``keep_privileges``: the process has other things to do.
     ``observe``: makes whoever is to see every record.
     """
 
@@ -55,7 +58,9 @@ class Session:
         group: int | None = None,
         keep_privileges: bool = False,
         observe: Observe | None = None,
+        command: list[str] | None = None,
     ) -> None:
+        self._command = command
         self._observe = observe
         self._observer: Observer | None = None
         self.stack = stack
@@ -64,6 +69,7 @@ class Session:
         self._confines = not keep_privileges
         self.policy, self.rules = self._read()
         self.sinks = self._open_sinks(group)
+        self._record = self._open_record(group)
         cgroup.remove_stale()
         for tree in clear_leftovers():
             self.say(f"tree {tree} is guarded, but nobody watches it: vigiles attach --tree {tree}")
@@ -102,6 +108,43 @@ class Session:
         for sink in sinks:
             self.stack.callback(sink.close)
         return sinks
+
+    def _open_record(self, group: int | None) -> tuple[PartFiles, WriteOptions] | None:
+        """The file of a recording, as long as it can still be said that there can't be one."""
+        if self.options.record is None:
+            return None
+        from tracer.record.open import open_files, write_options
+
+        how = write_options(self.options)
+        files = open_files(self.options.record, self.options, group)
+        self.stack.callback(files.close)
+        return files, how
+
+    def _recorder(self, engine: Engine, probes: Probes, tree: str) -> Recorder | None:
+        if self._record is None:
+            return None
+        from tracer.gpu.devices import driver_version
+        from tracer.record.header import make_header, terms_of
+        from tracer.record.recorder import Recorder
+        from tracer.record.writer import Writer
+
+        def describe(rules: RuleSet, epoch: int) -> dict[str, Any]:
+            return terms_of(rules, self.policy, epoch, enforce=self.enforces)
+
+        files, how = self._record
+        header = make_header(
+            engine,
+            tree,
+            describe(self.rules, probes.knowledge.epoch if probes.knowledge else 0),
+            command=self._command,
+            missing_hooks=dict(probes.missing),
+            signed=bool(how.key),
+            gpu_driver=driver_version(),
+        )
+        recorder = Recorder(Writer(files, header, how), describe)
+        self.stack.callback(recorder.close)
+        self.sinks.append(recorder)
+        return recorder
 
     @property
     def enforces(self) -> bool:
@@ -143,7 +186,7 @@ class Session:
 
     def guard_files(self, probes: Probes, tree: str) -> None:
         """Have the tree leave alone what this watch reads and writes, where the kernel lets us refuse that."""
-        named = (self.options.alerts, self.options.policy, *self.options.rules)
+        named = (self.options.alerts, self.options.policy, self.options.record, *self.options.rules)
         paths = (DIRECTORY, pins.folder_of(tree), *(Path(path) for path in named if path))
         for path, error in probes.guard_files(path for path in paths if path.exists()):
             self.say(f"the tree could change {printable(str(path))}: {error.strerror}")
@@ -163,6 +206,9 @@ class Session:
         engine = Engine(self.rules)
         on_records = self._takers(engine)
         engine.warm()
+        recorder = self._recorder(engine, probes, tree)
+        if self.options.record is not None and self.options.record_rotates:
+            writes_to = (*writes_to, self.options.record.parent)
         if self._confines:
             self._confine(writes_to)  # the watch has a thread, which inherits
         guard = Guard(enforce=self.enforces, cgroup=own_cgroup, excuse=self._excuses)
@@ -173,6 +219,7 @@ class Session:
             tree=tree,
             on_records=on_records,
             one_by_one=self._observer is not None,
+            recorder=recorder,
             guard=guard,
         )
         self.stack.callback(watch.close)
@@ -208,18 +255,9 @@ class Session:
 
     def _excuses(self, alert: Alert) -> bool:
         """Does the policy have an exception for it?"""
-        if self.policy is None:
-            return False
-        program, evidence = alert.program, alert.evidence
-        found = self.policy.excused(
-            alert.rule.id,
-            decode(program.exe) if program else "",
-            [decode(a) for a in program.argv] if program else [],
-            evidence.get("remote_address"),
-            evidence.get("remote_port"),
-            evidence.get("remote_name"),
-        )
-        return found is not None
+        from tracer.policy.excuse import excuses
+
+        return self.policy is not None and excuses(self.policy, alert)
 
     def reload(self, watch: Watch) -> None:
         """Read policy and rule files again; with a mistake in them, those that hold go on to hold."""

@@ -50,7 +50,13 @@ def run_command(
         import_numpy_alone()
         group = identity.gid if identity else None
         session = Session(
-            stack, options, queue, group=group, keep_privileges=keep_privileges, observe=observe
+            stack,
+            options,
+            queue,
+            group=group,
+            keep_privileges=keep_privileges,
+            observe=observe,
+            command=argv,
         )
         return _run(session, command)
 

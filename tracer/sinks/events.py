@@ -13,7 +13,7 @@ import numpy as np
 
 from tracer import clock
 from tracer.detect.tamper import WHAT_NAME, bpf_command, signal_name
-from tracer.engine.drain import TAP_PREFIX
+from tracer.engine.tap import each
 from tracer.gpu.names import describe
 from tracer.kernel import schema
 from tracer.text import command_line, shown
@@ -25,11 +25,7 @@ _SHOWN_BYTES = 48
 
 def records(tap: bytes) -> Iterator[tuple[np.void, bytes]]:
     """(fixed part, strings behind it) of each record in a tap."""
-    at = 0
-    while at + TAP_PREFIX <= len(tap):
-        length = int.from_bytes(tap[at : at + 4], "little")
-        raw = tap[at + TAP_PREFIX : at + TAP_PREFIX + length]
-        at += (TAP_PREFIX + length + 7) & ~7
+    for raw in each(tap):
         kind = int(np.frombuffer(raw, schema.HEAD, 1)[0]["kind"])
         layout = schema.LAYOUT[kind]
         yield np.frombuffer(raw, layout, 1)[0], raw[layout.itemsize :]

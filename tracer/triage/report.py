@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,13 @@ if TYPE_CHECKING:
 #: Strings of one kind in the evidence, and the characters of one.
 _STRINGS = 16
 _WIDTH = 160
+
+
+class Examined(Protocol):
+    """What an alert wants to know of an executed file."""
+
+    def to_evidence(self) -> dict[str, object]:
+        """For JSON."""
 
 
 class Identity(NamedTuple):

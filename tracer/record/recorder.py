@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A watch as blocks: all that its engine takes in, in that order, and what was told and lost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import msgpack
+import numpy as np
+import numpy.typing as npt
+
+from tracer import clock
+from tracer.engine.drain import TAP_PREFIX
+from tracer.record import layout
+from tracer.record.writer import Block, Writer
+
+if TYPE_CHECKING:
+    from tracer.alerts import Alert
+    from tracer.engine.engine import Program
+    from tracer.rules import RuleSet
+    from tracer.summary import Recorded
+    from tracer.triage.report import FileReport
+
+#: A block of records is made of so much, or of what there is when something else has to be told.
+BLOCK_BYTES = 1 << 18
+#: In the first record of a tap.
+_TS = slice(TAP_PREFIX, TAP_PREFIX + 8)
+
+
+class Recorder:
+    """Sink of a watch and journal of its engine. ``describe``: what rules are, for a RULES block.
+
+    ``before``, set by the watch, hands over what waits in the tap: nothing may overtake it.
+    """
+
+    def __init__(self, writer: Writer, describe: Callable[[RuleSet, int], dict[str, Any]]) -> None:
+        self.target = "the recording"
+        self.failed = 0
+        self.before: Callable[[], None] = lambda: None
+        self._writer = writer
+        self._describe = describe
+        self._cgroups: set[int] = set()
+        self._told_lost: npt.NDArray[np.int64] = np.zeros(0, np.int64)
+        self._parts = writer.parts
+        self._ended = False
+
+    # what the engine takes in
+
+    def records(self, laid: bytes, count: int) -> None:
+        """Records from the rings, as they were tapped."""
+        if laid:
+            first = int.from_bytes(laid[_TS], "little")
+            self._put(layout.RECORDS, laid, first, clock.boottime_ns(), count)
+
+    def fed(self, laid: bytes, *, counted: bool) -> None:
+        """Records made in user space."""
+        self.before()
+        self._put(layout.FED, laid)
+
+    def listed(self, tasks: bytes) -> None:
+        """The kernel's list of the tree's processes."""
+        self.before()
+        self._put(layout.TASKS, tasks)
+
+    def unseen(self, before_ns: int) -> None:
+        """Who was born before, and is not on the last list, has ended."""
+        self._say(layout.UNSEEN, before_ns)
+
+    def judged(self, rules: RuleSet, epoch: int) -> None:
+        """What is judged by from here on."""
+        self._say(layout.RULES, self._describe(rules, epoch))
+
+    def file(self, report: FileReport, program: Program, ancestry: list[tuple[int, bytes]]) -> None:
+        """What has been found in an executed file; the next thing fed is about it."""
+        who = {name: getattr(program, name) for name in program.__dataclass_fields__}
+        self._say(
+            layout.FILE,
+            {
+                "path": report.path,
+                "facts": sorted(report.facts),
+                "groups": sorted(report.groups),
+                "evidence": report.to_evidence(),
+                "program": who,
+                "ancestry": ancestry,
+            },
+        )
+
+    def clock(self, offset_ns: int) -> None:
+        """Where the wall clock stands from here on."""
+        self._say(layout.CLOCK, offset_ns)
+
+    def cgroup(self, number: int, path: str) -> None:
+        """The name of a cgroup, when it is looked up."""
+        if number not in self._cgroups:
+            self._cgroups.add(number)
+            self._say(layout.CGROUPS, {number: path})
+
+    # what came of it
+
+    def tell(self, alert: Alert) -> None:
+        """An alert, as it is told."""
+        self._say(layout.ALERT, alert.to_json())
+
+    def losses(self, lost: npt.NDArray[np.int64], reasons: npt.NDArray[np.int64]) -> None:
+        """The probes' counters of what was lost, by kind and by reason, whenever they have changed."""
+        now = np.concatenate((lost, reasons))
+        if not len(self._told_lost):
+            self._told_lost = np.zeros_like(now)
+        if np.array_equal(now, self._told_lost):
+            return
+        new = now - self._told_lost
+        self._told_lost = now
+        kinds = {k: int(new[k]) for k in range(len(lost)) if new[k]}
+        why = {r: int(new[len(lost) + r]) for r in range(len(reasons)) if new[len(lost) + r]}
+        self._say(layout.LOSS, {"at_ns": clock.boottime_ns(), "kinds": kinds, "reasons": why})
+
+    def end(self, summary: dict[str, Any]) -> None:
+        """The watch is over."""
+        self._ended = True
+        self._say(layout.END, summary)
+
+    # beginnings and ends of files
+
+    def wants_snapshot(self) -> bool:
+        """Has a new file begun since the last call?"""
+        before, self._parts = self._parts, self._writer.parts
+        return before != self._parts
+
+    def snapshot(self, laid: bytes) -> None:
+        """The processes that are there, as records: whoever reads this file alone begins with them."""
+        self.before()
+        self._put(layout.SNAPSHOT, laid)
+
+    def sums(self) -> Recorded:
+        """What was written, and what was not."""
+        from tracer.summary import Recorded
+
+        w = self._writer
+        return Recorded(w.blocks, w.bytes, w.parts, w.lost_blocks, w.lost_records, w.failure)
+
+    def close(self) -> None:
+        """Have all that waits written."""
+        if not self._writer.close():
+            self.failed += 1
+
+    def _say(self, kind: int, what: Any) -> None:
+        self.before()
+        self._put(kind, msgpack.packb(what))
+
+    def _put(self, kind: int, payload: bytes, first_ns: int = 0, last_ns: int = 0, records: int = 0) -> None:
+        now = last_ns or clock.boottime_ns()
+        self._writer.put(Block(kind, payload, first_ns or now, now, records))

@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The processes of a tree as records: what a file of a recording begins with when there were files before it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from tracer.engine.engine import Engine
+from tracer.engine.tap import lay_out
+from tracer.kernel import schema
+
+
+def snapshot(engine: Engine) -> bytes:
+    """Live processes, parents first: a fork, and an exec where the program is known; laid out as a tap has them.
+
+    Their times are those of their start, which no rule judges again.
+    """
+    table = engine.state.processes.table
+    live = sorted(engine.live_entries(), key=lambda entry: int(table[entry]["start"]))
+    return lay_out(record for entry in live for record in _process(engine, entry))
+
+
+def _process(engine: Engine, entry: int) -> Iterator[bytes]:
+    table = engine.state.processes.table
+    fork = _begun(schema.FORK, "EVENT_FORK", table[entry])
+    line = engine.lineage(entry)
+    if len(line) > 1:
+        parent = table[line[1]]
+        fork["parent_tgid"], fork["parent_start"] = parent["tgid"], parent["start"]
+    yield fork.tobytes()
+    program = engine.describe(entry)
+    if program is None or not program.exe:
+        return
+    args = b"".join(argument + b"\0" for argument in program.argv)
+    record = _begun(schema.EXEC, "EVENT_EXEC", table[entry])
+    record["uid"] = record["euid"] = program.uid
+    record["gid"] = record["egid"] = program.gid
+    record["cgroup"], record["flags"] = program.cgroup, program.flags
+    record["path_len"], record["name_len"] = len(program.exe), len(program.called)
+    record["cwd_len"], record["args_len"] = len(program.cwd), len(args)
+    record["argc"], record["args_total"] = len(program.argv), len(args) + program.argv_cut
+    tail = program.exe + program.called + program.cwd + args
+    record["size"] = schema.EXEC.itemsize + len(tail)
+    yield record.tobytes() + tail
+
+
+def _begun(layout: np.dtype[np.void], kind: str, row: np.void) -> npt.NDArray[np.void]:
+    record = np.zeros((), layout)
+    record["kind"], record["size"] = schema.KIND[kind], layout.itemsize
+    record["tgid"] = record["tid"] = row["tgid"]
+    record["ts"] = record["start"] = row["start"]
+    return record
