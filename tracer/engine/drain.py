@@ -175,7 +175,9 @@ def replay(where: int, address: int, size: int, start: int, count: bool) -> tupl
         at += (TAP_PREFIX + length + 7) & ~7
         if state.pending[PENDING]:
             return FIRED, at
-    return EMPTY, at
+    if at < size:  # a piece of a length
+        state.malformed[0] += 1
+    return EMPTY, size
 
 
 @njit

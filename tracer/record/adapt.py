@@ -24,7 +24,7 @@ class Adapter:
     """
 
     def __init__(self, events: dict[str, Any]) -> None:
-        self.needed = events != _plain(event_schema())
+        self.needed = events != event_schema()
         #: records of kinds that this version does not know, or that do not fit their own description
         self.skipped = 0
         self._from: dict[int, np.dtype[np.void]] = {}
@@ -74,12 +74,3 @@ def _dtype(said: dict[str, Any]) -> np.dtype[np.void]:
     return np.dtype(
         {"names": list(names), "formats": list(formats), "offsets": list(offsets), "itemsize": said["size"]}
     )
-
-
-def _plain(value: Any) -> Any:
-    """As msgpack gives it back: tuples are lists."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return value

@@ -8,6 +8,7 @@ import platform
 import socket
 import uuid
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import msgpack
@@ -16,6 +17,7 @@ import numpy as np
 from tracer import __version__
 from tracer.kernel import schema
 from tracer.record.layout import FORMAT
+from tracer.record.shapes import JUDGED_BY
 
 if TYPE_CHECKING:
     from tracer.engine.engine import Engine
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from tracer.rules import RuleSet
 
 #: field, NumPy format, offset
-Fields = list[tuple[str, str, int]]
+Fields = list[list[Any]]
 
 
 def fields_of(layout: np.dtype[np.void]) -> Fields:
@@ -33,10 +35,11 @@ def fields_of(layout: np.dtype[np.void]) -> Fields:
     for name in layout.names or ():
         kind, offset = layout[name], int(layout.fields[name][1])
         shape = f"{kind.shape[0]}{kind.base.str}" if kind.shape else kind.str
-        found.append((name, shape, offset))
+        found.append([name, shape, offset])
     return found
 
 
+@cache
 def event_schema() -> dict[str, Any]:
     """How this version's probes lay out records: by kind, its name, size and fields."""
     return {
@@ -61,7 +64,7 @@ def terms_of(rules: RuleSet, policy: Policy | None, epoch: int, *, enforce: bool
 def is_judged_by(then: dict[str, Any], rules: RuleSet) -> bool:
     """Did ``rules`` make the verdicts of which :func:`terms_of` says ``then``?"""
     now = terms_of(rules, None, 0, enforce=False)
-    return all(then.get(name) == now[name] for name in ("rules", "gpu_users", "own_networks"))
+    return all(then[name] == now[name] for name in ("rules", "gpu_users", "own_networks"))
 
 
 def make_header(
@@ -128,6 +131,8 @@ class Header:
         except ValueError:
             return None
         if not isinstance(said, dict) or not all(isinstance(said.get(n), t) for n, t in _TYPES.items()):
+            return None
+        if not JUDGED_BY(said["judged_by"]) or not 0 <= said["wall_offset_ns"] < 1 << 63:
             return None
         if not (0 < said["processes"] <= _ENTRIES_MAX and 0 < said["flows"] <= _ENTRIES_MAX):
             return None

@@ -6,8 +6,9 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tracer.errors import VigilesError
 from tracer.record.files import PartFiles
@@ -15,6 +16,11 @@ from tracer.record.writer import WriteOptions
 
 if TYPE_CHECKING:
     from tracer.cli.options import WatchOptions
+    from tracer.engine.engine import Engine
+    from tracer.kernel.probes import Probes
+    from tracer.policy import Policy
+    from tracer.record.recorder import Recorder
+    from tracer.rules import RuleSet
 
 _KEY_MIN, _KEY_MAX = 16, 4096
 _MIB = 1 << 20
@@ -52,3 +58,38 @@ def write_options(options: WatchOptions) -> WriteOptions:
         key=read_key(options.sign_key) if options.sign_key else b"",
         zstd=options.record_zstd,
     )
+
+
+def begin(
+    files: PartFiles,
+    how: WriteOptions,
+    engine: Engine,
+    tree: str,
+    probes: Probes,
+    *,
+    policy: Callable[[], Policy | None] = lambda: None,
+    enforces: Callable[[], bool] = lambda: False,
+    command: list[str] | None = None,
+) -> Recorder:
+    """Write the header: what ``engine`` takes in from ``probes`` goes behind it. Raises VigilesError.
+
+    ``policy`` and ``enforces`` are asked again when rules are read again.
+    """
+    from tracer.gpu.devices import driver_version
+    from tracer.record.header import make_header, terms_of
+    from tracer.record.recorder import Recorder
+    from tracer.record.writer import Writer
+
+    def describe(rules: RuleSet, epoch: int) -> dict[str, Any]:
+        return terms_of(rules, policy(), epoch, enforce=enforces())
+
+    header = make_header(
+        engine,
+        tree,
+        describe(engine.rules, probes.knowledge.epoch if probes.knowledge else 0),
+        command=command,
+        missing_hooks=dict(probes.missing),
+        signed=bool(how.key),
+        gpu_driver=driver_version(),
+    )
+    return Recorder(Writer(files, header, how), describe)

@@ -101,7 +101,7 @@ class Player:
         """Names of cgroups and what was done about alerts stand behind the records they belong to."""
         for found in part.of_types(layout.ALERT, layout.CGROUPS):
             said = part.read(found)
-            if not isinstance(said, dict):
+            if said is None:
                 continue
             if found.head.type == layout.CGROUPS:
                 self._cgroups = said | self._cgroups  # the first name is the one that was told

@@ -22,6 +22,7 @@ from tracer.record import layout
 from tracer.record.adapt import Adapter
 from tracer.record.header import Header
 from tracer.record.layout import Head
+from tracer.record.shapes import SHAPES
 
 _RECORDS = (layout.RECORDS, layout.FED, layout.SNAPSHOT)
 
@@ -92,7 +93,7 @@ class Recording:
     def _scan(self, damage: list[Damage]) -> Iterator[Found]:
         """Every whole block, in order; what lies between them goes to ``damage``."""
         view = memoryview(self._data)
-        at, expected = 0, 0
+        at, expected, index_at = 0, 0, -1
         while at < self.size:
             head = layout.open_head(bytes(view[at : at + layout.PREFIX_BYTES]))
             end = at + layout.PREFIX_BYTES + head.stored if head else 0
@@ -100,9 +101,10 @@ class Recording:
                 payload = layout.payload_of(view, at, head)
                 if layout.is_whole(head, payload):
                     yield Found(at, head, payload)
+                    index_at = at if head.type == layout.INDEX else index_at
                     at, expected = end, head.number + 1
                     continue
-            if layout.open_trailer(bytes(view[at:])) is not None:
+            if layout.open_trailer(bytes(view[at:])) == index_at:
                 return
             after = self._data.find(layout.MARK, at + 1)
             if after < 0:
@@ -155,15 +157,19 @@ class Recording:
             return None
 
     def read(self, found: Found) -> Any:
-        """The msgpack object in a block; None, and damage, if there is none."""
+        """The object in a block, see :mod:`.shapes`; None, and damage, if there is none of that shape."""
         raw = self.payload(found)
         if raw is None:
             return None
         try:
-            return msgpack.unpackb(raw, strict_map_key=False)
-        except ValueError:
-            self.damage.append(Damage(found.at, found.end, found.head.number, "its payload is no msgpack"))
+            said = msgpack.unpackb(raw, strict_map_key=False)
+        except (ValueError, TypeError):  # TypeError: a map whose key is one
+            said = None
+        if found.head.type not in SHAPES or not SHAPES[found.head.type](said):
+            why = f"it holds no {layout.NAMES[found.head.type]}"
+            self.damage.append(Damage(found.at, found.end, found.head.number, why))
             return None
+        return said
 
     @property
     def records_skipped(self) -> int:

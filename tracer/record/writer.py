@@ -24,6 +24,8 @@ QUEUE_BYTES = 64 << 20
 RETRY_S = 0.5
 #: How long the end of a watch waits for the disk.
 PATIENCE_S = 10.0
+#: Shorter ones hardly become smaller.
+_COMPRESS_FROM = 512
 
 
 class Block(NamedTuple):
@@ -209,7 +211,7 @@ class Writer:
 
     def _append(self, block: Block) -> None:
         payload, codec = block.payload, layout.RAW
-        if self._compress is not None and len(payload) > 512:
+        if self._compress is not None and block.type != layout.HEADER and len(payload) >= _COMPRESS_FROM:
             smaller = self._compress(payload)
             if len(smaller) < len(payload):
                 payload, codec = smaller, layout.ZSTD

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import deque
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,11 @@ from tracer.gpu.devices import stand_in
 from tracer.kernel import cgroup
 from tracer.kernel.probes import ProbeOptions, Probes
 from tracer.launch import Command, user_named
+from tracer.record.files import PartFiles
+from tracer.record.open import begin
+from tracer.record.player import Player
+from tracer.record.reader import in_order
+from tracer.record.writer import WriteOptions
 from tracer.rules import RuleSet
 from tracer.scenario.services import Services, expand, tail
 from tracer.scenario.spec import INSIDE, Scenario
@@ -154,7 +160,7 @@ def _act(stack: ExitStack, folder: Path, rules: RuleSet, result: Result) -> None
         command = Command(_argv(scenario, folder), identity, enter)
     stack.callback(command.close)
     alerts = _Alerts()
-    _watch(stack, command, rules, alerts, result)
+    _watch(stack, folder, command, rules, alerts, result)
     result.flags = alerts.flags
     thwarted = result.enforced and scenario.kind == "malicious"
     if result.reason:
@@ -163,12 +169,16 @@ def _act(stack: ExitStack, folder: Path, rules: RuleSet, result: Result) -> None
         result.reason = f"the script ended with status {result.status}"
     elif result.lost:
         result.reason = f"{result.lost} records were lost"
+    elif result.replayed_otherwise:
+        result.reason = f"its recording does not give the same alerts: {result.replayed_otherwise}"
     else:
         judge(result)
     result.output = tail(log)
 
 
-def _watch(stack: ExitStack, command: Command, rules: RuleSet, alerts: _Alerts, result: Result) -> None:
+def _watch(
+    stack: ExitStack, folder: Path, command: Command, rules: RuleSet, alerts: _Alerts, result: Result
+) -> None:
     """Let the command go and watch until it has ended and its tree is empty, or time is up."""
     scenario = result.scenario
     if scenario.gpu_users is not None:
@@ -185,8 +195,12 @@ def _watch(stack: ExitStack, command: Command, rules: RuleSet, alerts: _Alerts, 
     probes.track(command.pidfd)
     engine = Engine(rules)
     engine.warm()
+    files = PartFiles(folder / "recording")
+    stack.callback(files.close)
+    recorder = begin(files, WriteOptions(), engine, tree.path.name, probes, enforces=lambda: result.enforced)
+    stack.callback(recorder.close)
     guard = Guard(enforce=result.enforced, cgroup=tree.path)
-    watch = Watch(probes, engine, [alerts], tree=tree.path.name, guard=guard)
+    watch = Watch(probes, engine, [alerts, recorder], tree=tree.path.name, recorder=recorder, guard=guard)
     stack.callback(watch.close)
     watch.repair()
     began = time.monotonic()
@@ -212,6 +226,20 @@ def _watch(stack: ExitStack, command: Command, rules: RuleSet, alerts: _Alerts, 
     summary = watch.finish()
     result.lost = summary.lost_total
     result.duration_s = time.monotonic() - began
+    result.replayed_otherwise = replayed_otherwise(files.path, rules)
+
+
+def replayed_otherwise(recording: Path, rules: RuleSet) -> str:
+    """What is the first alert that a replay does not give as it was told; empty: it gives them all."""
+    (parts,) = in_order([recording])
+    player = Player(parts, rules)
+    told = deque(player.played.alerts_then)
+    for alert in player.alerts():
+        now, then = alert.to_json(), told.popleft() if told else None
+        if now != then:
+            differs = [key for key in now if then is None or now[key] != then[key]]
+            return f"{alert.rule.id} of pid {now['pid']} ({', '.join(differs)})"
+    return f"{told[0]['rule']} of pid {told[0]['pid']} is missing" if told else ""
 
 
 def _kill(tree: cgroup.TreeCgroup) -> None:

@@ -54,6 +54,8 @@ class Result:
     status: int | None = None
     duration_s: float = 0.0
     lost: int = 0
+    #: the first alert that its recording gives otherwise
+    replayed_otherwise: str = ""
     output: str = ""
     folder: str | None = None
     enforced: bool = False

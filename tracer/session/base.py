@@ -123,25 +123,19 @@ class Session:
     def _recorder(self, engine: Engine, probes: Probes, tree: str) -> Recorder | None:
         if self._record is None:
             return None
-        from tracer.gpu.devices import driver_version
-        from tracer.record.header import make_header, terms_of
-        from tracer.record.recorder import Recorder
-        from tracer.record.writer import Writer
-
-        def describe(rules: RuleSet, epoch: int) -> dict[str, Any]:
-            return terms_of(rules, self.policy, epoch, enforce=self.enforces)
+        from tracer.record.open import begin
 
         files, how = self._record
-        header = make_header(
+        recorder = begin(
+            files,
+            how,
             engine,
             tree,
-            describe(self.rules, probes.knowledge.epoch if probes.knowledge else 0),
+            probes,
+            policy=lambda: self.policy,
+            enforces=lambda: self.enforces,
             command=self._command,
-            missing_hooks=dict(probes.missing),
-            signed=bool(how.key),
-            gpu_driver=driver_version(),
         )
-        recorder = Recorder(Writer(files, header, how), describe)
         self.stack.callback(recorder.close)
         self.sinks.append(recorder)
         return recorder

@@ -113,7 +113,8 @@ def _gpu_ioctl(e: np.void, _tail: bytes) -> str:
 
 
 def _gpu_counts(e: np.void, tail: bytes) -> str:
-    kinds = np.frombuffer(tail, schema.GPU_KIND, int(e["kinds"]))
+    there = len(tail) // schema.GPU_KIND.itemsize  # a recording may say anything
+    kinds = np.frombuffer(tail, schema.GPU_KIND, min(int(e["kinds"]), there))
     used = kinds[kinds["count"] > 0]
     parts = [
         f"{describe(int(k['family']), int(k['nr']), int(k['code']))} ×{k['count']}"
@@ -139,11 +140,16 @@ _FORMAT: dict[str, Callable[[np.void, bytes], str]] = {
 }
 
 
+def describe_event(e: np.void, tail: bytes) -> str:
+    """What is to be said of one event, by its kind."""
+    return _FORMAT[schema.KIND_NAME[int(e["kind"])]](e, tail)
+
+
 def format_event(e: np.void, tail: bytes, began_ns: int) -> str:
     """One line: seconds since ``began_ns``, kind, pid, what."""
     kind = schema.KIND_NAME[int(e["kind"])]
     seconds = (int(e["ts"]) - began_ns) / 1e9
-    return f"{seconds:10.6f} {kind:<10} {e['tgid']:>7} {_FORMAT[kind](e, tail)}"
+    return f"{seconds:10.6f} {kind:<10} {e['tgid']:>7} {describe_event(e, tail)}"
 
 
 class EventPrinter:
