@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from tracer.record.header import make_header, terms_of
 from tracer.record.player import Player
 from tracer.record.reader import in_order
 from tracer.record.recorder import Recorder
+from tracer.record.snapshot import snapshot
 from tracer.record.writer import Block, WriteOptions, Writer
 from tracer.rules import RuleSet
 
@@ -33,6 +35,9 @@ def written(path: Path, blocks: Iterable[Block], header: dict[str, Any], **optio
     keep = options.pop("keep_bytes", 0)
     writer = Writer(PartFiles(path, keep_bytes=keep), header, WriteOptions(**options))
     for block in blocks:
+        while writer._waiting:
+            time.sleep(0.001)
+        writer.turn()
         writer.put(block)
     assert writer.close()
     return writer
@@ -64,6 +69,8 @@ class Live:
 
     def take(self, records: list[bytes]) -> None:
         """As if they had come through the rings."""
+        if self.recorder.turn():
+            self.recorder.snapshot(snapshot(self.engine))
         self.engine.journal = None
         self.recorder.records(lay_out(records), len(records))
         for fired in self.engine.feed(records):

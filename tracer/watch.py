@@ -344,9 +344,8 @@ class Watch:
         counters = self.probes.counters()
         self._refresh_clock()
         if self._recorder is not None:
-            self._take_tap()
             self._recorder.losses(counters["lost"].sum(axis=0), counters["reasons"].sum(axis=0))
-            if self._recorder.wants_snapshot():
+            if self._recorder.turn():
                 self._recorder.snapshot(snapshot(self.engine))
         lost = int(counters["lost"][:, _CRITICAL].sum()) + int(counters["reasons"][:, _REPAIRED].sum())
         lost += sum(self.probes.misses().values())

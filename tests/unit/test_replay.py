@@ -241,7 +241,7 @@ def test_the_commands(made):
     data = bytearray((path / "r").read_bytes())
     data[-300] ^= 1
     (path / "bad").write_bytes(data)
-    status, out, err = cli("verify", path / "bad", "--json")
+    _, out, _ = cli("verify", path / "bad", "--json")
     assert not json.loads(out)[0]["intact"]
     _, out, err = cli("replay", path / "bad")
     assert "is damaged: block" in err

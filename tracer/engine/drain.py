@@ -15,7 +15,9 @@ from tracer.engine.handle import handle, read_head
 from tracer.engine.intrinsics import (
     boottime_ns,
     bytes_at,
+    copy_bytes,
     i64,
+    ints_at,
     load_acquire_u64,
     store_fence_u64,
     store_release_u64,
@@ -36,8 +38,9 @@ EMPTY, MORE, FIRED, TAP_FULL = range(4)
 #: Give space back to the kernel at least every so many bytes.
 RELEASE_EVERY = 1 << 18
 
-# Places in tap_state
-TAP_ON, TAP_USED, TAP_COUNT = range(3)
+# Places in the tap's state: where its memory is, how much of it there is (0: nothing is tapped) and is used,
+# and how many records that is
+TAP_ADDRESS, TAP_SIZE, TAP_USED, TAP_COUNT = range(4)
 #: Each record in the tap: its length as 4 bytes, its bytes, up to a multiple of 8.
 TAP_PREFIX = 8
 
@@ -67,29 +70,25 @@ def _account(state: State, address: int, kind: int, now: int) -> None:
         state.lag[lag_bucket(max(now - i64(head.ts), 0))] += 1
 
 
-@njit
-def _tap(tap: npt.NDArray[np.uint8], tap_state: npt.NDArray[np.int64], address: int, length: int) -> None:
-    at = tap_state[TAP_USED]
-    for i in range(4):
-        tap[at + i] = (length >> (8 * i)) & 0xFF
-    source = bytes_at(address, length)
-    for i in range(length):
-        tap[at + TAP_PREFIX + i] = source[i]
-    tap_state[TAP_USED] = at + ((TAP_PREFIX + length + 7) & ~7)
-    tap_state[TAP_COUNT] += 1
+@inline_kernel
+def _tap(tap: npt.NDArray[np.int64], address: int, length: int) -> None:
+    at = tap[TAP_ADDRESS] + tap[TAP_USED]
+    ints_at(at, i64(1))[0] = length
+    copy_bytes(at + TAP_PREFIX, address, length)
+    tap[TAP_USED] += (TAP_PREFIX + length + 7) & ~7
+    tap[TAP_COUNT] += 1
 
 
 @njit
 def drain(
     rings: npt.NDArray[np.int64],
     where: int,
-    tap: npt.NDArray[np.uint8],
-    tap_state: npt.NDArray[np.int64],
+    tap: npt.NDArray[np.int64],
     limit: int,
 ) -> tuple[int, int]:
     """Take in up to ``limit`` records from the rings int64[2, 4]; (why it came back, how many).
 
-    ``where``: the address of the state's words.
+    ``where``: the address of the state's words; ``tap`` int64[4].
     """
     state = state_at(where)
     done = 0
@@ -122,11 +121,11 @@ def drain(
         first = s1 == NOTHING or (s0 != NOTHING and read_head(a0).ts <= read_head(a1).ts)
         address = a0 if first else a1
         length = n0 if first else n1
-        if tap_state[TAP_ON]:
-            if tap_state[TAP_USED] + length + TAP_PREFIX + 8 > len(tap):
+        if tap[TAP_SIZE]:
+            if tap[TAP_USED] + length + TAP_PREFIX + 8 > tap[TAP_SIZE]:
                 why = TAP_FULL
                 break
-            _tap(tap, tap_state, address, length)
+            _tap(tap, address, length)
         kind = handle(state, where, address, length)
         if kind:
             _account(state, address, kind, now)

@@ -102,8 +102,8 @@ class Engine:
         self._rings = np.zeros((2, 4), np.int64)
         self._bound: tuple[Ring, ...] = ()
         self._flag = 0
-        self.tap = np.zeros(0, np.uint8)
-        self.tap_state = np.zeros(3, np.int64)
+        self._tap_memory = np.zeros(0, np.uint8)
+        self._tap = np.zeros(4, np.int64)
         #: told of all that does not come through the rings
         self.journal: Journal | None = None
         self._text = np.zeros(_TEXT_MAX, np.uint8)
@@ -139,24 +139,24 @@ class Engine:
 
     def tap_into(self, size: int) -> None:
         """Keep a copy of every record drained from now on, see :meth:`take_tap`."""
-        self.tap = np.zeros(size, np.uint8)
-        self.tap_state[:] = (1, 0, 0)
+        self._tap_memory = np.zeros(size, np.uint8)
+        self._tap[:] = (address_of(self._tap_memory), size, 0, 0)
 
     @property
     def tapped(self) -> int:
         """Bytes that wait in the tap."""
-        return int(self.tap_state[TAP_USED])
+        return int(self._tap[TAP_USED])
 
     def take_tap(self) -> tuple[bytes, int]:
         """The records copied since the last call, each with a prefix of 8 bytes, 8-aligned; how many."""
-        taken = self.tap[: self.tap_state[TAP_USED]].tobytes()
-        count = int(self.tap_state[TAP_COUNT])
-        self.tap_state[TAP_USED] = self.tap_state[TAP_COUNT] = 0
+        taken = self._tap_memory[: self._tap[TAP_USED]].tobytes()
+        count = int(self._tap[TAP_COUNT])
+        self._tap[TAP_USED] = self._tap[TAP_COUNT] = 0
         return taken, count
 
     def drain(self, limit: int = BATCH) -> tuple[int, int]:
         """Take records in; (EMPTY, MORE, FIRED or TAP_FULL, how many)."""
-        return drain(self._rings, self._where, self.tap, self.tap_state, limit)
+        return drain(self._rings, self._where, self._tap, limit)
 
     def feed(self, records: Iterable[bytes], *, count: bool = True) -> Iterator[Fired]:
         """Take in records that did not come through a ring; yields what they fire, in order.

@@ -90,6 +90,18 @@ bytes_at = _array_at(types.uint8)
 ints_at = _array_at(types.int64)
 
 
+@intrinsic  # type: ignore[untyped-decorator]
+def copy_bytes(_context: Any, to: Any, source: Any, count: Any) -> Any:
+    """(to: int64, source: int64, count: int64): copy between two addresses that do not overlap."""
+
+    def generate(_target: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        byte = ir.IntType(8).as_pointer()
+        there, here = (builder.inttoptr(address, byte) for address in arguments[:2])
+        cgutils.raw_memcpy(builder, there, here, arguments[2], 1)
+
+    return types.void(types.int64, types.int64, types.int64), generate
+
+
 @inline
 def i64(number: int) -> int:
     """Any integer as int64. (``int()`` would leave it as it is.)"""

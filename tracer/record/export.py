@@ -133,14 +133,17 @@ def events(parts: list[Recording], wanted: Filter = Filter()) -> Iterator[Event]
     programs = _Programs()
     for number, part in enumerate(parts):
         offset = part.header.wall_offset_ns
-        alone = number == 0 or part.header.part != parts[number - 1].header.part + 1
+        known = number > 0 and part.header.part == parts[number - 1].header.part + 1
         for found in part.blocks():
             kind = found.head.type
             if kind == layout.CLOCK:
                 said = part.read(found)
                 offset = offset if said is None else said
-            if kind not in (layout.RECORDS, layout.FED) and not (kind == layout.SNAPSHOT and alone):
+            if kind not in (layout.RECORDS, layout.FED, layout.SNAPSHOT) or (
+                kind == layout.SNAPSHOT and known
+            ):
                 continue
+            known |= kind == layout.RECORDS
             for record, tail in _records(part.payload(found) or b""):
                 exe = programs.see(record, tail)
                 event = Event(int(record["ts"]) + offset, record, tail, exe, kind != layout.RECORDS)

@@ -127,10 +127,13 @@ class Player:
     def alerts(self) -> Iterator[Alert]:
         """Every alert, in the order of the events."""
         for number, part in enumerate(self.parts):
-            alone = number == 0 or part.header.part != self.parts[number - 1].header.part + 1
+            known = number > 0 and part.header.part == self.parts[number - 1].header.part + 1
             for found in part.blocks():
                 kind = found.head.type
-                if kind in self._take and (kind != layout.SNAPSHOT or alone):
+                if kind == layout.SNAPSHOT and known:
+                    continue
+                known |= kind == layout.RECORDS
+                if kind in self._take:
                     yield from self._take[kind](part, found)
                 elif kind in self._note:
                     said = part.read(found)

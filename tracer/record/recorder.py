@@ -42,8 +42,6 @@ class Recorder:
         self._describe = describe
         self._cgroups: set[int] = set()
         self._told_lost: npt.NDArray[np.int64] = np.zeros(0, np.int64)
-        self._parts = writer.parts
-        self._ended = False
 
     # what the engine takes in
 
@@ -117,19 +115,17 @@ class Recorder:
 
     def end(self, summary: dict[str, Any]) -> None:
         """The watch is over."""
-        self._ended = True
         self._say(layout.END, summary)
 
     # beginnings and ends of files
 
-    def wants_snapshot(self) -> bool:
-        """Has a new file begun since the last call?"""
-        before, self._parts = self._parts, self._writer.parts
-        return before != self._parts
+    def turn(self) -> bool:
+        """Begin another file if it is time. True: a snapshot is to come first."""
+        self.before()
+        return self._writer.turn()
 
     def snapshot(self, laid: bytes) -> None:
         """The processes that are there, as records: whoever reads this file alone begins with them."""
-        self.before()
         self._put(layout.SNAPSHOT, laid)
 
     def sums(self) -> Recorded:

@@ -26,6 +26,8 @@ RETRY_S = 0.5
 PATIENCE_S = 10.0
 #: Shorter ones hardly become smaller.
 _COMPRESS_FROM = 512
+#: No block, but an order: what comes next begins another file.
+NEXT_FILE = 0
 
 
 class Block(NamedTuple):
@@ -105,6 +107,7 @@ class Writer:
         self._thread: threading.Thread | None = None
         self._ending = False
         self._retry_at = 0.0
+        self._turning = False
         self._synced_at = time.monotonic()
         self._synced_bytes = 0
         #: sums of the whole watch, by now
@@ -113,7 +116,7 @@ class Writer:
         self.blocks = 0
         self.bytes = 0
         self.failure = ""
-        #: how many files there have been; a part after the first begins with a snapshot
+        #: how many files there have been
         self.parts = 1
         try:
             self._begin_file()
@@ -132,6 +135,17 @@ class Writer:
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="vigiles-record", daemon=True)
             self._thread.start()
+
+    def turn(self) -> bool:
+        """Begin another file if it is time; what is put next stands in that one."""
+        o = self._options
+        full = o.rotate_bytes and self._files.size >= o.rotate_bytes
+        old = o.rotate_s and time.monotonic() - self._file_began_at >= o.rotate_s
+        if self._turning or not (full or old):
+            return False
+        self._turning = True
+        self.put(Block(NEXT_FILE, b""))
+        return True
 
     def _count(self, block: Block, why: str) -> None:
         self._lost.add(block, why)
@@ -178,8 +192,9 @@ class Writer:
             self._drop(block)
             return
         try:
-            if self._is_full():
+            if block.type == NEXT_FILE:
                 self._rotate()
+                return
             self._tell_gap()
             self._append(block)
         except OSError as error:
@@ -188,6 +203,9 @@ class Writer:
             self._drop(block)
 
     def _drop(self, block: Block) -> None:
+        if block.type == NEXT_FILE:
+            self._turning = False  # this file goes on; the order comes again
+            return
         with self._lock:
             self._count(block, self.failure)
 
@@ -240,18 +258,13 @@ class Writer:
         }
         self._append(Block(layout.HEADER, msgpack.packb(header), now, now))
 
-    def _is_full(self) -> bool:
-        o = self._options
-        return bool(o.rotate_bytes and self._files.size >= o.rotate_bytes) or bool(
-            o.rotate_s and time.monotonic() - self._file_began_at >= o.rotate_s
-        )
-
     def _rotate(self) -> None:
         self._write_index()
         self._sync(force=True)
         self._files.next()
         self._begin_file()
         self.parts += 1
+        self._turning = False
 
     def _write_index(self) -> None:
         at = self._files.size
