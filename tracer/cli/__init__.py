@@ -22,6 +22,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "replay": ("tracer.cli.replay", "Judge a recording again, by the rules of then or by others."),
     "events": ("tracer.cli.events", "Print or export what a recording holds."),
+    "report": ("tracer.cli.report", "Tell what happened in a recording: a page, or for other programs."),
+    "tree": ("tracer.cli.tree", "Show the processes of a recording."),
     "verify": ("tracer.cli.verify", "Say whether a recording is whole and as it was written."),
     "rules": ("tracer.cli.rules", "List, show, check and test detection rules."),
     "policy": ("tracer.cli.policy", "Learn, check and explain policies: what is normal for a job."),

@@ -58,11 +58,19 @@ class Player:
     """One recording, all its parts in order, judged by ``rules``.
 
     What was done about an alert is taken from the alert of then, where there was the same one; else it says
-    what would be done. Nothing is done.
+    what would be done. Nothing is done. ``on_records`` is given each block of records, and its type, when it has
+    been taken in.
     """
 
-    def __init__(self, parts: list[Recording], rules: RuleSet, excuse: Excuse | None = None) -> None:
+    def __init__(
+        self,
+        parts: list[Recording],
+        rules: RuleSet,
+        excuse: Excuse | None = None,
+        on_records: Callable[[bytes, int], None] | None = None,
+    ) -> None:
         self.parts = parts
+        self._on_records = on_records
         self.played = Played()
         header = parts[0].header
         self.engine = Engine(rules, processes=header.processes, flows=header.flows)
@@ -135,6 +143,8 @@ class Player:
                 known |= kind == layout.RECORDS
                 if kind in self._take:
                     yield from self._take[kind](part, found)
+                    if self._on_records is not None and kind != layout.TASKS:
+                        self._on_records(part.payload(found) or b"", kind)
                 elif kind in self._note:
                     said = part.read(found)
                     if said is not None:
