@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "replay": ("tracer.cli.replay", "Judge a recording again, by the rules of then or by others."),
     "events": ("tracer.cli.events", "Print or export what a recording holds."),
     "report": ("tracer.cli.report", "Tell what happened in a recording: a page, or for other programs."),
+    "correlate": ("tracer.cli.correlate", "Find the tool calls in an RL log that alerts came of."),
     "tree": ("tracer.cli.tree", "Show the processes of a recording."),
     "verify": ("tracer.cli.verify", "Say whether a recording is whole and as it was written."),
     "rules": ("tracer.cli.rules", "List, show, check and test detection rules."),
