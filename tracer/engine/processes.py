@@ -17,6 +17,8 @@ import numpy.typing as npt
 from tracer.engine import arena as strings
 from tracer.engine.arena import Arena
 from tracer.engine.intrinsics import i64
+from tracer.engine.spans import Spans, end_all, find_span, hold, make_spans, new_span, release
+from tracer.engine.spans import S_UNKNOWN
 from tracer.jit import inline, njit
 
 NONE = -1
@@ -24,6 +26,9 @@ NONE = -1
 DEPTH = 256
 
 FREE, LIVE, EXITED = range(3)
+
+#: 55 characters and a NUL: see events.h.
+TRACE_WORDS = 7
 
 PROCESS = np.dtype(
     [
@@ -41,6 +46,8 @@ PROCESS = np.dtype(
         ("gpu", "i8"),  # bits of tracer.detect.gpu
         ("net", "i8"),  # bits of tracer.engine.first
         ("seen", "i8"),  # number of the last reconciliation that found it
+        ("span", "i8"),  # row of the span it was born in, or NONE
+        ("opened", "i8"),  # row of the newest span it has open, or NONE
     ]
 )
 
@@ -59,6 +66,7 @@ IMAGE = np.dtype(
         ("program", "i8"),  # bits of tracer.detect.program
         ("script", "i8"),  # what an interpreter was told to run, as a hash; 0: nothing
         ("since", "i8"),  # when it was executed, ns
+        ("trace", "i8", (TRACE_WORDS,)),  # TRACEPARENT of its environment, as text
     ]
 )
 
@@ -80,7 +88,7 @@ IMAGE = np.dtype(
 
 class Processes(NamedTuple):
     """``table`` PROCESS[n]; ``images`` IMAGE[n]; ``slots`` int32[2**k], a hash of tgid to the live
-    entry, + 1; ``state`` int64[11]; ``arena`` the strings.
+    entry, + 1; ``state`` int64[11]; ``arena`` the strings; ``spans`` what they are in.
     """
 
     table: npt.NDArray[np.void]
@@ -88,10 +96,11 @@ class Processes(NamedTuple):
     slots: npt.NDArray[np.int32]
     state: npt.NDArray[np.int64]
     arena: Arena
+    spans: Spans
 
 
-def make_processes(capacity: int = 1 << 17, blocks: int = 1 << 18) -> Processes:
-    """An empty table for ``capacity`` processes, with ``blocks`` blocks for their strings."""
+def make_processes(capacity: int = 1 << 17, blocks: int = 1 << 18, spans: int = 1 << 14) -> Processes:
+    """An empty table for ``capacity`` processes in ``spans`` spans, with ``blocks`` blocks for their strings."""
     slots = 1 << max(4, (2 * capacity - 1).bit_length())
     return Processes(
         np.zeros(capacity, PROCESS),
@@ -99,6 +108,7 @@ def make_processes(capacity: int = 1 << 17, blocks: int = 1 << 18) -> Processes:
         np.zeros(slots, np.int32),
         np.zeros(11, np.int64),
         strings.make_arena(blocks),
+        make_spans(spans),
     )
 
 
@@ -192,6 +202,8 @@ def _forget_exited(p: Processes, entry: int) -> None:
     while at != NONE and p.table[at].state == EXITED and p.table[at].children == 0:
         parent = p.table[at].parent
         _drop_image(p, p.table[at].image)
+        release(p.spans, p.table[at].span)
+        p.table[at].span = NONE
         p.table[at].state = FREE
         p.table[at].parent = p.state[P_FREE]
         p.state[P_FREE] = at + 1
@@ -206,6 +218,8 @@ def exit_process(p: Processes, entry: int) -> None:
     if p.table[entry].state != LIVE:
         return
     _leave(p, entry)
+    end_all(p.spans, p.table[entry].opened)
+    p.table[entry].opened = NONE
     p.table[entry].state = EXITED
     p.state[LIVE_COUNT] -= 1
     _forget_exited(p, entry)
@@ -271,6 +285,8 @@ def add_process(p: Processes, tgid: int, start: int, parent: int, now: int) -> i
     row.gpu = 0
     row.net = 0
     row.seen = -1
+    row.span = NONE
+    row.opened = NONE
     if parent != NONE:
         p.table[parent].children += 1
         row.depth = p.table[parent].depth + 1
@@ -280,11 +296,58 @@ def add_process(p: Processes, tgid: int, start: int, parent: int, now: int) -> i
         row.image = p.table[parent].image
         if row.image != NONE:
             p.images[row.image].users += 1
+        row.span = p.table[parent].span
+        hold(p.spans, row.span)
     _enter(p, entry)
     p.state[LIVE_COUNT] += 1
     if row.depth >= DEPTH:
         _shorten_line(p, entry)
     return entry
+
+
+@njit
+def open_span(p: Processes, owner: int, tgid: int, start: int, token: int, above: int, now: int) -> int:
+    """A new span of the process at ``owner`` (or NONE); its row, or NONE."""
+    row = new_span(p.spans, tgid, start, token, above, now)
+    if row == NONE:
+        return NONE
+    if owner == NONE:
+        end_all(p.spans, row)
+        return row
+    newest = p.table[owner].opened
+    p.spans.table[row].elder = newest
+    if newest != NONE:
+        p.spans.table[newest].younger = row
+    p.table[owner].opened = row
+    return row
+
+
+@njit
+def span_named(p: Processes, tgid: int, start: int, token: int, now: int) -> int:
+    """The row of the span, by its name. One whose beginning was not told is entered inside of what its
+    owner was born in: whoever says that he is in a span of his own that he never opened can't hide the
+    one that lies around it.
+    """
+    row = find_span(p.spans, tgid, start, token)
+    if row != NONE:
+        return row
+    p.spans.state[S_UNKNOWN] += 1
+    owner = find_exact(p, tgid, start)
+    above = i64(NONE) if owner == NONE else p.table[owner].span
+    return open_span(p, owner, tgid, start, token, above, now)
+
+
+@njit
+def put_into_span(p: Processes, entry: int, tgid: int, start: int, token: int, now: int) -> None:
+    """The process at ``entry`` is born in this span. Where there is no room for it, the process stays in
+    what its parent was born in.
+    """
+    row = span_named(p, tgid, start, token, now)
+    if row == NONE or row == p.table[entry].span:
+        return
+    hold(p.spans, row)
+    release(p.spans, p.table[entry].span)
+    p.table[entry].span = row
 
 
 @njit

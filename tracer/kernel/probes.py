@@ -78,6 +78,7 @@ HOOKS: tuple[Hook, ...] = (
     Hook("on_bind6", "datagram servers, IPv6", "cgroup"),
     Hook("on_egress", "first bytes sent", "cgroup"),
     Hook("on_ingress", "first bytes received", "cgroup"),
+    Hook("on_span", "spans: tool calls and steps that the tree marks", "cgroup"),
     Hook("on_device", "GPU devices opened", "cgroup"),
     Hook("on_sys_enter", "GPU ioctls (at every system call of the host)", "gpu"),
 )

@@ -1,0 +1,270 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which spans (tool calls, steps) there are, in flat arrays, bounded.
+
+A span is named by its owner, as (tgid, start), and a number of the owner's choice. Whatever a span
+is told to lie in stays in the table as long as it does, and a span stays while a process that was
+born in it does, ended or not: whoever opens spans as fast as he can makes the watch forget none that
+matters. Ended ones that nobody is in go first, the oldest first. When there are none, a new span is
+not recorded, and counted; those that lie deeper inside others may take no more than a part of the
+table, so that a tool can't leave its trainer without.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from tracer.engine.intrinsics import i64
+from tracer.jit import inline, njit
+from tracer.kernel import schema
+
+NONE = -1
+#: Bytes kept of what is said of a span: all that a probe hands over.
+TEXT = 512
+#: No span lies deeper.
+DEPTH = 32
+
+FREE, OPEN, ENDED = range(3)
+
+SPAN = np.dtype(
+    [
+        ("tgid", "i8"),
+        ("start", "i8"),
+        ("token", "i8"),
+        ("serial", "i8"),  # names this use of the row: a count, and the row in the last 16 bits
+        ("above", "i8"),  # the row of the span that it lies in, or NONE
+        ("depth", "i8"),
+        ("users", "i8"),  # processes and spans that name it
+        ("state", "i8"),
+        ("known", "i8"),  # its beginning was told: else only that somebody is in it
+        ("began", "i8"),
+        ("opener", "i8"),  # who opened it, where that was a child for its parent; else 0
+        ("flags", "i8"),  # enum span_flag
+        ("length", "i8"),  # bytes of its text
+        ("next", "i8"),  # in the list of free rows, or of those that are ended and unused
+        ("last", "i8"),
+        ("younger", "i8"),  # of the open spans of one owner
+        ("elder", "i8"),
+    ]
+)
+
+# Places in Spans.state
+(
+    S_FREE,  # first free row, + 1
+    S_USED,  # rows ever used
+    S_OLDEST,  # of those ended and unused, or NONE
+    S_YOUNGEST,
+    S_BUSY,  # rows that can't be given to another span
+    S_SERIAL,
+    S_FULL,  # spans not recorded: no room
+    S_UNKNOWN,  # spans whose beginning was not told
+    S_REPEATED,  # begun a second time: the first word stands
+) = range(9)
+
+
+class Spans(NamedTuple):
+    """``table`` SPAN[n]; ``texts`` uint8[n, TEXT]; ``slots`` int32[2**k], a hash of the name to row + 1;
+    ``state`` int64[9].
+    """
+
+    table: npt.NDArray[np.void]
+    texts: npt.NDArray[np.uint8]
+    slots: npt.NDArray[np.int32]
+    state: npt.NDArray[np.int64]
+
+
+def make_spans(capacity: int = 1 << 14) -> Spans:
+    """An empty table for ``capacity`` spans (65,536 at most)."""
+    assert capacity <= 1 << 16
+    slots = 1 << max(4, (2 * capacity - 1).bit_length())
+    spans = Spans(
+        np.zeros(capacity, SPAN),
+        np.zeros((capacity, TEXT), np.uint8),
+        np.zeros(slots, np.int32),
+        np.zeros(9, np.int64),
+    )
+    spans.state[S_OLDEST] = spans.state[S_YOUNGEST] = NONE
+    return spans
+
+
+assert schema.SPAN.itemsize + TEXT <= 1024
+
+
+@inline
+def _home(slots: npt.NDArray[np.int32], tgid: int, start: int, token: int) -> int:
+    mixed = (tgid * 0x9E3779B1 ^ token * 0x85EBCA77 ^ start ^ start >> 20) & 0xFFFFFFFF
+    return (mixed * 0x9E3779B1 & 0xFFFFFFFF) * len(slots) >> 32
+
+
+@njit
+def find_span(s: Spans, tgid: int, start: int, token: int) -> int:
+    """The row of this very span, or NONE."""
+    mask = len(s.slots) - 1
+    at = _home(s.slots, tgid, start, token)
+    while s.slots[at]:
+        row = i64(s.slots[at]) - 1
+        r = s.table[row]
+        if r.token == token and r.tgid == tgid and r.start == start:
+            return row
+        at = (at + 1) & mask
+    return NONE
+
+
+@njit
+def _leave_hash(s: Spans, row: int) -> None:
+    mask = len(s.slots) - 1
+    r = s.table[row]
+    at = _home(s.slots, r.tgid, r.start, r.token)
+    while s.slots[at] != row + 1:
+        if s.slots[at] == 0:
+            return
+        at = (at + 1) & mask
+    hole = at
+    at = (at + 1) & mask
+    while s.slots[at]:
+        other = s.table[i64(s.slots[at]) - 1]
+        home = _home(s.slots, other.tgid, other.start, other.token)
+        if ((at - home) & mask) >= ((at - hole) & mask):
+            s.slots[hole] = s.slots[at]
+            hole = at
+        at = (at + 1) & mask
+    s.slots[hole] = 0
+
+
+@njit
+def _idle(s: Spans, row: int) -> None:
+    """If the span has ended and nobody is in it, the row may go to another when it is needed."""
+    r = s.table[row]
+    if r.state != ENDED or r.users:
+        return
+    r.next = NONE
+    r.last = s.state[S_YOUNGEST]
+    if r.last == NONE:
+        s.state[S_OLDEST] = row
+    else:
+        s.table[r.last].next = row
+    s.state[S_YOUNGEST] = row
+    s.state[S_BUSY] -= 1
+
+
+@njit
+def _busy(s: Spans, row: int) -> None:
+    """Take the row out of the list of those that :func:`_idle` put there."""
+    r = s.table[row]
+    if r.last == NONE:
+        s.state[S_OLDEST] = r.next
+    else:
+        s.table[r.last].next = r.next
+    if r.next == NONE:
+        s.state[S_YOUNGEST] = r.last
+    else:
+        s.table[r.next].last = r.last
+    s.state[S_BUSY] += 1
+
+
+@njit
+def hold(s: Spans, row: int) -> None:
+    """Somebody is in the span, or it lies above another."""
+    if row == NONE:
+        return
+    r = s.table[row]
+    if r.state == ENDED and r.users == 0:
+        _busy(s, row)
+    r.users += 1
+
+
+@njit
+def release(s: Spans, row: int) -> None:
+    """The reverse of :func:`hold`."""
+    if row == NONE:
+        return
+    s.table[row].users -= 1
+    _idle(s, row)
+
+
+@njit
+def new_span(s: Spans, tgid: int, start: int, token: int, above: int, now: int) -> int:
+    """A new open span, in the row ``above`` (or NONE); NONE when there is no room."""
+    depth = i64(0) if above == NONE else s.table[above].depth + 1
+    quarters = 4 - min(depth, 2)
+    if depth >= DEPTH or s.state[S_BUSY] * 4 >= len(s.table) * quarters:
+        s.state[S_FULL] += 1
+        return NONE
+    hold(s, above)
+    row = s.state[S_FREE] - 1
+    if row >= 0:
+        s.state[S_FREE] = s.table[row].next
+    elif s.state[S_USED] < len(s.table):
+        row = s.state[S_USED]
+        s.state[S_USED] += 1
+    else:  # there is one, or all would be busy; what it lay in may be free now
+        row = s.state[S_OLDEST]
+        if row == NONE:
+            release(s, above)
+            s.state[S_FULL] += 1
+            return NONE
+        _busy(s, row)
+        s.state[S_BUSY] -= 1
+        _leave_hash(s, row)
+        release(s, s.table[row].above)
+    s.state[S_BUSY] += 1
+    s.state[S_SERIAL] += 1
+    r = s.table[row]
+    r.tgid = tgid
+    r.start = start
+    r.token = token
+    r.serial = s.state[S_SERIAL] << 16 | row
+    r.above = above
+    r.depth = depth
+    r.users = 0
+    r.state = OPEN
+    r.known = 0
+    r.began = now
+    r.opener = 0
+    r.flags = 0
+    r.length = 0
+    r.younger = NONE
+    r.elder = NONE
+    mask = len(s.slots) - 1
+    at = _home(s.slots, tgid, start, token)
+    while s.slots[at]:
+        at = (at + 1) & mask
+    s.slots[at] = row + 1
+    return row
+
+
+@njit
+def end_span(s: Spans, row: int, newest: int) -> int:
+    """The span is over. ``newest``: of its owner's open spans; returns which that is now."""
+    r = s.table[row]
+    if r.state != OPEN:
+        return newest
+    if r.younger != NONE:
+        s.table[r.younger].elder = r.elder
+    elif newest == row:
+        newest = r.elder
+    if r.elder != NONE:
+        s.table[r.elder].younger = r.younger
+    r.younger = NONE
+    r.elder = NONE
+    r.state = ENDED
+    _idle(s, row)
+    return newest
+
+
+@njit
+def end_all(s: Spans, newest: int) -> None:
+    """Their owner has ended, and so have they."""
+    while newest != NONE:
+        newest = end_span(s, newest, newest)
+
+
+@njit
+def row_of(s: Spans, serial: int) -> int:
+    """The row that was given this serial, or NONE if another has it by now."""
+    row = serial & 0xFFFF
+    if serial and row < len(s.table) and s.table[row].serial == serial:
+        return row
+    return NONE

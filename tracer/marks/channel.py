@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The system call by which the probes are told: setsockopt(2), at a level that only they know.
+
+probes/span_call.h defines it. Without a tracer the kernel refuses it at once; that answer is good for
+RETRY_S, so that a program which nobody traces pays for a look at the clock and no more.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import struct
+import threading
+import time
+
+LEVEL = 0x56494749
+BEGIN, END, SWITCH = 1, 2, 3
+CUT = 1
+#: secret, token, above, flags, up
+CALL = struct.Struct("=QIIII")
+
+RETRY_S = 1.0
+_GONE = {errno.EBADF, errno.ENOTSOCK}
+
+
+class Channel:
+    """Tells the probes of this process. ``epoch`` counts the watches met so far: what an earlier one was
+    told, a later one doesn't know. ``failures``: calls that were refused, or could not be made, although
+    somebody traces this process.
+    """
+
+    def __init__(self) -> None:
+        self.on = False
+        self.epoch = 0
+        self.failures = 0
+        self._retry_at = 0.0
+        self._lock = threading.Lock()
+        self._socket: socket.socket | None = None
+
+    def worth_trying(self) -> bool:
+        """Is somebody there, as far as is known, or is it time to ask again?"""
+        return self.on or time.monotonic() >= self._retry_at
+
+    def call(  # noqa: PLR0913 - the struct has so many fields
+        self, op: int, token: int, above: int = 0, *, flags: int = 0, up: int = 0, secret: int = 0, text: bytes = b""
+    ) -> bool:
+        """Tell it; true if it was taken. Never raises an OSError."""
+        data = CALL.pack(secret, token, above, flags, up) + text
+        code = self._send(op, data)
+        if code in _GONE:  # somebody has closed all descriptors, as daemons do
+            with self._lock:
+                lost, self._socket = self._socket, None
+                if lost is not None:
+                    lost.detach()
+            code = self._send(op, data)
+        if code == 0:
+            if not self.on:
+                self.on = True
+                self.epoch += 1
+            return True
+        if code == errno.EPERM:
+            self.failures += 1
+            return False
+        self.failures += self.on and code not in (errno.EOPNOTSUPP, errno.ENOPROTOOPT)
+        self.on = False
+        self._retry_at = time.monotonic() + RETRY_S
+        return False
+
+    def _send(self, op: int, data: bytes) -> int:
+        """The call's errno."""
+        try:
+            own = self._socket
+            if own is None:
+                with self._lock:
+                    own = self._socket = self._socket or socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+            own.setsockopt(LEVEL, op, data)
+        except OSError as error:
+            return error.errno or errno.EIO
+        return 0
