@@ -185,30 +185,45 @@ def release(s: Spans, row: int) -> None:
 
 
 @njit
+def _forget_oldest(s: Spans) -> bool:
+    """Make room: of those that have ended and that nobody is in, the oldest goes. False: there is none."""
+    row = s.state[S_OLDEST]
+    if row == NONE:
+        return False
+    _busy(s, row)
+    s.state[S_BUSY] -= 1
+    _leave_hash(s, row)
+    r = s.table[row]
+    release(s, r.above)
+    r.state = FREE
+    r.serial = 0
+    r.next = s.state[S_FREE]
+    s.state[S_FREE] = row + 1
+    return True
+
+
+@njit
 def new_span(s: Spans, tgid: int, start: int, token: int, above: int, now: int) -> int:
     """A new open span, in the row ``above`` (or NONE); NONE when there is no room."""
     depth = i64(0) if above == NONE else s.table[above].depth + 1
-    quarters = 4 - min(depth, 2)
-    if depth >= DEPTH or s.state[S_BUSY] * 4 >= len(s.table) * quarters:
+    limit = len(s.table) * (4 - min(depth, 2))
+    hold(s, above)
+    there = depth < DEPTH
+    # what an ended span lies in may be free when that has gone
+    while there and (
+        s.state[S_BUSY] * 4 >= limit or (s.state[S_FREE] == 0 and s.state[S_USED] == len(s.table))
+    ):
+        there = _forget_oldest(s)
+    if not there:
+        release(s, above)
         s.state[S_FULL] += 1
         return NONE
-    hold(s, above)
     row = s.state[S_FREE] - 1
     if row >= 0:
         s.state[S_FREE] = s.table[row].next
-    elif s.state[S_USED] < len(s.table):
+    else:
         row = s.state[S_USED]
         s.state[S_USED] += 1
-    else:  # there is one, or all would be busy; what it lay in may be free now
-        row = s.state[S_OLDEST]
-        if row == NONE:
-            release(s, above)
-            s.state[S_FULL] += 1
-            return NONE
-        _busy(s, row)
-        s.state[S_BUSY] -= 1
-        _leave_hash(s, row)
-        release(s, s.table[row].above)
     s.state[S_BUSY] += 1
     s.state[S_SERIAL] += 1
     r = s.table[row]

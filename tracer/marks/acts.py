@@ -13,36 +13,25 @@ from typing import Any
 
 from tracer.marks.api import Marks
 
-#: https://docs.python.org/3/library/audit_events.html
+#: https://docs.python.org/3/library/audit_events.html; threads tell of their beginning since 3.12.
 ACTS = frozenset(
     {
         "subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.spawn", "os.system", "os.exec",
         "pty.spawn", "socket.connect", "socket.sendto", "socket.sendmsg", "socket.bind",
+        "_thread.start_new_thread", "_thread.start_joinable_thread",
     }
 )  # fmt: skip
-THREADS = frozenset({"_thread.start_new_thread", "_thread.start_joinable_thread"})
 
 
 def listen(marks: Marks) -> None:
     """From now on."""
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
-        if event in ACTS:
-            outside = False
-        elif event in THREADS:
-            outside = _serves_anybody(arguments[0])
-        else:
+        if event not in ACTS:
             return
         try:
-            marks.align(outside=outside)
+            marks.align()
         except Exception:  # noqa: BLE001 - what is raised here would fail the act itself
             marks.failures += 1
 
     sys.addaudithook(hook)
-
-
-def _serves_anybody(function: Any) -> bool:
-    """Is this the beginning of a pool's worker? It must not inherit the span of whoever came first."""
-    thread = getattr(function, "__self__", None)
-    target = getattr(thread, "_target", None)
-    return getattr(target, "__module__", None) == "concurrent.futures.thread"

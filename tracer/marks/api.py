@@ -92,21 +92,28 @@ class Marks:
         if channel.call(channels.END, entered.token, token) and self._thread.token == entered.token:
             self._thread.token = token
 
-    def align(self, *, outside: bool = False) -> None:
-        """Put the calling thread into the span of its task (``outside``: into none of ours): something is
-        about to happen.
-        """
+    def align(self) -> None:
+        """Put the calling thread into the span of its task: something is about to happen."""
         channel = self.channel
-        wanted = None if outside else self._open(self.current.get())
+        wanted = self._open(self.current.get())
         if wanted is None:
-            told = self._thread.token
-            if channel.on and (outside or told) and not (told == 0 and self._thread.epoch == channel.epoch):
+            if channel.on and self._is_in_ours():
                 self._switch(0)
         elif channel.worth_trying():
             if wanted.epoch != channel.epoch or not channel.on:
                 self._tell(wanted)
             elif self._thread.token != wanted.token or self._thread.epoch != channel.epoch:
                 self._switch(wanted.token)
+
+    def _is_in_ours(self) -> bool:
+        """Is the thread in a span that its task is not in? What it was started in is its own, unless it is a
+        pool's worker: that was started by whoever came first.
+        """
+        thread = self._thread
+        if thread.token is None:
+            target = getattr(threading.current_thread(), "_target", None)
+            return getattr(target, "__module__", None) == "concurrent.futures.thread"
+        return thread.token != 0
 
     def _open(self, entered: Entered | None) -> Entered | None:
         """The innermost of ours that is still open."""
