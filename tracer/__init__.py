@@ -1,22 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
 """vigiles: an eBPF tracer for agent process trees on GPU hosts.
 
-Imported by the programs that it watches, for :class:`span`: so this costs nothing until that is used.
+Imported by the programs that it watches, for ``span``: so it imports nothing until that is used.
 """
 
-from typing import TYPE_CHECKING, Any
+from __future__ import annotations
 
+TYPE_CHECKING = False  # as typing has it, which would have to be imported
 if TYPE_CHECKING:
-    from tracer.marks import span
+    from typing import Any
 
-__all__ = ["span"]
+    from tracer.marks.api import span
+
+__all__ = ["__version__", "span"]
 __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
     if name != "span":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from tracer.marks import span
+    from tracer.marks.api import span as found
 
-    globals()["span"] = span
-    return span
+    globals()["span"] = found
+    return found

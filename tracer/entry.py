@@ -13,7 +13,7 @@ def main() -> None:
     if sys.argv[1:2] == ["span"]:
         from tracer.marks.command import main as span
 
-        span(sys.argv[2:])
+        sys.exit(span(sys.argv[2:]))
     from tracer.cli import main as command_line
 
     command_line()

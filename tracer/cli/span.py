@@ -12,6 +12,6 @@ from tracer.marks.command import main
     add_help_option=False, context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False}
 )
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-def span(*, arguments: tuple[str, ...]) -> None:
+def span(*, arguments: tuple[str, ...]) -> int:
     """Mark what a shell does, so that alerts can name the tool call."""
-    main(list(arguments))
+    return main(list(arguments))

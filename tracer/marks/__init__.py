@@ -7,7 +7,3 @@ channel   the system call by which the probes are told
 text      what is said of a span, as bytes
 command   ``vigiles span``, for shells
 """
-
-from tracer.marks.api import span
-
-__all__ = ["span"]

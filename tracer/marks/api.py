@@ -8,6 +8,8 @@ A span is told to the probes once, and its end; going from one task to another c
 
 from __future__ import annotations
 
+import _thread
+import itertools
 import os
 import threading
 from collections.abc import Callable
@@ -54,24 +56,21 @@ class Marks:
         self.failures = 0
         self.on_first: Callable[[], None] | None = None
         self._thread = _Thread()
-        self._lock = threading.Lock()
         self._pid = os.getpid()
         # numbers are not used again by a program that is executed in our place
-        self._next = int.from_bytes(os.urandom(4), "little") & _TOKEN_MASK
+        self._numbers = itertools.count(int.from_bytes(os.urandom(4), "little"))
         os.register_at_fork(after_in_child=self._forked)
 
     def _forked(self) -> None:
         """In a child: it was born in a span of the parent's, and has none of its own yet."""
         self._pid = os.getpid()
-        self._lock = threading.Lock()
-        self.channel._lock = threading.Lock()  # noqa: SLF001 - whoever held it is not here
+        self.channel.lock = _thread.allocate_lock()  # whoever held it is not here
         self._thread.token = None
 
     def enter(self, said: dict[str, object]) -> tuple[Entered, Token[Entered | None]]:
         """Begin a span inside the one that the task is in."""
-        with self._lock:
-            self._next = self._next % _TOKEN_MASK + 1
-            entered = Entered(said, self.current.get(), self._pid, self._next)
+        token = next(self._numbers) & _TOKEN_MASK or next(self._numbers) & _TOKEN_MASK
+        entered = Entered(said, self.current.get(), self._pid, token)
         undo = self.current.set(entered)
         if self.channel.worth_trying():
             self._tell(entered)

@@ -7,10 +7,10 @@ RETRY_S, so that a program which nobody traces pays for a look at the clock and 
 
 from __future__ import annotations
 
+import _socket  # socket imports enum and selectors, for what is not needed here
+import _thread
 import errno
-import socket
 import struct
-import threading
 import time
 
 LEVEL = 0x56494749
@@ -34,8 +34,8 @@ class Channel:
         self.epoch = 0
         self.failures = 0
         self._retry_at = 0.0
-        self._lock = threading.Lock()
-        self._socket: socket.socket | None = None
+        self.lock = _thread.allocate_lock()  # of the socket
+        self._socket: _socket.socket | None = None
 
     def worth_trying(self) -> bool:
         """Is somebody there, as far as is known, or is it time to ask again?"""
@@ -48,7 +48,7 @@ class Channel:
         data = CALL.pack(secret, token, above, flags, up) + text
         code = self._send(op, data)
         if code in _GONE:  # somebody has closed all descriptors, as daemons do
-            with self._lock:
+            with self.lock:
                 lost, self._socket = self._socket, None
                 if lost is not None:
                     lost.detach()
@@ -71,8 +71,8 @@ class Channel:
         try:
             own = self._socket
             if own is None:
-                with self._lock:
-                    own = self._socket = self._socket or socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+                with self.lock:
+                    own = self._socket = self._socket or _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM)
             own.setsockopt(LEVEL, op, data)
         except OSError as error:
             return error.errno or errno.EIO

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import NoReturn
 
 from tracer.marks import channel as channels
 from tracer.marks.channel import Channel
@@ -142,17 +141,17 @@ def _run(arguments: list[str]) -> int:
         return 127 if isinstance(error, FileNotFoundError) else 126
 
 
-def main(arguments: list[str]) -> NoReturn:
+def main(arguments: list[str]) -> int:
     """``vigiles span ARGUMENTS``."""
     commands = {"begin": _begin, "end": _end, "run": _run}
     if not arguments or arguments[0] in ("-h", "--help") or arguments[1:] in (["-h"], ["--help"]):
         print(HELP, end="")
-        sys.exit(0 if arguments else 2)
+        return 0 if arguments else 2
     try:
         if arguments[0] not in commands:
             raise UsageError(f"no such command: {arguments[0]}")
         status = commands[arguments[0]](arguments[1:])
     except UsageError as error:
         print(f"vigiles span: {error}\n  vigiles span --help says what there is", file=sys.stderr)
-        sys.exit(2)
-    sys.exit(status)
+        return 2
+    return status
