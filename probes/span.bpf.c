@@ -17,6 +17,19 @@ struct span_record {
 	char text[SPAN_TEXT];
 };
 
+/*
+ * What was said of spans that are open, for a tracer that takes the probes over: the records
+ * themselves. The least recent go when it is full: then a tracer that comes later knows whose span it
+ * is and not what was said of it. One that is there has a table of its own, which has nothing to do
+ * with this.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 4096);
+	__type(key, struct span_name);
+	__type(value, struct span_record);
+} open_spans SEC(".maps");
+
 INLINE int refuse_span(void)
 {
 	struct counters *c = my_counters();
@@ -60,6 +73,7 @@ INLINE void tell_begin(struct bpf_sockopt *ctx, struct task_struct *task, const 
 	e->event.head.size = sizeof(e->event) + len;
 	e->event.len = len;
 	fill_span(&e->event, SPAN_BEGIN, span, above, flags);
+	bpf_map_update_elem(&open_spans, span, e, BPF_ANY);
 	submit_event(e, 0);
 }
 
@@ -68,6 +82,7 @@ INLINE void tell_end(struct task_struct *task, const struct span_name *span, __u
 	struct event_span *e = reserve_bulk(struct event_span, task, EVENT_SPAN, 0);
 	struct span_name none = {};
 
+	bpf_map_delete_elem(&open_spans, span);
 	if (!e)
 		return;
 	fill_span(e, SPAN_END, span, &none, flags);

@@ -66,10 +66,6 @@ class NaiveSpans:
         found = self.members.get(tgid)
         return found if found is not None and found.start == start else None
 
-    def _known(self, tgid: int, start: int) -> NaiveMember:
-        found = self._member(tgid, start)
-        return found if found is not None else self.fork(tgid, start, None, None)
-
     def _new(self, name: Name, above: NaiveSpan | None) -> NaiveSpan | None:
         depth = len(above.path()) if above else 0
         limit = self.room * (4 - min(depth, 2))
@@ -131,14 +127,20 @@ class NaiveSpans:
             self._settle()
 
     def begin(self, name: Name, above: Name | None, text: bytes) -> None:
-        self._known(name[0], name[1])
+        owner = self._member(name[0], name[1])
         span = self.spans.get(name)
         if span is not None and span.known:
             self.repeated += 1
             return
         if span is None:
-            around = self.members[name[0]].span if above == name else self.named(above) if above else None
+            if above == name:
+                around = owner.span if owner else None
+            else:
+                around = self.named(above) if above else None
             span = self._new(name, around)
+            if span is not None and owner is None:
+                span.open = False
+                self._settle()
         if span is not None:
             span.known, span.text = True, text
 

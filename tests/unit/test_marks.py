@@ -95,6 +95,7 @@ def test_python_and_c_agree_on_the_call():
     assert channels.CUT == schema.SPAN_FLAG["SPAN_CUT"]
     header = (ROOT / "probes" / "span_call.h").read_text()
     assert f"#define SPAN_LEVEL {LEVEL:#x}".upper() in header.upper()
+    assert schema.SPAN_TEXT == TEXT_MAX
     assert f"#define SPAN_TEXT {TEXT_MAX}" in (ROOT / "probes" / "events.h").read_text()
 
 

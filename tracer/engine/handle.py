@@ -357,7 +357,7 @@ def on_span(where: int, address: int, length: int) -> int:
         return 0
     if e.what != SPAN_BEGIN or token == 0:
         return 0
-    owner = known(state, tgid, start, i64(e.ts))
+    owner = procs.find_exact(p, tgid, start)
     if row != NO_SPAN and s.table[row].known:
         s.state[S_REPEATED] += 1
         return 0

@@ -22,7 +22,7 @@ from tracer.kernel import schema
 
 NONE = -1
 #: Bytes kept of what is said of a span: all that a probe hands over.
-TEXT = 512
+TEXT = schema.SPAN_TEXT
 #: No span lies deeper.
 DEPTH = 32
 
@@ -87,9 +87,6 @@ def make_spans(capacity: int = 1 << 14) -> Spans:
     )
     spans.state[S_OLDEST] = spans.state[S_YOUNGEST] = NONE
     return spans
-
-
-assert schema.SPAN.itemsize + TEXT <= 1024
 
 
 @inline

@@ -65,6 +65,9 @@ KNOWLEDGE_RULE = BTF.dtype("knowledge_rule")
 KNOWLEDGE_RANGE = BTF.dtype("knowledge_range")
 CONTROL = BTF.dtype("control")
 
+#: Bytes that may follow a SPAN: as events.h has it; a test compares them.
+SPAN_TEXT = 512
+
 #: Layout by kind of event.
 LAYOUT: dict[int, np.dtype[np.void]] = {
     KIND["EVENT_FORK"]: FORK,

@@ -2,7 +2,8 @@
 """Before a process is started or a connection made, the thread is put into the span of its task.
 
 Python's audit events tell of those just before they happen, in the thread that does them. Installed once,
-when the first span has been taken by a tracer; an audit hook can't be removed. What starts processes
+when the first span has been taken by a tracer, since it costs every audit event of the program a little, and
+can't be removed: so a tracer that comes while spans are open hears of them when the next one begins. What starts processes
 without an audit event (C extensions, multiprocessing's spawn) is in whatever span its thread was in last.
 """
 
