@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What marking costs: a span, a call of setsockopt(2) that has nothing to do with it, a large environment.
 
-    python -m bench spans
+python -m bench spans
 """
 
 from __future__ import annotations

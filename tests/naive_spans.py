@@ -52,7 +52,9 @@ class NaiveSpans:
 
     def _in_use(self, span: NaiveSpan, held: NaiveSpan | None = None) -> bool:
         inside = any(member.span is span for member in self.everybody)
-        return span is held or span.open or inside or any(other.above is span for other in self.spans.values())
+        return (
+            span is held or span.open or inside or any(other.above is span for other in self.spans.values())
+        )
 
     def _settle(self, held: NaiveSpan | None = None) -> None:
         """Who has come to be unused goes to the end of the queue; who is used again leaves it."""

@@ -174,7 +174,7 @@ def others() -> None:
         try:
             one.setsockopt(0x7777, 1, b"x" * 64)
         except OSError as error:
-            assert error.errno == errno.ENOPROTOOPT
+            print(errno.errorcode[error.errno or 0])
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
         one.bind(("127.0.0.1", 0))
         # more than a page, and more than a probe is shown: struct group_filter with 40 sources in it
@@ -182,7 +182,13 @@ def others() -> None:
         group = b"\2\0\0\0\xef\1\2\3" + bytes(120)
         sources = b"".join(b"\2\0\0\0\x7f\0\0" + bytes([n + 1]) + bytes(120) for n in range(40))
         assert len(address) == 128
-        data = (1).to_bytes(4, "little") + bytes(4) + group + (1).to_bytes(4, "little") + (40).to_bytes(4, "little")
+        data = (
+            (1).to_bytes(4, "little")
+            + bytes(4)
+            + group
+            + (1).to_bytes(4, "little")
+            + (40).to_bytes(4, "little")
+        )
         mreq = socket.inet_aton("239.1.2.3") + socket.inet_aton("127.0.0.1")
         one.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, mreq)
         try:
@@ -208,7 +214,9 @@ def traced(trace: str) -> None:
     """With TRACEPARENT in a large environment, and with what only looks like it."""
     many = {f"VARIABLE_{n}": "x" * (n % 7 * 100) for n in range(60)}
     subprocess.run(["/bin/true", "traced"], env={**many, "TRACEPARENT": trace, "Z": "z"}, check=True)
-    subprocess.run(["/bin/true", "not"], env={"NOT": f"x TRACEPARENT={trace}", "L": "TRACEPARENT=" * 60}, check=True)
+    subprocess.run(
+        ["/bin/true", "not"], env={"NOT": f"x TRACEPARENT={trace}", "L": "TRACEPARENT=" * 60}, check=True
+    )
     subprocess.run(["/bin/true", "none"], env={}, check=True)
     subprocess.run(["/bin/true", "long"], env={f"V{n}": "x" * 2000 for n in range(100)}, check=True)
 

@@ -64,7 +64,9 @@ def agent(tmp_path, miner, *files: str) -> list[str]:
 
 def test_an_alert_names_the_tool_call(told, miner, tmp_path):
     environment = {**os.environ, "POOL": POOL, "TRACEPARENT": TRACE}
-    done = vigiles("run", "--alerts", str(tmp_path / "alerts"), "--", *agent(tmp_path, miner), env=environment)
+    done = vigiles(
+        "run", "--alerts", str(tmp_path / "alerts"), "--", *agent(tmp_path, miner), env=environment
+    )
     assert done.returncode == 0, done.stderr
     (alert,) = told()
     span = alert["span"]
@@ -103,7 +105,9 @@ def test_a_watch_that_comes_late_is_told(told, miner, tmp_path):
     try:
         wait_until(ready.exists)
         watch = subprocess.Popen(
-            [*VIGILES, "attach", "--pid", str(job.pid), "--alerts", tmp_path / "alerts"], stderr=subprocess.PIPE, text=True
+            [*VIGILES, "attach", "--pid", str(job.pid), "--alerts", tmp_path / "alerts"],
+            stderr=subprocess.PIPE,
+            text=True,
         )
         assert watch.stderr is not None
         while "watching" not in (line := watch.stderr.readline()):

@@ -16,6 +16,7 @@ import tokenize
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -87,12 +88,11 @@ def test_python_and_c_agree_on_the_call():
     assert call.names == ("secret", "token", "above", "flags", "up")
     assert call.itemsize == CALL.size
     packed = CALL.pack(*range(1, 6))
-    assert [int(call_field) for call_field in __import__("numpy").frombuffer(packed, call)[0]] == [1, 2, 3, 4, 5]
+    assert [int(number) for number in np.frombuffer(packed, call)[0]] == [1, 2, 3, 4, 5]
     operations = schema.BTF.enum("span_op")
-    assert (channels.BEGIN, channels.END, channels.SWITCH) == tuple(
-        operations[f"SPAN_OP_{name}"] for name in ("BEGIN", "END", "SWITCH")
-    )
-    assert channels.CUT == schema.SPAN_FLAG["SPAN_CUT"]
+    numbers = [operations[f"SPAN_OP_{name}"] for name in ("BEGIN", "END", "SWITCH")]
+    assert numbers == [channels.BEGIN, channels.END, channels.SWITCH]
+    assert schema.SPAN_FLAG["SPAN_CUT"] == channels.CUT
     header = (ROOT / "probes" / "span_call.h").read_text()
     assert f"#define SPAN_LEVEL {LEVEL:#x}".upper() in header.upper()
     assert schema.SPAN_TEXT == TEXT_MAX

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -280,7 +281,7 @@ def test_whatever_is_said_can_be_shown(text):
 def test_a_deep_path_is_cut_in_the_middle(engine):
     names = [(TRAINER, 10_000, n) for n in range(1, 41)]
     feed(engine, span_begin(names[0], b"tool=outermost\0"))
-    for above, name in zip(names, names[1:], strict=False):
+    for above, name in pairwise(names):
         feed(engine, span_begin(name, b"", above=above))
     feed(engine, fork(TOOL, 11_000, TRAINER, 10_000, names[table.DEPTH - 1]))
     said = miner(engine, TOOL).to_json()["span"]

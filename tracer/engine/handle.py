@@ -366,9 +366,7 @@ def on_span(where: int, address: int, length: int) -> int:
         if e.above_token == e.span_token and e.above_start == e.span_start:
             above = i64(NO_SPAN) if owner == NONE else p.table[owner].span  # none lies in itself
         elif e.above_token != 0:
-            above = procs.span_named(
-                p, i64(e.above_tgid), i64(e.above_start), i64(e.above_token), i64(e.ts)
-            )
+            above = procs.span_named(p, i64(e.above_tgid), i64(e.above_start), i64(e.above_token), i64(e.ts))
         row = procs.open_span(p, owner, tgid, start, token, above, i64(e.ts))
         if row == NO_SPAN:
             return 0

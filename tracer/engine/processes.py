@@ -17,8 +17,7 @@ import numpy.typing as npt
 from tracer.engine import arena as strings
 from tracer.engine.arena import Arena
 from tracer.engine.intrinsics import i64
-from tracer.engine.spans import Spans, end_all, find_span, hold, make_spans, new_span, release
-from tracer.engine.spans import S_UNKNOWN
+from tracer.engine.spans import S_UNKNOWN, Spans, end_all, find_span, hold, make_spans, new_span, release
 from tracer.jit import inline, njit
 
 NONE = -1

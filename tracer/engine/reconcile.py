@@ -50,7 +50,9 @@ def _take_in(p: Processes, tasks: npt.NDArray[np.void], stale: npt.NDArray[np.in
         row.gid = i64(t.gid)
         row.cgroup = i64(t.cgroup)
         if t.span_token != 0:
-            procs.put_into_span(p, entry, i64(t.span_tgid), i64(t.span_start), i64(t.span_token), i64(t.start))
+            procs.put_into_span(
+                p, entry, i64(t.span_tgid), i64(t.span_start), i64(t.span_token), i64(t.start)
+            )
         known = row.image != NONE
         if known:
             # Not by device: btrfs and overlayfs show user space another one than the kernel has.

@@ -210,7 +210,9 @@ class span:  # noqa: N801 - used like a function
         import inspect
 
         if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-            raise TypeError("a generator runs in its caller's context: use `with span(…)` around what it does")
+            raise TypeError(
+                "a generator runs in its caller's context: use `with span(…)` around what it does"
+            )
         if inspect.iscoroutinefunction(function):
 
             @functools.wraps(function)

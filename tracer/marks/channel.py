@@ -41,8 +41,16 @@ class Channel:
         """Is somebody there, as far as is known, or is it time to ask again?"""
         return self.on or time.monotonic() >= self._retry_at
 
-    def call(  # noqa: PLR0913 - the struct has so many fields
-        self, op: int, token: int, above: int = 0, *, flags: int = 0, up: int = 0, secret: int = 0, text: bytes = b""
+    def call(
+        self,
+        op: int,
+        token: int,
+        above: int = 0,
+        *,
+        flags: int = 0,
+        up: int = 0,
+        secret: int = 0,
+        text: bytes = b"",
     ) -> bool:
         """Tell it; true if it was taken. Never raises an OSError."""
         data = CALL.pack(secret, token, above, flags, up) + text

@@ -88,9 +88,9 @@ def _generations(pid: int | None) -> int:
 def _tell(op: int, token: int, secret: int, up: int, said: dict[str, str]) -> None:
     text, cut = encode(said)
     channel = Channel()
-    if not channel.call(op, token, flags=channels.CUT if cut else 0, up=up, secret=secret, text=text):
-        if channel.failures:
-            print("vigiles: the span was refused: it is not this shell's, or lies too deep", file=sys.stderr)
+    taken = channel.call(op, token, flags=channels.CUT if cut else 0, up=up, secret=secret, text=text)
+    if not taken and channel.failures:
+        print("vigiles: the span was refused: it is not this shell's, or lies too deep", file=sys.stderr)
 
 
 def _pid(options: dict[str, str]) -> int | None:
@@ -141,6 +141,10 @@ def _run(arguments: list[str]) -> int:
         return 127 if isinstance(error, FileNotFoundError) else 126
 
 
+def _unknown(_arguments: list[str]) -> int:
+    raise UsageError("no such command: there are begin, end and run")
+
+
 def main(arguments: list[str]) -> int:
     """``vigiles span ARGUMENTS``."""
     commands = {"begin": _begin, "end": _end, "run": _run}
@@ -148,10 +152,7 @@ def main(arguments: list[str]) -> int:
         print(HELP, end="")
         return 0 if arguments else 2
     try:
-        if arguments[0] not in commands:
-            raise UsageError(f"no such command: {arguments[0]}")
-        status = commands[arguments[0]](arguments[1:])
+        return commands.get(arguments[0], _unknown)(arguments[1:])
     except UsageError as error:
         print(f"vigiles span: {error}\n  vigiles span --help says what there is", file=sys.stderr)
         return 2
-    return status
