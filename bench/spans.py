@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich.console import Console
 
 from bench import machine
 from bench.contenders import BULK_BYTES, Arena, Contender
+from bench.tables import WIDTH, program_table
 from tracer.kernel.probes import ProbeOptions
 from tracer.rules import load_rules
 
@@ -53,11 +55,16 @@ def measure() -> dict[str, Any]:
     options = ProbeOptions(rules=load_rules([]), bulk_bytes=BULK_BYTES)
     contenders = [
         Contender(UNTRACED, None),
-        Contender(WITHOUT, options, without={"on_span"}),
+        Contender(WITHOUT, options, without=("on_span",)),
         Contender(TRACED, options),
     ]
     figures: dict[str, Any] = {}
     with Arena(contenders) as arena:
+        figures["programs"] = {
+            title: arena.program_costs(contenders[-1], [task])
+            for task, title in TASKS.values()
+            if task[0] != "marked"
+        }
         for name, (task, _) in TASKS.items():
             turns = arena.compare(task, ROUNDS)
             figures[name] = turns.figures(UNTRACED)
@@ -80,6 +87,7 @@ def main() -> None:
             )
         t = figures[name][TRACED]["against without"]
         print(f"  of it for spans: {t['difference_ns']['median']:+,.0f} ns, ratio {t['ratio']['median']:.3f}")
+    Console(width=WIDTH).print(program_table(figures["programs"]))
     figures["start"] = starts()
     for command, milliseconds in figures["start"].items():
         print(f"{command:<22} {milliseconds:6.1f} ms")

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from itertools import pairwise
 from pathlib import Path
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 
 from tracer.alerts import AlertBuilder
 from tracer.engine import processes as procs
+from tracer.engine import reconcile
 from tracer.engine import spans as table
 from tracer.engine.engine import Engine
 from tracer.kernel import schema
@@ -262,6 +264,24 @@ def test_traces_along_the_line(engine):
     assert said["traceparents"] == [OTHER_TRACE.decode(), TRACE.decode()]
     feed(engine, fork(13, 13_000, TRAINER, 10_000))
     assert miner(engine, 13, traceparent=trace(b"00-" + b"\x1b" * 52)).to_json()["span"] is None
+
+
+def test_the_trace_of_a_process_that_was_there_before():
+    with subprocess.Popen(
+        ["sleep", "60"], env={"OTHER": "TRACEPARENT=x", "TRACEPARENT": TRACE.decode()}
+    ) as job:
+        try:
+            engine = Engine(PACKS, processes=8, flows=4)
+            entry = procs.add_process(engine.state.processes, job.pid, 5, procs.NONE, 5)
+            list(reconcile.fill_in(engine, reconcile.nameless(engine)))
+            assert engine.traceparent_of(entry) == TRACE
+        finally:
+            job.kill()
+
+
+def test_an_environment_that_is_too_long_is_counted(engine):
+    feed(engine, execute([b"x"], b"/x", tgid=TRAINER, flags=schema.EXEC_FLAG["EXEC_ENV_CUT"]))
+    assert engine.table_losses()["environments-cut"] == 1
 
 
 @settings(max_examples=200)

@@ -383,6 +383,7 @@ class Engine:
             "name-table-full": int(self.state.names.state[N_FULL]),
             "scan-targets-dropped": int(self.state.scans.state[0]),
             "files-not-queued": int(self.state.files.state[X_LOST]),
+            "environments-cut": int(p.state[procs.ENVIRONMENTS_CUT]),
             "spans-not-kept": int(p.spans.state[S_FULL]),
             "spans-unknown": int(p.spans.state[S_UNKNOWN]),
             "spans-repeated": int(p.spans.state[S_REPEATED]),

@@ -53,6 +53,7 @@ GPU_OPEN, GPU_IOCTL = schema.KIND["EVENT_GPU_OPEN"], schema.KIND["EVENT_GPU_IOCT
 KINDS = schema.KIND["EVENT_KINDS"]
 GPU_COMPUTE = schema.GPU_FLAG["GPU_COMPUTE"]
 GPU_FIRST = schema.GPU_FLAG["GPU_FIRST"]
+EXEC_ENV_CUT = schema.EXEC_FLAG["EXEC_ENV_CUT"]
 LEFT = schema.TAMPER_WHAT["TAMPER_LEFT"]
 FLAG_UNCONNECTED = schema.FLOW_FLAG["FLOW_UNCONNECTED"]
 
@@ -144,6 +145,8 @@ def on_exec(where: int, address: int, length: int) -> int:
         state.files, i64(e.tgid), i64(e.start), i64(e.dev), i64(e.ino), i64(e.changed_ns), i64(e.file_size),
         i64(e.ts), data, path_lo, name_lo,
     )  # fmt: skip
+    if e.flags & EXEC_ENV_CUT:
+        p.state[procs.ENVIRONMENTS_CUT] += 1
     bits, script = classify(data, path_lo, name_lo, args_lo, args_hi)
     if entry != NONE:
         row = p.table[entry]

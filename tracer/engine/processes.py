@@ -82,12 +82,13 @@ IMAGE = np.dtype(
     MISSED_EXIT,  # entries whose exit was never told
     MISSED_FORK,  # processes first heard of by something else than their fork
     ROUND,  # number of the last reconciliation
-) = range(11)
+    ENVIRONMENTS_CUT,  # execs whose environment was not looked through to its end
+) = range(12)
 
 
 class Processes(NamedTuple):
     """``table`` PROCESS[n]; ``images`` IMAGE[n]; ``slots`` int32[2**k], a hash of tgid to the live
-    entry, + 1; ``state`` int64[11]; ``arena`` the strings; ``spans`` what they are in.
+    entry, + 1; ``state`` int64[12]; ``arena`` the strings; ``spans`` what they are in.
     """
 
     table: npt.NDArray[np.void]
@@ -105,7 +106,7 @@ def make_processes(capacity: int = 1 << 17, blocks: int = 1 << 18, spans: int = 
         np.zeros(capacity, PROCESS),
         np.zeros(capacity, IMAGE),
         np.zeros(slots, np.int32),
-        np.zeros(11, np.int64),
+        np.zeros(12, np.int64),
         strings.make_arena(blocks),
         make_spans(spans),
     )
