@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 Name = tuple[int, int, int]  # owner's pid, its start, its number for it
 
@@ -70,8 +71,10 @@ class NaiveSpans:
 
     def _new(self, name: Name, above: NaiveSpan | None) -> NaiveSpan | None:
         depth = len(above.path()) if above else 0
-        limit = self.room * (4 - min(depth, 2))
         span = NaiveSpan(name, above)
+        owners = [around.name[:2] for around in span.path()]
+        level = sum(inner != outer for inner, outer in pairwise(owners))
+        limit = self.room * (4 - min(level, 2))
         while depth < DEPTH and (self._busy(above) * 4 >= limit or len(self.spans) == self.room):
             oldest = next((s for s in self.idle if s is not above), None)
             if oldest is None:

@@ -25,7 +25,7 @@ from tracer.kernel import schema
 from tracer.marks import api
 from tracer.marks import channel as channels
 from tracer.marks.channel import CALL, LEVEL, Channel
-from tracer.marks.text import TEXT_MAX, encode
+from tracer.marks.text import TEXT_MAX, _encode_slowly, encode
 
 ROOT = Path(__file__).parent.parent.parent
 NOBODY = errno.EOPNOTSUPP
@@ -290,9 +290,13 @@ def test_descriptors_that_are_closed_behind_its_back():
 TEXT = st.text(max_size=300)
 
 
-@given(st.dictionaries(TEXT, st.none() | TEXT | st.integers(), max_size=8))
+@given(
+    st.dictionaries(TEXT, st.none() | TEXT | st.integers(), max_size=8)
+    | st.dictionaries(st.text(max_size=9), st.text(max_size=9), max_size=3)
+)
 def test_whatever_is_said_becomes_pairs(said):
     text, cut = encode(said)
+    assert (text, cut) == _encode_slowly(said)
     assert len(text) <= TEXT_MAX
     pairs = text.split(b"\0")
     assert pairs.pop() == b""

@@ -203,21 +203,25 @@ def test_a_tool_can_not_hide_the_span_that_it_is_in(engine):
 
 
 def test_tools_can_not_fill_the_table(engine):
+    """However deep the trainer's own spans lie in one another."""
+    outer = [(TRAINER, 10_000, n) for n in range(100, 105)]
+    feed(engine, span_begin(outer[0], b""))
+    feed(engine, *(span_begin(name, b"", above=above) for above, name in pairwise(outer)))
     call = (TRAINER, 10_000, 2)
-    feed(engine, span_begin(call, b"tool=bash\0"), fork(TOOL, 11_000, TRAINER, 10_000, call))
+    feed(engine, span_begin(call, b"tool=bash\0", above=outer[-1]), fork(TOOL, 11_000, TRAINER, 10_000, call))
     room = len(engine.state.processes.spans.table)
     feed(engine, *(span_begin((TOOL, 11_000, n), b"", above=call, tgid=TOOL) for n in range(1, room + 9)))
     full = engine.table_losses()["spans-not-kept"]
     assert full >= room // 4
     feed(
         engine,
-        span_begin((TRAINER, 10_000, 3), b"tool=next\0"),
+        span_begin((TRAINER, 10_000, 3), b"tool=next\0", above=outer[-1]),
         fork(LATER, 12_000, TRAINER, 10_000, (TRAINER, 10_000, 3)),
     )
     assert miner(engine, LATER).span.said("tool") == "next"
     assert engine.table_losses()["spans-not-kept"] == full
     feed(engine, leave(TOOL, 11_000))  # its spans go with it
-    assert int(engine.state.processes.spans.state[table.S_BUSY]) == 2
+    assert int(engine.state.processes.spans.state[table.S_BUSY]) == len(outer) + 2
 
 
 def test_ended_spans_make_room_for_deep_ones(engine):

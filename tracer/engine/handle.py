@@ -26,9 +26,9 @@ from tracer.engine.first import address_words, judge_connect, judge_listen, keep
 from tracer.engine.flows import CONNECTING, ESTABLISHED, LISTENING, UNCONNECTED, find_flow, forget, open_flow
 from tracer.engine.flows import NONE as NO_FLOW
 from tracer.engine.intrinsics import bytes_at, i64, record_reader
+from tracer.engine.marked import on_span, put_into_span, span_named
 from tracer.engine.processes import NONE
 from tracer.engine.spans import NONE as NO_SPAN
-from tracer.engine.spans import S_REPEATED, TEXT, end_span, find_span
 from tracer.engine.state import DECIDED, DONE, IN_SPAN, State, state_at
 from tracer.engine.state import note as _note
 from tracer.jit import entry as compiled_entry
@@ -44,8 +44,6 @@ FORK, EXEC, EXIT = (schema.KIND[f"EVENT_{k}"] for k in ("FORK", "EXEC", "EXIT"))
 FIRST = schema.KIND["EVENT_FIRST_BYTES"]
 FILE = schema.KIND["EVENT_FILE"]
 SPAN = schema.KIND["EVENT_SPAN"]
-SPAN_BEGIN, SPAN_END = schema.SPAN_WHAT["SPAN_BEGIN"], schema.SPAN_WHAT["SPAN_END"]
-SPAN_BY_CHILD = schema.SPAN_FLAG["SPAN_BY_CHILD"]
 TAMPER = schema.KIND["EVENT_TAMPER"]
 CONNECT, LISTEN = schema.KIND["EVENT_CONNECT"], schema.KIND["EVENT_LISTEN"]
 FLOW_OPEN, FLOW_CLOSE = schema.KIND["EVENT_FLOW_OPEN"], schema.KIND["EVENT_FLOW_CLOSE"]
@@ -61,7 +59,6 @@ HEAD_BYTES = schema.HEAD.itemsize
 EXEC_BYTES = schema.EXEC.itemsize
 CONNECT_BYTES = schema.CONNECT.itemsize
 TAMPER_BYTES = schema.TAMPER.itemsize
-SPAN_BYTES = schema.SPAN.itemsize
 assert schema.CONNECT.fields is not None
 CONNECT_REMOTE = schema.CONNECT.fields["remote"][1]
 CONNECT_LOCAL = schema.CONNECT.fields["local"][1]
@@ -80,7 +77,6 @@ read_connect = record_reader(schema.CONNECT)
 read_flow_open = record_reader(schema.FLOW_OPEN)
 read_file = record_reader(schema.FILE)
 read_tamper = record_reader(schema.TAMPER)
-read_span = record_reader(schema.SPAN)
 read_gpu_ioctl = record_reader(schema.GPU_IOCTL)
 
 
@@ -111,7 +107,7 @@ def on_fork(state: State, address: int) -> None:
     if parent == NONE:
         p.state[procs.MISSED_FORK] += 1
     if entry != NONE and e.span_token != 0:
-        procs.put_into_span(p, entry, i64(e.span_tgid), i64(e.span_start), i64(e.span_token), i64(e.ts))
+        put_into_span(p, entry, i64(e.span_tgid), i64(e.span_start), i64(e.span_token), i64(e.ts))
 
 
 @inline_kernel
@@ -157,7 +153,7 @@ def on_exec(where: int, address: int, length: int) -> int:
             script = p.images[p.table[row.parent].image].script
         row.gpu &= gpu_detect.ABOVE_TRAINER
         if e.span_token != 0:
-            procs.put_into_span(p, entry, i64(e.span_tgid), i64(e.span_start), i64(e.span_token), i64(e.ts))
+            put_into_span(p, entry, i64(e.span_tgid), i64(e.span_start), i64(e.span_token), i64(e.ts))
         image = procs.replace_image(p, entry)
         if image != NONE:
             block, kept = strings.store(p.arena, data, path_lo, args_hi)
@@ -232,9 +228,7 @@ def on_connect(where: int, address: int, length: int) -> int:
     process = known(state, i64(e.tgid), i64(e.start), i64(e.ts))
     span = i64(0)
     if e.span_token != 0:
-        row = procs.span_named(
-            state.processes, i64(e.span_tgid), i64(e.span_start), i64(e.span_token), i64(e.ts)
-        )
+        row = span_named(state.processes, i64(e.span_tgid), i64(e.span_start), i64(e.span_token), i64(e.ts))
         if row != NO_SPAN:
             span = i64(state.processes.spans.table[row].serial)
     entry = open_flow(state.flows, i64(e.cookie))
@@ -338,51 +332,6 @@ def on_tamper(where: int, address: int, length: int) -> int:
         _note(state, process, TAMPER, i64(e.ts), i64(e.number), count)
         _note_done(state, i64(e.done), i64(e.ts) + i64(e.took_ns))
     return count
-
-
-@compiled_entry
-def on_span(where: int, address: int, length: int) -> int:
-    """A tool call or a step begins or ends: what is said of it the first time stands."""
-    state = state_at(where)
-    e = read_span(address)
-    text = i64(e.len)
-    if i64(SPAN_BYTES) + text > length or text > TEXT:
-        state.malformed[0] += 1
-        return 0
-    p = state.processes
-    s = p.spans
-    tgid, start, token = i64(e.span_tgid), i64(e.span_start), i64(e.span_token)
-    row = find_span(s, tgid, start, token)
-    if e.what == SPAN_END:
-        owner = procs.find_exact(p, tgid, start)
-        if row != NO_SPAN and owner != NONE:
-            p.table[owner].opened = end_span(s, row, p.table[owner].opened)
-        return 0
-    if e.what != SPAN_BEGIN or token == 0:
-        return 0
-    owner = procs.find_exact(p, tgid, start)
-    if row != NO_SPAN and s.table[row].known:
-        s.state[S_REPEATED] += 1
-        return 0
-    if row == NO_SPAN:
-        above = i64(NO_SPAN)
-        if e.above_token == e.span_token and e.above_start == e.span_start:
-            above = i64(NO_SPAN) if owner == NONE else p.table[owner].span  # none lies in itself
-        elif e.above_token != 0:
-            above = procs.span_named(p, i64(e.above_tgid), i64(e.above_start), i64(e.above_token), i64(e.ts))
-        row = procs.open_span(p, owner, tgid, start, token, above, i64(e.ts))
-        if row == NO_SPAN:
-            return 0
-    r = s.table[row]
-    r.known = 1
-    r.began = i64(e.ts)
-    r.flags = i64(e.span_flags)
-    r.opener = i64(e.tgid) if e.span_flags & SPAN_BY_CHILD else i64(0)
-    r.length = text
-    data = bytes_at(address + i64(SPAN_BYTES), text)
-    for i in range(text):
-        s.texts[row, i] = data[i]
-    return 0
 
 
 #: What State.calls holds for each kind.

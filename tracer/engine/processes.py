@@ -17,7 +17,7 @@ import numpy.typing as npt
 from tracer.engine import arena as strings
 from tracer.engine.arena import Arena
 from tracer.engine.intrinsics import i64
-from tracer.engine.spans import S_UNKNOWN, Spans, end_all, find_span, hold, make_spans, new_span, release
+from tracer.engine.spans import Spans, end_all, hold, make_spans, release
 from tracer.jit import inline, njit
 
 NONE = -1
@@ -303,51 +303,6 @@ def add_process(p: Processes, tgid: int, start: int, parent: int, now: int) -> i
     if row.depth >= DEPTH:
         _shorten_line(p, entry)
     return entry
-
-
-@njit
-def open_span(p: Processes, owner: int, tgid: int, start: int, token: int, above: int, now: int) -> int:
-    """A new span of the process at ``owner`` (or NONE); its row, or NONE."""
-    row = new_span(p.spans, tgid, start, token, above, now)
-    if row == NONE:
-        return NONE
-    if owner == NONE:
-        end_all(p.spans, row)
-        return row
-    newest = p.table[owner].opened
-    p.spans.table[row].elder = newest
-    if newest != NONE:
-        p.spans.table[newest].younger = row
-    p.table[owner].opened = row
-    return row
-
-
-@njit
-def span_named(p: Processes, tgid: int, start: int, token: int, now: int) -> int:
-    """The row of the span, by its name. One whose beginning was not told is entered inside of what its
-    owner was born in: whoever says that he is in a span of his own that he never opened can't hide the
-    one that lies around it.
-    """
-    row = find_span(p.spans, tgid, start, token)
-    if row != NONE:
-        return row
-    p.spans.state[S_UNKNOWN] += 1
-    owner = find_exact(p, tgid, start)
-    above = i64(NONE) if owner == NONE else p.table[owner].span
-    return open_span(p, owner, tgid, start, token, above, now)
-
-
-@njit
-def put_into_span(p: Processes, entry: int, tgid: int, start: int, token: int, now: int) -> None:
-    """The process at ``entry`` is born in this span. Where there is no room for it, the process stays in
-    what its parent was born in.
-    """
-    row = span_named(p, tgid, start, token, now)
-    if row == NONE or row == p.table[entry].span:
-        return
-    hold(p.spans, row)
-    release(p.spans, p.table[entry].span)
-    p.table[entry].span = row
 
 
 @njit

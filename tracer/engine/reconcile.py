@@ -21,6 +21,7 @@ from tracer import clock
 from tracer.engine import processes as procs
 from tracer.engine.engine import Engine, Fired
 from tracer.engine.intrinsics import i64
+from tracer.engine.marked import put_into_span
 from tracer.engine.processes import NONE, Processes
 from tracer.jit import njit
 from tracer.kernel import schema
@@ -52,9 +53,7 @@ def _take_in(p: Processes, tasks: npt.NDArray[np.void], stale: npt.NDArray[np.in
         row.gid = i64(t.gid)
         row.cgroup = i64(t.cgroup)
         if t.span_token != 0:
-            procs.put_into_span(
-                p, entry, i64(t.span_tgid), i64(t.span_start), i64(t.span_token), i64(t.start)
-            )
+            put_into_span(p, entry, i64(t.span_tgid), i64(t.span_start), i64(t.span_token), i64(t.start))
         known = row.image != NONE
         if known:
             # Not by device: btrfs and overlayfs show user space another one than the kernel has.

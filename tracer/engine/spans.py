@@ -5,12 +5,13 @@ A span is named by its owner, as (tgid, start), and a number of the owner's choi
 is told to lie in stays in the table as long as it does, and a span stays while a process that was
 born in it does, ended or not: whoever opens spans as fast as he can makes the watch forget none that
 matters. Ended ones that nobody is in go first, the oldest first. When there are none, a new span is
-not recorded, and counted; those that lie deeper inside others may take no more than a part of the
-table, so that a tool can't leave its trainer without.
+not recorded, and counted; those that processes open inside of others' may take no more than a part of
+the table, so that a tool can't leave its trainer without.
 """
 
 from __future__ import annotations
 
+import os
 from typing import NamedTuple
 
 import numpy as np
@@ -36,6 +37,7 @@ SPAN = np.dtype(
         ("serial", "i8"),  # names this use of the row: a count, and the row in the last 16 bits
         ("above", "i8"),  # the row of the span that it lies in, or NONE
         ("depth", "i8"),
+        ("level", "i8"),  # how often the owner changes on the way up
         ("users", "i8"),  # processes and spans that name it
         ("state", "i8"),
         ("known", "i8"),  # its beginning was told: else only that somebody is in it
@@ -61,12 +63,13 @@ SPAN = np.dtype(
     S_FULL,  # spans not recorded: no room
     S_UNKNOWN,  # spans whose beginning was not told
     S_REPEATED,  # begun a second time: the first word stands
-) = range(9)
+    S_SALT,  # of the hash: owners choose their numbers
+) = range(10)
 
 
 class Spans(NamedTuple):
     """``table`` SPAN[n]; ``texts`` uint8[n, TEXT]; ``slots`` int32[2**k], a hash of the name to row + 1;
-    ``state`` int64[9].
+    ``state`` int64[10].
     """
 
     table: npt.NDArray[np.void]
@@ -83,23 +86,26 @@ def make_spans(capacity: int = 1 << 14) -> Spans:
         np.zeros(capacity, SPAN),
         np.zeros((capacity, TEXT), np.uint8),
         np.zeros(slots, np.int32),
-        np.zeros(9, np.int64),
+        np.zeros(10, np.int64),
     )
+    spans.state[S_SALT] = int.from_bytes(os.urandom(4), "little")
     spans.state[S_OLDEST] = spans.state[S_YOUNGEST] = NONE
     return spans
 
 
 @inline
-def _home(slots: npt.NDArray[np.int32], tgid: int, start: int, token: int) -> int:
-    mixed = (tgid * 0x9E3779B1 ^ token * 0x85EBCA77 ^ start ^ start >> 20) & 0xFFFFFFFF
-    return (mixed * 0x9E3779B1 & 0xFFFFFFFF) * len(slots) >> 32
+def _home(s: Spans, tgid: int, start: int, token: int) -> int:
+    mixed = (tgid * 0x9E3779B1 ^ token * 0x85EBCA77 ^ start ^ start >> 20 ^ s.state[S_SALT]) & 0xFFFFFFFF
+    mixed = (mixed ^ mixed >> 15) * 0x85EBCA6B & 0xFFFFFFFF
+    mixed = (mixed ^ mixed >> 13) * 0xC2B2AE35 & 0xFFFFFFFF
+    return (mixed ^ mixed >> 16) * len(s.slots) >> 32
 
 
 @njit
 def find_span(s: Spans, tgid: int, start: int, token: int) -> int:
     """The row of this very span, or NONE."""
     mask = len(s.slots) - 1
-    at = _home(s.slots, tgid, start, token)
+    at = _home(s, tgid, start, token)
     while s.slots[at]:
         row = i64(s.slots[at]) - 1
         r = s.table[row]
@@ -113,7 +119,7 @@ def find_span(s: Spans, tgid: int, start: int, token: int) -> int:
 def _leave_hash(s: Spans, row: int) -> None:
     mask = len(s.slots) - 1
     r = s.table[row]
-    at = _home(s.slots, r.tgid, r.start, r.token)
+    at = _home(s, r.tgid, r.start, r.token)
     while s.slots[at] != row + 1:
         if s.slots[at] == 0:
             return
@@ -122,7 +128,7 @@ def _leave_hash(s: Spans, row: int) -> None:
     at = (at + 1) & mask
     while s.slots[at]:
         other = s.table[i64(s.slots[at]) - 1]
-        home = _home(s.slots, other.tgid, other.start, other.token)
+        home = _home(s, other.tgid, other.start, other.token)
         if ((at - home) & mask) >= ((at - hole) & mask):
             s.slots[hole] = s.slots[at]
             hole = at
@@ -202,8 +208,13 @@ def _forget_oldest(s: Spans) -> bool:
 @njit
 def new_span(s: Spans, tgid: int, start: int, token: int, above: int, now: int) -> int:
     """A new open span, in the row ``above`` (or NONE); NONE when there is no room."""
-    depth = i64(0) if above == NONE else s.table[above].depth + 1
-    limit = len(s.table) * (4 - min(depth, 2))
+    depth = i64(0)
+    level = i64(0)
+    if above != NONE:
+        a = s.table[above]
+        depth = a.depth + 1
+        level = a.level if a.tgid == tgid and a.start == start else a.level + 1
+    limit = len(s.table) * (4 - min(level, 2))
     hold(s, above)
     there = depth < DEPTH
     # what an ended span lies in may be free when that has gone
@@ -230,6 +241,7 @@ def new_span(s: Spans, tgid: int, start: int, token: int, above: int, now: int) 
     r.serial = s.state[S_SERIAL] << 16 | row
     r.above = above
     r.depth = depth
+    r.level = level
     r.users = 0
     r.state = OPEN
     r.known = 0
@@ -240,7 +252,7 @@ def new_span(s: Spans, tgid: int, start: int, token: int, above: int, now: int) 
     r.younger = NONE
     r.elder = NONE
     mask = len(s.slots) - 1
-    at = _home(s.slots, tgid, start, token)
+    at = _home(s, tgid, start, token)
     while s.slots[at]:
         at = (at + 1) & mask
     s.slots[at] = row + 1
