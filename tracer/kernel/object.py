@@ -49,9 +49,9 @@ class Map:
             return None
         return buffer.raw
 
-    def values(self, key_size: int, size: int) -> list[bytes]:
-        """All values, of ``size`` bytes each; of a hash that changes meanwhile, some may be missing."""
-        found: list[bytes] = []
+    def items(self, key_size: int, size: int) -> list[tuple[bytes, bytes]]:
+        """All keys and values, of so many bytes; of a hash that changes meanwhile, some may be missing."""
+        found: list[tuple[bytes, bytes]] = []
         key, following = None, ctypes.create_string_buffer(key_size)
         # a key that goes away has the walk begin anew: not for ever
         for _ in range(2 * self.max_entries):
@@ -60,7 +60,7 @@ class Map:
             key = following.raw
             value = self.lookup(key, size)
             if value is not None:
-                found.append(value)
+                found.append((key, value))
         return found
 
     def lookup_per_cpu(self, key: bytes, dtype: np.dtype[np.void]) -> npt.NDArray[np.void]:

@@ -30,8 +30,8 @@ from tracer.rules import RuleSet
 #: struct member of tree.bpf.h: tree, exit_sent, gpu_client, left, told, barred.
 _MEMBER = struct.Struct("<IIIIII")
 _INFO_BYTES = 256
-#: struct span_name of span.bpf.h
-_SPAN_NAME_BYTES = 16
+#: struct span_name of span.bpf.h: start, tgid, token.
+_SPAN_NAME = struct.Struct("<QII")
 #: What knowledge.bpf.h declares.
 _ROW_CELLS = 64
 #: Where recursion_misses lies in struct bpf_prog_info (include/uapi/linux/bpf.h, since 5.12).
@@ -370,10 +370,12 @@ class Probes:
         """What has been said of spans that are open, as SPAN records, in the order of their beginnings."""
         if "on_span" not in self.loaded:
             return []
-        found = self.map("open_spans").values(_SPAN_NAME_BYTES, schema.SPAN.itemsize + SPAN_TEXT)
-        heads = [np.frombuffer(record, schema.SPAN, 1)[0] for record in found]
-        records = [record[: int(head["size"])] for record, head in zip(found, heads, strict=True)]
-        return [records[at] for at in np.argsort([int(head["ts"]) for head in heads], kind="stable")]
+        records: list[tuple[int, bytes]] = []
+        for key, record in self.map("open_spans").items(_SPAN_NAME.size, schema.SPAN.itemsize + SPAN_TEXT):
+            e = np.frombuffer(record, schema.SPAN, 1)[0]
+            if key == _SPAN_NAME.pack(int(e["span_start"]), int(e["span_tgid"]), int(e["span_token"])):
+                records.append((int(e["ts"]), record[: int(e["size"])]))
+        return [record for _, record in sorted(records)]
 
     def counters(self) -> npt.NDArray[np.void]:
         """COUNTERS[cpus]: what was sent, lost, and why."""
