@@ -9,6 +9,7 @@ A span is told to the probes once, and its end; going from one task to another c
 from __future__ import annotations
 
 import _thread
+import atexit
 import itertools
 import os
 import threading
@@ -148,6 +149,7 @@ class Marks:
 
 
 MARKS = Marks(Channel())
+atexit.register(MARKS.channel.close)
 
 
 def _listen() -> None:

@@ -72,7 +72,18 @@ class Channel:
         self.failures += self.on and code not in (errno.EOPNOTSUPP, errno.ENOPROTOOPT)
         self.on = False
         self._retry_at = time.monotonic() + RETRY_S
+        self.close()  # it belongs to the cgroup that it was made in, and we may be in another by then
         return False
+
+    def close(self) -> None:
+        """Give the descriptor back; the next call takes another."""
+        with self.lock:
+            own, self._socket = self._socket, None
+        if own is not None:
+            try:
+                own.close()
+            except OSError:  # not ours any more
+                own.detach()
 
     def _send(self, op: int, data: bytes) -> int:
         """The call's errno."""

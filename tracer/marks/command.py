@@ -89,6 +89,7 @@ def _tell(op: int, token: int, secret: int, up: int, said: dict[str, str]) -> No
     text, cut = encode(said)
     channel = Channel()
     taken = channel.call(op, token, flags=channels.CUT if cut else 0, up=up, secret=secret, text=text)
+    channel.close()
     if not taken and channel.failures:
         print("vigiles: the span was refused: it is not this shell's, or lies too deep", file=sys.stderr)
 
