@@ -221,6 +221,12 @@ def traced(trace: str) -> None:
     subprocess.run(["/bin/true", "long"], env={f"V{n}": "x" * 2000 for n in range(100)}, check=True)
 
 
+def all_in_one(trace: str) -> None:
+    forged()
+    others()
+    traced(trace)
+
+
 def storm(count: str) -> None:
     """So many spans, one in the other, of which none ends."""
     for number in range(1, int(count) + 1):

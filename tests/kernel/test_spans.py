@@ -53,7 +53,6 @@ def all_as_they_should(run) -> list[str]:
     return [word for word, _ in tools(run)]
 
 
-@pytest.mark.guest
 def test_processes_are_in_the_span_that_they_descend_from():
     run = record(marking("nested"))
     assert sorted(all_as_they_should(run)) == sorted(
@@ -93,7 +92,6 @@ def test_a_thread_that_executes_takes_its_span_along():
     assert all_as_they_should(record(marking("executed_by_a_thread"))) == ["thread"]
 
 
-@pytest.mark.guest
 def test_nobody_can_speak_for_another():
     run = record(marking("forged"))
     assert run.status == 0
@@ -132,12 +130,25 @@ def begun(run):
             yield e, tail[: int(e["len"])].decode()
 
 
-@pytest.mark.guest
 def test_calls_that_are_none_of_ours(capfd):
     run = record(marking("others"))
     assert run.status == 0
     assert capfd.readouterr().out.splitlines() == ["ENOPROTOOPT", "ENOBUFS for 5264 bytes"]
     assert run.summary.tables["spans-refused"] == 0
+
+
+@pytest.mark.guest
+def test_what_a_kernel_may_refuse(capfd):
+    """The three before and the one behind in one go, for guests."""
+    run = record(marking("all_in_one", TRACE))
+    assert run.status == 0
+    assert capfd.readouterr().out.splitlines() == ["ENOPROTOOPT", "ENOBUFS for 5264 bytes"]
+    found = tools(run)
+    assert found[:4] == [(word, word) for word in ("unknown", "trainer's", "innocent", "trainer's")]
+    assert run.summary.tables["spans-refused"] == 13
+    traced = [e.fixed["traceparent"].tobytes()[:55] for e in run.execs() if e.argv[1:] == [b"traced"]]
+    assert traced == [TRACE.encode()]
+    assert run.summary.lost_total == 0
 
 
 def test_a_program_that_connects_in_its_own_span():
@@ -147,7 +158,6 @@ def test_a_program_that_connects_in_its_own_span():
     assert [said.get(name(e), "") for e in run.of("connect")] == ["", "tool=one\0", "tool=two\0", ""]
 
 
-@pytest.mark.guest
 def test_traceparent_of_the_environment():
     run = record(marking("traced", TRACE))
     assert run.status == 0
