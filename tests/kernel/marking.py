@@ -95,6 +95,22 @@ def threads() -> None:
             true("second")
 
 
+def threads_at_once(count: str, turns: str) -> None:
+    """Each in spans of its own, all the time."""
+
+    def work(number: int) -> None:
+        for turn in range(int(turns)):
+            with tracer.span(thread=number), tracer.span(tool=f"{number}-{turn}"):
+                true(f"{number}-{turn}")
+
+    every = [threading.Thread(target=work, args=(number,)) for number in range(int(count))]
+    for thread in every:
+        thread.start()
+    for thread in every:
+        thread.join()
+    assert (MARKS.failures, MARKS.channel.failures) == (0, 0)
+
+
 def executed_by_a_thread() -> None:
     """The new program is in the span of the thread that executed it."""
 

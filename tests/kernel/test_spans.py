@@ -88,6 +88,12 @@ def test_threads_and_pools():
     ]  # fmt: skip
 
 
+def test_many_threads_at_once():
+    run = record(marking("threads_at_once", 16, 8))
+    assert len(all_as_they_should(run)) == 16 * 8
+    assert run.engine.table_losses()["spans-unknown"] == 0
+
+
 def test_a_thread_that_executes_takes_its_span_along():
     assert all_as_they_should(record(marking("executed_by_a_thread"))) == ["thread"]
 
