@@ -6,7 +6,7 @@ from __future__ import annotations
 import importlib
 import sys
 
-BENCHES = ("engine", "latency", "matching", "network", "overhead", "detection", "guard", "record")
+BENCHES = ("engine", "latency", "matching", "network", "overhead", "spans", "detection", "guard", "record")
 
 
 def main() -> None:

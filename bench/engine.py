@@ -50,6 +50,14 @@ def _kinds() -> dict[str, list[bytes]]:
             synthetic.flow_open(pid[i], i, 100 + i),
             synthetic.flow_close(pid[i], i, 100 + i),
         ]
+    spans: list[bytes] = []
+    for i in range(n // 4):
+        spans += [
+            synthetic.span(pid[i], i, i),
+            synthetic.fork(5000 + i % 20000, pid[i], i, span=i + 1),
+            synthetic.exit_(5000 + i % 20000, i),
+            synthetic.span(pid[i], i, i, ends=True),
+        ]
     return {
         "alive": alive,
         "exec (7 arguments)": [
@@ -57,6 +65,7 @@ def _kinds() -> dict[str, list[bytes]]:
         ],
         "fork, exec, exit": churn,
         "connect, open, close": flows,
+        "span begins, fork, exit, ends": spans,
         "GPU ioctl": [synthetic.gpu_ioctl(pid[i], i, i) for i in range(n)],
         "mix": [r for t in zip(*(s[: n // 4] for s in (churn, flows, flows[::-1])), strict=True) for r in t],
     }

@@ -25,10 +25,22 @@ def _head(layout: np.dtype[np.void], kind: str, tgid: int, ts: int) -> np.ndarra
     return row
 
 
-def fork(tgid: int, parent: int, ts: int) -> bytes:
+def fork(tgid: int, parent: int, ts: int, *, span: int = 0) -> bytes:
+    """``span``: the parent's number for the span that the child is born in."""
     row = _head(schema.FORK, "EVENT_FORK", tgid, ts)
     row["parent_tgid"], row["parent_start"] = parent, parent * 1000
+    if span:
+        row["span_tgid"], row["span_start"], row["span_token"] = parent, parent * 1000, span
     return row.tobytes()
+
+
+def span(owner: int, ts: int, number: int, *, ends: bool = False) -> bytes:
+    row = _head(schema.SPAN, "EVENT_SPAN", owner, ts)
+    row["span_tgid"], row["span_start"], row["span_token"] = owner, owner * 1000, number + 1
+    row["what"] = schema.SPAN_WHAT["SPAN_END" if ends else "SPAN_BEGIN"]
+    text = b"" if ends else b"tool=bash\0step=412\0episode=a91f\0"
+    row["len"], row["size"] = len(text), schema.SPAN.itemsize + len(text)
+    return row.tobytes() + text
 
 
 def exit_(tgid: int, ts: int) -> bytes:

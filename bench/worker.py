@@ -7,6 +7,7 @@ Needs nothing of ours: it runs as ``python -I worker.py``. Times are nanoseconds
 import json
 import os
 import socket
+import struct
 import sys
 import threading
 import time
@@ -21,15 +22,63 @@ WORD = "-DCMAKE_BUILD_TYPE=Release"
 BACKLOG = 64
 
 
-def spawn(count: int, size: int) -> list[int]:
-    """Start /bin/true with about ``size`` bytes of arguments and wait for its end."""
+def spawn(count: int, size: int, variables: int = 0) -> list[int]:
+    """Start /bin/true with about ``size`` bytes of arguments, and ``variables`` of environment, and wait for
+    its end.
+    """
     argv = [TRUE] + [WORD] * (size // (len(WORD) + 1))
+    environment = {f"VARIABLE_{number}": WORD * 2 for number in range(variables)}
     times = []
     for _ in range(count):
         began = time.perf_counter_ns()
-        os.waitpid(os.posix_spawn(TRUE, argv, {}), 0)
+        os.waitpid(os.posix_spawn(TRUE, argv, environment), 0)
         times.append(time.perf_counter_ns() - began)
     return times
+
+
+def _each(rounds: int, batch: int, do: Callable[[], object]) -> list[int]:
+    times = []
+    for _ in range(rounds):
+        began = time.perf_counter_ns()
+        for _ in range(batch):
+            do()
+        times.append((time.perf_counter_ns() - began) // batch)
+    return times
+
+
+def options(rounds: int, batch: int) -> list[int]:
+    """Set an option of a socket."""
+    with socket.socket() as one:
+        return _each(rounds, batch, lambda: one.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1))
+
+
+def marks(rounds: int, batch: int) -> list[int]:
+    """Begin a span, go over to it, end it: see probes/span_call.h. Untraced the calls fail."""
+    begin = struct.pack("=QIIII", 0, 1, 0, 0, 0)
+    calls = ((1, begin + b"tool=bash\0step=412\0"), (3, begin), (2, begin))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as one:
+
+        def mark() -> None:
+            for number, data in calls:
+                try:
+                    one.setsockopt(0x56494749, number, data)
+                except OSError:
+                    pass
+
+        return _each(rounds, batch, mark)
+
+
+def marked(rounds: int, batch: int) -> list[int]:
+    """Be in a span for a moment, as Python programs are."""
+    import tracer
+
+    def mark() -> None:
+        with tracer.span(tool="bash", step=412):
+            pass
+
+    time.sleep(1)  # whether somebody traces us is asked once a second
+    mark()
+    return _each(rounds, batch, mark)
 
 
 def flow(count: int, host: str, port: int) -> list[int]:
@@ -169,7 +218,10 @@ def serve(host: str) -> None:
     sys.stdin.read()
 
 
-TASKS = {task.__name__: task for task in (spawn, connect, flow, send, receive, ping, datagrams)}
+TASKS = {
+    task.__name__: task
+    for task in (spawn, connect, flow, send, receive, ping, datagrams, options, marks, marked)
+}
 
 
 def main() -> None:

@@ -38,7 +38,9 @@ enum event_kind {
 	EVENT_FILE = 13,
 	/* on the critical ring */
 	EVENT_TAMPER = 14,
-	EVENT_KINDS = 15,
+	/* on the bulk ring: a storm of spans must not push out forks, and each process has its share */
+	EVENT_SPAN = 15,
+	EVENT_KINDS = 16,
 };
 
 enum event_ring {
@@ -64,6 +66,9 @@ struct event_head {
 struct event_fork {
 	struct event_head head; /* of the child, which has not run yet */
 	__u64 parent_start;
+	__u64 span_start; /* the span it is born in: see struct event_span; token 0: in none */
+	__u32 span_tgid;
+	__u32 span_token;
 	__u32 parent_tgid; /* who forked, whatever getppid() says later */
 	__u32 _pad;
 };
@@ -81,6 +86,7 @@ enum exec_flag {
 	EXEC_THREAD = 1 << 9,	       /* called by a thread that was not the leader */
 	EXEC_PATH_UNREACHABLE = 1 << 10, /* the walk to the root gave up */
 	EXEC_ADOPTED = 1 << 11, /* joined by cgroup, not by lineage */
+	EXEC_ENV_CUT = 1 << 12, /* the environment was not looked through to its end */
 };
 
 enum fd_kind {
@@ -123,6 +129,9 @@ struct verdict {
 	__u8 _pad_verdict[2];
 };
 
+/* W3C Trace Context, version 00: 55 characters. */
+#define TRACEPARENT_WORDS 7
+
 struct event_exec {
 	struct event_head head;
 	struct verdict verdict;
@@ -131,6 +140,10 @@ struct event_exec {
 	__u64 ino;
 	__u64 file_size;
 	__u64 changed_ns; /* the file's mtime */
+	__u64 span_start; /* the span that the thread was in: see struct event_span; token 0: in none */
+	__u32 span_tgid;
+	__u32 span_token;
+	__u64 traceparent[TRACEPARENT_WORDS]; /* TRACEPARENT of its environment as text, ended by NUL */
 	__u32 parent_tgid; /* real parent at this moment */
 	__u32 dev;	   /* kernel encoding: major << 20 | minor */
 	__u32 uid;
@@ -235,6 +248,9 @@ struct event_connect {
 	struct event_head head;
 	struct verdict verdict;
 	__u64 cookie; /* of the socket: names the flow */
+	__u64 span_start; /* the span that the thread is in: see struct event_span; token 0: not known */
+	__u32 span_tgid;
+	__u32 span_token;
 	struct flow_addr addr;
 };
 
@@ -242,6 +258,9 @@ struct event_listen {
 	struct event_head head;
 	struct verdict verdict;
 	__u64 cookie;
+	__u64 span_start; /* the span that the thread is in: see struct event_span; token 0: not known */
+	__u32 span_tgid;
+	__u32 span_token;
 	struct flow_addr addr;
 };
 
@@ -348,12 +367,48 @@ struct event_gpu_counts {
 	__u32 final;	 /* the process has ended */
 };
 
+enum span_what {
+	SPAN_NONE = 0,
+	SPAN_BEGIN = 1,
+	SPAN_END = 2,
+	SPAN_WHATS = 3,
+};
+
+enum span_flag {
+	SPAN_CUT = 1 << 0,	  /* not all that was said of it had room */
+	SPAN_BY_CHILD = 1 << 1, /* opened or ended by a child of its owner, for it: a shell's */
+};
+
+/* What is said of a span: "key=value", each ended by NUL, in UTF-8. */
+#define SPAN_TEXT 512
+
+/*
+ * A tool call or a step begins or ends. A span is named by the process that owns it, which the
+ * probe fills in, and a number of that process's own choice: so nobody can name another's.
+ */
+struct event_span {
+	struct event_head head; /* of who says so */
+	__u64 span_start;	/* its owner */
+	__u64 above_start;	/* the span that it lies in; token 0: in none */
+	__u32 span_tgid;
+	__u32 span_token;
+	__u32 above_tgid;
+	__u32 above_token;
+	__u16 len; /* bytes of text that follow */
+	__u8 what; /* enum span_what */
+	__u8 span_flags;
+	__u8 _pad_span[4];
+};
+
 /* A task of the tree that was there before the watch, or is still there. */
 struct event_task {
 	struct event_head head;
 	__u64 parent_start;
 	__u64 cgroup;
 	__u64 ino;
+	__u64 span_start; /* the span that its process was born in; token 0: in none */
+	__u32 span_tgid;
+	__u32 span_token;
 	__u32 parent_tgid;
 	__u32 dev;
 	__u32 uid;
@@ -373,7 +428,8 @@ enum loss_reason {
 	LOSS_SCRATCH = 5,      /* no scratch memory: can't happen, so counted */
 	LOSS_CONTENDED = 6,    /* two packets of one flow at the same moment */
 	LOSS_SHARE = 7,	       /* held back from the ring; by kind, see struct counters */
-	LOSS_REASONS = 8,
+	LOSS_SPAN = 8,	       /* a task could not be given its span */
+	LOSS_REASONS = 9,
 };
 
 struct counters {
@@ -384,6 +440,7 @@ struct counters {
 	__u64 threads; /* threads born in the tree: tracked, not sent */
 	__u64 acted[ACTIONS]; /* what the probes did themselves */
 	__u64 failed[ACTIONS]; /* and could not do */
+	__u64 spans_refused; /* calls about spans that were not the caller's to make */
 	__u64 dropped; /* packets of flows that are cut, and those that quarantine keeps in */
 };
 
@@ -393,18 +450,20 @@ struct counters {
 #define VIGILES_ASSERT _Static_assert
 #endif
 VIGILES_ASSERT(sizeof(struct event_head) == 40, "event_head");
-VIGILES_ASSERT(sizeof(struct event_fork) == 56, "event_fork");
+VIGILES_ASSERT(sizeof(struct event_fork) == 72, "event_fork");
 VIGILES_ASSERT(sizeof(struct verdict) == 64, "verdict");
-VIGILES_ASSERT(sizeof(struct event_exec) == 192, "event_exec");
+VIGILES_ASSERT(sizeof(struct event_exec) == 264, "event_exec");
 VIGILES_ASSERT(sizeof(struct event_exit) == 48, "event_exit");
 VIGILES_ASSERT(sizeof(struct event_tamper) == 200, "event_tamper");
 VIGILES_ASSERT(sizeof(struct flow_addr) == 40, "flow_addr");
-VIGILES_ASSERT(sizeof(struct event_connect) == 152, "event_connect");
+VIGILES_ASSERT(sizeof(struct event_connect) == 168, "event_connect");
+VIGILES_ASSERT(sizeof(struct event_listen) == sizeof(struct event_connect), "event_listen");
+VIGILES_ASSERT(sizeof(struct event_span) == 80, "event_span");
 VIGILES_ASSERT(sizeof(struct event_flow_close) == 120, "event_flow_close");
 VIGILES_ASSERT(sizeof(struct event_first_bytes) == 168, "event_first_bytes");
 VIGILES_ASSERT(sizeof(struct event_gpu_open) == 56, "event_gpu_open");
 VIGILES_ASSERT(sizeof(struct event_gpu_ioctl) == 128, "event_gpu_ioctl");
 VIGILES_ASSERT(sizeof(struct gpu_kind) == 24, "gpu_kind");
-VIGILES_ASSERT(sizeof(struct event_task) == 104, "event_task");
+VIGILES_ASSERT(sizeof(struct event_task) == 120, "event_task");
 
 #endif

@@ -7,6 +7,7 @@
 #include "knowledge.bpf.h"
 
 #define ARGS_CAPTURE 4096
+#define VARIABLE_CAPTURE 256
 
 /*
  * Too big for the stack, and its size is not known when space in the ring would
@@ -33,6 +34,7 @@ struct exec_scratch {
 	char strings[STRINGS_CAPTURE];
 	struct path_buffer path;
 	struct field fields[EXEC_FIELDS];
+	char variable[VARIABLE_CAPTURE]; /* of the environment */
 	__u32 may_use_gpu;
 };
 

@@ -6,6 +6,7 @@
 #include "flow.bpf.h"
 #include "guard.bpf.h"
 #include "share.bpf.h"
+#include "span.bpf.h"
 
 /* What programs on cgroups say; refused, the call fails with EPERM. */
 #define ALLOW 1
@@ -87,6 +88,7 @@ INLINE int tell_connect(struct bpf_sock_addr *ctx, int ipv6, int unconnected)
 	__builtin_memcpy(e->addr.remote, address, sizeof(address));
 	if (unconnected)
 		e->addr.flags |= FLOW_UNCONNECTED;
+	name_span(e, bpf_get_current_pid_tgid());
 	/* What no rule holds for waits for the timer: a wake-up is dear to whoever connects. */
 	submit_event(e, verdict.row != 0);
 	return refused ? REFUSE : ALLOW;
@@ -144,6 +146,7 @@ INLINE int tell_bind(struct bpf_sock *ctx, int ipv6)
 	} else {
 		*(__u32 *)e->addr.local = ctx->src_ip4;
 	}
+	name_span(e, bpf_get_current_pid_tgid());
 	submit_event(e, 0);
 	return 1;
 }

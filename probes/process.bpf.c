@@ -6,6 +6,8 @@
 #include "guard.bpf.h"
 #include "tamper.bpf.h"
 #include "exec.bpf.h"
+#include "span.bpf.h"
+#include "environment.bpf.h"
 
 #define CALLED_CAPTURE 255
 
@@ -41,6 +43,7 @@ int BPF_PROG(on_fork, struct task_struct *parent, struct task_struct *child)
 	if (born) {
 		born->left = m->left;
 		born->barred = m->barred;
+		inherit_span(parent, child);
 		/* clone3() can make it in another cgroup: nobody moves it there */
 		if (child->cgroups != parent->cgroups)
 			tell_if_left(child, child->cgroups->dfl_cgrp, born);
@@ -56,6 +59,7 @@ int BPF_PROG(on_fork, struct task_struct *parent, struct task_struct *child)
 		return 0;
 	e->parent_tgid = parent->tgid;
 	e->parent_start = parent->group_leader->start_boottime;
+	name_span(e, child->pid);
 	submit_event(e, 0);
 	return 0;
 }
@@ -231,6 +235,11 @@ int BPF_PROG(on_exec, struct task_struct *task, int old_pid, struct linux_binprm
 	mm = task->mm;
 	flags |= file_flags(mm->exe_file, e);
 
+	keep_span(task, old_pid);
+	name_span(e, task->pid);
+	if (find_traceparent(s, mm->env_start, mm->env_end))
+		flags |= EXEC_ENV_CUT;
+
 	walk_path(&mm->exe_file->f_path, &s->path);
 	flags |= path_flags(&s->path, EXEC_PATH_CUT);
 	end = append_path(s, 0);
@@ -303,6 +312,7 @@ int BPF_PROG(on_exit, struct task_struct *task)
 
 	if (!m)
 		return 0;
+	leave_span(task);
 	signal = task->signal;
 	if (signal->live.counter != 0)
 		return 0;

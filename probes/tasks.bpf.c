@@ -8,6 +8,7 @@
  * one finds nothing fresh. Forks meanwhile are seen by on_fork, attached before.
  */
 #include "tree.bpf.h"
+#include "span.bpf.h"
 
 SEC("iter/task")
 int on_task(struct bpf_iter__task *ctx)
@@ -47,6 +48,7 @@ int on_task(struct bpf_iter__task *ctx)
 	e.uid = task->cred->uid.val;
 	e.gid = task->cred->gid.val;
 	e.threads = BPF_CORE_READ(task, signal, nr_threads);
+	name_first_span(&e, task->pid);
 	bpf_probe_read_kernel(e.comm, sizeof(e.comm), task->comm);
 	bpf_seq_write(seq, &e, sizeof(e));
 	return 0;

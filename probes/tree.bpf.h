@@ -104,10 +104,9 @@ INLINE int in_tree_cgroup(void)
 	return tree_cgroup && bpf_get_current_ancestor_cgroup_id(tree_cgroup_level) == tree_cgroup;
 }
 
-/* Asked by programs on cgroups: is the current task in the tree? */
-INLINE int current_in_tree(void)
+/* Asked by programs on cgroups: is the task in the tree? */
+INLINE int process_in_tree(struct task_struct *task)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
 	__u64 *start;
 	__u32 tgid;
 
@@ -116,6 +115,11 @@ INLINE int current_in_tree(void)
 	tgid = BPF_CORE_READ(task, tgid);
 	start = bpf_map_lookup_elem(&kin, &tgid);
 	return start && *start == BPF_CORE_READ(task, group_leader, start_boottime);
+}
+
+INLINE int current_in_tree(void)
+{
+	return process_in_tree(bpf_get_current_task_btf());
 }
 
 /*

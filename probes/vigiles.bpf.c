@@ -9,6 +9,7 @@
 #include "gpu.bpf.c"
 #include "tamper.bpf.c"
 #include "refuse.bpf.c"
+#include "span.bpf.c"
 #include "tasks.bpf.c"
 #include "sockets.bpf.c"
 
@@ -21,6 +22,8 @@ const struct event_fork *anchor_fork __attribute__((unused));
 const struct event_exec *anchor_exec __attribute__((unused));
 const struct event_file *anchor_file __attribute__((unused));
 const struct event_tamper *anchor_tamper __attribute__((unused));
+const struct event_span *anchor_span __attribute__((unused));
+const struct span_call *anchor_span_call __attribute__((unused));
 const struct event_exit *anchor_exit __attribute__((unused));
 const struct event_first_bytes *anchor_first_bytes __attribute__((unused));
 const struct knowledge_header *anchor_knowledge_header __attribute__((unused));
@@ -45,6 +48,9 @@ const enum exec_flag *anchor_exec_flag __attribute__((unused));
 const enum fd_kind *anchor_fd_kind __attribute__((unused));
 const enum tamper_what *anchor_tamper_what __attribute__((unused));
 const enum tamper_flag *anchor_tamper_flag __attribute__((unused));
+const enum span_what *anchor_span_what __attribute__((unused));
+const enum span_flag *anchor_span_flag __attribute__((unused));
+const enum span_op *anchor_span_op __attribute__((unused));
 const enum flow_flag *anchor_flow_flag __attribute__((unused));
 const enum first_flag *anchor_first_flag __attribute__((unused));
 const enum first_direction *anchor_first_direction __attribute__((unused));

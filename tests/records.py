@@ -100,3 +100,42 @@ def tamper(what: str, *flags: str, tgid: int = 1, ts: int = 1, **more: Any) -> b
     if signals is not None:
         row["signals"], row["epoch"] = signals, more.get("epoch", EPOCH)
     return row.tobytes()
+
+
+Name = tuple[int, int, int]
+
+
+def _in_span(row: np.ndarray, name: Name | None, prefix: str = "span") -> None:
+    """``name``: pid and start of a span's owner, and its number."""
+    if name is not None:
+        row[f"{prefix}_tgid"], row[f"{prefix}_start"], row[f"{prefix}_token"] = name
+
+
+def fork(
+    tgid: int, start: int, parent: int, parent_start: int, span: Name | None = None, *, ts: int = 1
+) -> bytes:
+    row = _of("EVENT_FORK", schema.FORK, tgid, ts, {"parent_tgid": parent, "parent_start": parent_start})
+    row["start"] = start
+    _in_span(row, span)
+    return row.tobytes()
+
+
+def leave(tgid: int, start: int, *, ts: int = 1) -> bytes:
+    """A process ends."""
+    return _of("EVENT_EXIT", schema.EXIT, tgid, ts, {"start": start}).tobytes()
+
+
+def span_begin(name: Name, text: bytes, *, above: Name | None = None, ts: int = 1, **more: Any) -> bytes:
+    tgid = more.pop("tgid", name[0])
+    row = _of("EVENT_SPAN", schema.SPAN, tgid, ts, {"what": schema.SPAN_WHAT["SPAN_BEGIN"], **more})
+    _in_span(row, name)
+    _in_span(row, above, "above")
+    row["len"], row["size"] = len(text), schema.SPAN.itemsize + len(text)
+    return row.tobytes() + text
+
+
+def span_end(name: Name, *, ts: int = 1, **more: Any) -> bytes:
+    tgid = more.pop("tgid", name[0])
+    row = _of("EVENT_SPAN", schema.SPAN, tgid, ts, {"what": schema.SPAN_WHAT["SPAN_END"], **more})
+    _in_span(row, name)
+    return row.tobytes()

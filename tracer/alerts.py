@@ -9,13 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tracer import clock
 from tracer.engine.engine import Engine, Fired, Program
 from tracer.evidence import evidence_of
 from tracer.respond.responder import NOTHING, Response
 from tracer.rules import Rule
+from tracer.spans import Span, span_of
 from tracer.text import decode
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class Alert:
     handout_ns: int = 0
     wall_ns: int = 0
     response: Response = NOTHING
-    span: str | None = None
+    span: Span | None = None
 
     @property
     def latency_us(self) -> float:
@@ -69,7 +70,7 @@ class Alert:
             "cgroup": self.cgroup or None,
             "container": found.group(1)[:12] if found else None,
             "ancestry": [{"pid": pid, "exe": decode(exe)} for pid, exe in self.ancestry],
-            "span": self.span,
+            "span": self.span.to_json() if self.span else None,
             "evidence": self.evidence,
             "action": self.response.action,
             "would": self.response.would,
@@ -95,6 +96,14 @@ class Origin:
     cgroup_path: Callable[[int], str]
 
 
+class Who(NamedTuple):
+    """A process, its line of ancestors (pid and executable, itself first), and the span it is in."""
+
+    program: Program | None
+    ancestry: list[tuple[int, bytes]]
+    span: Span | None
+
+
 class AlertBuilder:
     """Makes alerts of what the engine says fired. ``wall_offset_ns``: see :mod:`tracer.clock`."""
 
@@ -103,26 +112,30 @@ class AlertBuilder:
         self.origin = origin
         self.wall_offset_ns = wall_offset_ns
 
-    def who(self, entry: int) -> tuple[Program | None, list[tuple[int, bytes]]]:
-        """The process at ``entry`` and its line, as long as the table has it."""
+    def who(self, entry: int, serial: int = 0) -> Who:
+        """The process at ``entry``, as long as the table has it; ``serial``: of the span its thread was in."""
         line = self._engine.lineage(entry)[:ANCESTRY_MAX]
-        return self._engine.describe(entry), [self._engine.exe_of(e) for e in line]
+        return Who(
+            self._engine.describe(entry),
+            [self._engine.exe_of(e) for e in line],
+            span_of(self._engine, entry, serial, line),
+        )
 
     def build(
         self,
         fired: Fired,
         engine_ns: int,
         report: Examined | None = None,
-        was: tuple[Program, list[tuple[int, bytes]]] | None = None,
+        was: Who | None = None,
     ) -> list[Alert]:
         """One alert for each rule that fired; ``report``: of the file, where it is about one; ``was``: who
         it was, for whom the table may have forgotten.
         """
         engine = self._engine
-        program, ancestry = self.who(fired.entry)
-        if program is None and was is not None:
-            program, ancestry = was
-        origin = self.origin
+        who = self.who(fired.entry, fired.span)
+        if who.program is None and was is not None:
+            who = was
+        program, origin = who.program, self.origin
         where = origin.cgroup_path(program.cgroup) if program and program.cgroup else ""
         alerts = []
         for rule, severity in fired.rules:
@@ -131,7 +144,8 @@ class AlertBuilder:
                     rule=rule,
                     severity=severity,
                     program=program,
-                    ancestry=ancestry,
+                    ancestry=who.ancestry,
+                    span=who.span,
                     evidence=evidence_of(engine, fired, program, report, origin.cgroup_path),
                     hook_ns=fired.time_ns,
                     engine_ns=engine_ns,

@@ -208,7 +208,9 @@ def summarise(
         lost={names[k]: int(lost[k]) for k in names},
         reasons=by_reason,
         threads=int(counters["threads"].sum()),
-        tables=engine.table_losses() | {f"files-{why}": n for why, n in sorted(tally.files_lost.items())},
+        tables=engine.table_losses()
+        | {"spans-refused": int(counters["spans_refused"].sum())}
+        | {f"files-{why}": n for why, n in sorted(tally.files_lost.items())},
         missing_hooks=dict(probes.missing),
         tally=tally,
         lag_p50_us=p50 / 1000 if p50 else None,

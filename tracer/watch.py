@@ -18,7 +18,7 @@ from typing import Protocol
 import numpy as np
 
 from tracer import clock
-from tracer.alerts import Alert, AlertBuilder, Origin
+from tracer.alerts import Alert, AlertBuilder, Origin, Who
 from tracer.engine import reconcile
 from tracer.engine.drain import FIRED, MORE, TAP_FULL
 from tracer.engine.engine import BATCH, Engine, Fired, Program
@@ -51,7 +51,9 @@ TAP_BYTES = 1 << 22
 FILES_PATIENCE_S = 2.0
 
 #: Losses that leave a gap in what is known of processes.
-_REPAIRED = [number for name, number in schema.LOSS.items() if name not in ("LOSS_SHARE", "LOSS_REASONS")]
+_REPAIRED = [
+    number for name, number in schema.LOSS.items() if name not in ("LOSS_SHARE", "LOSS_SPAN", "LOSS_REASONS")
+]
 _CRITICAL = [schema.KIND[k] for k in ("EVENT_FORK", "EVENT_EXEC", "EVENT_EXIT")]
 
 
@@ -162,7 +164,7 @@ class Watch:
         for ring in self._rings:
             self._poll.register(ring.fd, select.EPOLLIN)
         self._token = 1
-        self._examined_for: dict[int, tuple[Program, list[tuple[int, bytes]], int]] = {}
+        self._examined_for: dict[int, tuple[Program, Who, int]] = {}
         self._refused = 0  # by this examiner: those it counts as lost, but never had
         self._start_examining(engine.rules)
         rehearse(engine.rules, tree)
@@ -273,7 +275,7 @@ class Watch:
         self,
         fired: Fired,
         report: FileReport | None = None,
-        was: tuple[Program, list[tuple[int, bytes]]] | None = None,
+        was: Who | None = None,
     ) -> None:
         engine_ns = clock.boottime_ns()
         terms, alerts = self.engine.rules.terms, None
@@ -283,8 +285,8 @@ class Watch:
             self.tally.excused += len(rules) - len(alerts)
             rules = [alert.rule for alert in alerts]
         identity = self._identity(fired.entry)
-        if identity is None and was is not None:
-            identity = was[0].pid, was[0].start_ns
+        if identity is None and was is not None and was.program is not None:
+            identity = was.program.pid, was.program.start_ns
         response = self.responder.respond(fired, identity, rules, terms)
         if alerts is None:
             alerts = self._builder.build(fired, engine_ns, report, was)
@@ -312,8 +314,8 @@ class Watch:
         """Have the executables looked into that the tree has run for the first time."""
         for pid, start, device, inode, when, path in self.engine.take_files():
             # it may have ended when its file has been read: remember who it was
-            program, ancestry = self._builder.who(find_exact(self.engine.state.processes, pid, start))
-            self._examined_for[self._token] = (program or ended(pid, start), ancestry, when)
+            who = self._builder.who(find_exact(self.engine.state.processes, pid, start))
+            self._examined_for[self._token] = (who.program or ended(pid, start), who, when)
             if not self._examiner.submit(pid, start, device, inode, self._token, path):
                 del self._examined_for[self._token]
                 self._refused += 1
@@ -325,7 +327,7 @@ class Watch:
             was = self._examined_for.pop(found.token, None)
             if was is None:
                 continue
-            program, ancestry, when = was
+            program, who, when = was
             if not program.exe:
                 program = replace(program, exe=found.report.path)
             record = np.zeros((), schema.FILE)
@@ -335,9 +337,9 @@ class Watch:
             record["epoch"] = self.engine.state.epoch[0]
             record["signals"] = found.report.signals()
             if self._recorder is not None:
-                self._recorder.file(found.report, program, ancestry)
+                self._recorder.file(found.report, who._replace(program=program))
             for fired in self.engine.feed([record.tobytes()], count=False):
-                self._tell(fired, found.report, (program, ancestry))
+                self._tell(fired, found.report, who._replace(program=program))
 
     def _tick(self) -> None:
         """Repair what a loss may have broken."""
@@ -387,6 +389,16 @@ class Watch:
                 self._tell(fired)
         self._submit_files()
         return len(tasks)
+
+    def adopt_spans(self) -> int:
+        """Take in the spans that the tree has open, as the probes remember them; how many.
+
+        Before :meth:`repair`, which finds out who is in them.
+        """
+        records = self.probes.open_spans()
+        for _ in self.engine.feed(records, count=False):
+            pass
+        return len(records)
 
     def adopt_flows(self) -> int:
         """Take in the flows that the tree had before the watch; how many."""

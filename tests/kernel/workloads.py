@@ -229,6 +229,8 @@ def everything(device: str, command: str, data: str, pid: str, number: str, root
         serve_datagrams(address)
     ioctls(device, "3", command, data)
     os.kill(int(pid), int(number))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as own:  # a span: see probes/span_call.h
+        own.setsockopt(0x56494749, 1, struct.pack("=QIIII", 0, 1, 0, 0, 0) + b"tool=everything\0")
     leave_cgroup_exec(root)
 
 

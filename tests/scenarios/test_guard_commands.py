@@ -11,6 +11,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -113,6 +114,26 @@ def test_the_guard_holds_without_its_tracer_and_another_one_goes_on(tmp_path):
     _, said = adopter.communicate(timeout=60)
     assert adopter.returncode == 0, said
     assert "adopted" in said and "lost: 0" in said
+
+
+def test_who_takes_a_tree_over_knows_its_open_spans(tmp_path):
+    span = shlex.join([sys.executable, "-c", "from tracer.entry import main; main()", "span"])
+    tree = Guarded(tmp_path, script=f"id=$({span} begin --tool bash --step 9)\n{SCRIPT}")
+    tree.kill_tracer()
+    adopter = subprocess.Popen(
+        [*VIGILES, "attach", "--tree", tree.tree, "--alerts", tree.alerts], stderr=subprocess.PIPE, text=True
+    )
+    assert adopter.stderr is not None
+    while "adopted" not in (line := adopter.stderr.readline()):
+        assert line, "it ended"
+    tree.do("try")
+    wait_until(tree.told)
+    tree.do("finish")
+    _, said = adopter.communicate(timeout=60)
+    (alert,) = tree.told()
+    assert (alert["span"]["tool"], alert["span"]["step"]) == ("bash", 9)
+    assert "unknown" not in alert["span"]["path"][0]
+    assert "lost: 0" in said
 
 
 def test_an_orderly_end_leaves_nothing(tmp_path):

@@ -31,6 +31,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "doctor": ("tracer.cli.doctor", "Say what this host lets us see, and what it will cost."),
     "demo": ("tracer.cli.demo", "Watch a small agent go wrong."),
     "scenario": ("tracer.cli.scenario", "Act out attacks and everyday work, and see what is flagged."),
+    "span": ("tracer.cli.span", "Mark what a shell does, so that alerts can name the tool call."),
     "warm": ("tracer.cli.warm", "Compile the engine now, so that the first watch starts at once."),
 }
 

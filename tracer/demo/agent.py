@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The agent of the demonstration. Runs by itself: imports nothing of ours.
+"""The agent of the demonstration. Runs by itself; of ours it imports what marks its tool calls.
 
 Usage: agent.py DEVICE [SSH_PORT SSH_KEY]
 """
@@ -17,7 +17,11 @@ import tempfile
 import threading
 import time
 import urllib.request
+from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
+
+import tracer
 
 # NV_ESC_RM_ALLOC with NVOS64 (48 bytes): client, parent, handle, class, pointers …
 RM_ALLOC = 0xC030462B
@@ -43,6 +47,17 @@ def say(text: str) -> None:
     print(f"agent: {text}", flush=True)
 
 
+_steps = count(411)
+
+
+@contextlib.contextmanager
+def tool_call(tool: str, what: str) -> Iterator[None]:
+    """Log it, and mark it: alerts about whatever is started meanwhile name it."""
+    say(f"tool call: {what}")
+    with tracer.span(tool=tool, step=next(_steps)):
+        yield
+
+
 def train(device: str) -> None:
     """Make a compute context, as a training framework does when it starts."""
     say("training: compute context on the GPU")
@@ -57,13 +72,13 @@ def work(folder: Path) -> None:
     """What agents do all day: compile, fetch, test."""
     source = folder / "sum.py"
     source.write_text("def add(a, b):\n    return a + b\n")
-    say("tool call: compile a file")
-    subprocess.run([sys.executable, "-m", "py_compile", source], check=True)
+    with tool_call("bash", "compile a file"):
+        subprocess.run([sys.executable, "-m", "py_compile", source], check=True)
     handler = type("Handler", (http.server.SimpleHTTPRequestHandler,), {"log_message": lambda *_: None})
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        say("tool call: fetch a page over loopback")
-        with urllib.request.urlopen(f"http://127.0.0.1:{server.server_port}/") as page:
+        place = f"http://127.0.0.1:{server.server_port}/"
+        with tool_call("fetch", "fetch a page over loopback"), urllib.request.urlopen(place) as page:
             page.read()
         server.shutdown()
     test = folder / "test_sum.py"
@@ -72,39 +87,39 @@ def work(folder: Path) -> None:
         "class T(unittest.TestCase):\n"
         "    def test_add(self): self.assertEqual(sum.add(2, 3), 5)\n"
     )
-    say("tool call: run the tests")
     command = [sys.executable, "-m", "unittest", "-q", "test_sum"]
-    subprocess.run(command, cwd=folder, check=True, stderr=subprocess.DEVNULL)
+    with tool_call("bash", "run the tests"):
+        subprocess.run(command, cwd=folder, check=True, stderr=subprocess.DEVNULL)
 
 
 def mine(folder: Path) -> None:
     """A harmless program under a miner's name, with a miner's arguments."""
-    say("tool call: sh -c './xmrig …'")
     miner = folder / "xmrig"
     shutil.copy(shutil.which("echo") or "/bin/echo", miner)
     arguments = " ".join(MINER_ARGUMENTS)
-    subprocess.run(["/bin/sh", "-c", f"{miner} {arguments} >/dev/null"], check=False)
+    with tool_call("bash", "sh -c './xmrig …'"):
+        subprocess.run(["/bin/sh", "-c", f"{miner} {arguments} >/dev/null"], check=False)
 
 
 def tunnel(port: str, key: str) -> None:
     """A reverse tunnel to an sshd on loopback, held open for a moment."""
-    say("tool call: ssh -R …")
     options = ["-i", key, "-p", port, "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"]
     options += ["-o", "BatchMode=yes", "-o", "LogLevel=ERROR", "-F", "/dev/null"]
-    ssh = subprocess.Popen(
-        ["ssh", *options, "-NR", f"0:127.0.0.1:{port}", "127.0.0.1"],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    time.sleep(1)
-    ssh.terminate()
-    ssh.wait()
+    with tool_call("bash", "ssh -R …"):
+        ssh = subprocess.Popen(
+            ["ssh", *options, "-NR", f"0:127.0.0.1:{port}", "127.0.0.1"],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        time.sleep(1)
+        ssh.terminate()
+        ssh.wait()
 
 
 def divert_gpu(device: str) -> None:
     """Another program than the trainer makes a compute context."""
-    say("tool call: a second program uses the GPU")
-    subprocess.run(["perl", "-e", PERL_CLIENT, device], check=False)
+    with tool_call("bash", "a second program uses the GPU"):
+        subprocess.run(["perl", "-e", PERL_CLIENT, device], check=False)
 
 
 def main() -> None:

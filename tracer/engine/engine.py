@@ -22,7 +22,19 @@ from tracer.engine.handle import ENTRIES
 from tracer.engine.intrinsics import address_of, store_release_u64
 from tracer.engine.names import N_FULL, find_name
 from tracer.engine.ring import Ring
-from tracer.engine.state import DECIDED, DONE, ENTRY, KIND, LAG_BUCKETS, PENDING, SUBJECT, TIME, make_state
+from tracer.engine.spans import S_FULL, S_REPEATED, S_UNKNOWN, row_of
+from tracer.engine.state import (
+    DECIDED,
+    DONE,
+    ENTRY,
+    IN_SPAN,
+    KIND,
+    LAG_BUCKETS,
+    PENDING,
+    SUBJECT,
+    TIME,
+    make_state,
+)
 from tracer.engine.tap import lay_out
 from tracer.jit import njit
 from tracer.kernel import schema
@@ -66,7 +78,8 @@ class Fired:
     """Rules that one event fired, as (rule, severity), and the event.
 
     ``subject``: what it was about, a GPU code or a socket's cookie. ``done``: what the probe did about it
-    (bits, by place in ``ACTIONS``), at ``decided_ns``.
+    (bits, by place in ``ACTIONS``), at ``decided_ns``. ``span``: serial of the span that the thread was in; 0:
+    of its process's.
     """
 
     rules: tuple[tuple[Rule, str], ...]
@@ -76,6 +89,24 @@ class Fired:
     subject: int
     done: int = 0
     decided_ns: int = 0
+    span: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedSpan:
+    """A span as the table has it: its owner's pid and start, the owner's number for it, what was said of it.
+
+    ``known``: its beginning was told. ``opener``: the child that opened it for its parent, or 0.
+    """
+
+    pid: int
+    start_ns: int
+    token: int
+    known: bool
+    text: bytes
+    cut: bool
+    opener: int
+    began_ns: int
 
 
 class Engine:
@@ -207,6 +238,7 @@ class Engine:
         procs.find(self.state.processes, 0)
         procs.end_unseen(self.state.processes, 0)
         procs.list_live(self.state.processes, True, self._line)
+        row_of(self.state.processes.spans, 0)
         self.rules.find("args", b"")
 
     def fired(self) -> Fired | None:
@@ -224,6 +256,7 @@ class Engine:
             int(pending[SUBJECT]),
             int(pending[DONE]),
             int(pending[DECIDED]),
+            int(pending[IN_SPAN]),
         )
 
     def take_files(self) -> list[tuple[int, int, int, int, int, bytes]]:
@@ -304,6 +337,40 @@ class Engine:
         count = strings.load(p.arena, int(image["block"]), 0, int(image["path_len"]), self._text)
         return int(row["tgid"]), self._text[:count].tobytes()
 
+    def spans_of(self, entry: int, serial: int = 0) -> list[OpenedSpan]:
+        """The spans that lie around the process at ``entry``, or around the one with this serial, from the
+        innermost outwards.
+        """
+        spans = self.state.processes.spans
+        row = int(row_of(spans, serial))
+        if row == procs.NONE and entry != procs.NONE:
+            row = int(self.state.processes.table[entry]["span"])
+        found = []
+        while row != procs.NONE:
+            r = spans.table[row]
+            found.append(
+                OpenedSpan(
+                    int(r["tgid"]),
+                    int(r["start"]),
+                    int(r["token"]),
+                    bool(r["known"]),
+                    spans.texts[row, : int(r["length"])].tobytes(),
+                    bool(int(r["flags"]) & schema.SPAN_FLAG["SPAN_CUT"]),
+                    int(r["opener"]),
+                    int(r["began"]),
+                )
+            )
+            row = int(r["above"])
+        return found
+
+    def traceparent_of(self, entry: int) -> bytes:
+        """TRACEPARENT of the environment that the process at ``entry`` was executed with, or nothing."""
+        p = self.state.processes
+        image = procs.NONE if entry == procs.NONE else int(p.table[entry]["image"])
+        if image == procs.NONE:
+            return b""
+        return p.images[image]["trace"].tobytes().partition(b"\0")[0]
+
     @property
     def live(self) -> int:
         """Processes of the tree that are alive, as far as we know."""
@@ -333,6 +400,10 @@ class Engine:
             "name-table-full": int(self.state.names.state[N_FULL]),
             "scan-targets-dropped": int(self.state.scans.state[0]),
             "files-not-queued": int(self.state.files.state[X_LOST]),
+            "environments-cut": int(p.state[procs.ENVIRONMENTS_CUT]),
+            "spans-not-kept": int(p.spans.state[S_FULL]),
+            "spans-unknown": int(p.spans.state[S_UNKNOWN]),
+            "spans-repeated": int(p.spans.state[S_REPEATED]),
             "malformed": int(self.state.malformed[0]),
         }
 

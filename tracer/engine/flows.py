@@ -46,6 +46,7 @@ FLOW = np.dtype(
         ("family", "i8"),
         ("protocol", "i8"),
         ("flags", "i8"),
+        ("span", "i8"),  # serial of the span it was opened in, or 0
         # what its first bytes have shown, by direction: a protocol, how long the first segment was
         ("is", "i8", (2,)),
         ("first", "i8", (2,)),
@@ -141,6 +142,7 @@ def open_flow(f: Flows, cookie: int) -> int:
         return NONE
     forget(f, entry)
     f.table[entry].cookie = cookie
+    f.table[entry].span = 0
     mask = len(f.slots) - 1
     at = _home(f.slots, cookie)
     while f.slots[at]:

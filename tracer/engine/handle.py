@@ -23,11 +23,13 @@ from tracer.engine.address import call_at
 from tracer.engine.ending import on_flow_close, remember_above
 from tracer.engine.files import note_file
 from tracer.engine.first import address_words, judge_connect, judge_listen, keep_record, on_first, read_first
-from tracer.engine.flows import CONNECTING, ESTABLISHED, LISTENING, UNCONNECTED, forget, open_flow
+from tracer.engine.flows import CONNECTING, ESTABLISHED, LISTENING, UNCONNECTED, find_flow, forget, open_flow
 from tracer.engine.flows import NONE as NO_FLOW
 from tracer.engine.intrinsics import bytes_at, i64, record_reader
+from tracer.engine.marked import on_span, put_into_span, span_named
 from tracer.engine.processes import NONE
-from tracer.engine.state import DECIDED, DONE, State, state_at
+from tracer.engine.spans import NONE as NO_SPAN
+from tracer.engine.state import DECIDED, DONE, IN_SPAN, State, state_at
 from tracer.engine.state import note as _note
 from tracer.jit import entry as compiled_entry
 from tracer.jit import inline_kernel
@@ -41,6 +43,7 @@ from tracer.rules.scan import scan
 FORK, EXEC, EXIT = (schema.KIND[f"EVENT_{k}"] for k in ("FORK", "EXEC", "EXIT"))
 FIRST = schema.KIND["EVENT_FIRST_BYTES"]
 FILE = schema.KIND["EVENT_FILE"]
+SPAN = schema.KIND["EVENT_SPAN"]
 TAMPER = schema.KIND["EVENT_TAMPER"]
 CONNECT, LISTEN = schema.KIND["EVENT_CONNECT"], schema.KIND["EVENT_LISTEN"]
 FLOW_OPEN, FLOW_CLOSE = schema.KIND["EVENT_FLOW_OPEN"], schema.KIND["EVENT_FLOW_CLOSE"]
@@ -48,6 +51,7 @@ GPU_OPEN, GPU_IOCTL = schema.KIND["EVENT_GPU_OPEN"], schema.KIND["EVENT_GPU_IOCT
 KINDS = schema.KIND["EVENT_KINDS"]
 GPU_COMPUTE = schema.GPU_FLAG["GPU_COMPUTE"]
 GPU_FIRST = schema.GPU_FLAG["GPU_FIRST"]
+EXEC_ENV_CUT = schema.EXEC_FLAG["EXEC_ENV_CUT"]
 LEFT = schema.TAMPER_WHAT["TAMPER_LEFT"]
 FLAG_UNCONNECTED = schema.FLOW_FLAG["FLOW_UNCONNECTED"]
 
@@ -99,9 +103,11 @@ def on_fork(state: State, address: int) -> None:
     e = read_fork(address)
     p = state.processes
     parent = procs.find_exact(p, i64(e.parent_tgid), i64(e.parent_start))
-    procs.add_process(p, i64(e.tgid), i64(e.start), parent, i64(e.ts))
+    entry = procs.add_process(p, i64(e.tgid), i64(e.start), parent, i64(e.ts))
     if parent == NONE:
         p.state[procs.MISSED_FORK] += 1
+    if entry != NONE and e.span_token != 0:
+        put_into_span(p, entry, i64(e.span_tgid), i64(e.span_start), i64(e.span_token), i64(e.ts))
 
 
 @inline_kernel
@@ -135,6 +141,8 @@ def on_exec(where: int, address: int, length: int) -> int:
         state.files, i64(e.tgid), i64(e.start), i64(e.dev), i64(e.ino), i64(e.changed_ns), i64(e.file_size),
         i64(e.ts), data, path_lo, name_lo,
     )  # fmt: skip
+    if e.flags & EXEC_ENV_CUT:
+        p.state[procs.ENVIRONMENTS_CUT] += 1
     bits, script = classify(data, path_lo, name_lo, args_lo, args_hi)
     if entry != NONE:
         row = p.table[entry]
@@ -144,6 +152,8 @@ def on_exec(where: int, address: int, length: int) -> int:
         if bits & IS_WORKER and row.parent != NONE and p.table[row.parent].image != NONE:
             script = p.images[p.table[row.parent].image].script
         row.gpu &= gpu_detect.ABOVE_TRAINER
+        if e.span_token != 0:
+            put_into_span(p, entry, i64(e.span_tgid), i64(e.span_start), i64(e.span_token), i64(e.ts))
         image = procs.replace_image(p, entry)
         if image != NONE:
             block, kept = strings.store(p.arena, data, path_lo, args_hi)
@@ -160,6 +170,8 @@ def on_exec(where: int, address: int, length: int) -> int:
             new.program = bits
             new.script = script
             new.since = i64(e.ts)
+            for word in range(procs.TRACE_WORDS):
+                new.trace[word] = i64(e.traceparent[word])
     a, s = state.automaton, state.signals
     if i64(e.epoch) == state.epoch[0]:
         for word in range(WORDS):
@@ -214,12 +226,18 @@ def on_connect(where: int, address: int, length: int) -> int:
     e = read_connect(address)
     kind = i64(e.kind)
     process = known(state, i64(e.tgid), i64(e.start), i64(e.ts))
+    span = i64(0)
+    if e.span_token != 0:
+        row = span_named(state.processes, i64(e.span_tgid), i64(e.span_start), i64(e.span_token), i64(e.ts))
+        if row != NO_SPAN:
+            span = i64(state.processes.spans.table[row].serial)
     entry = open_flow(state.flows, i64(e.cookie))
     if entry != NO_FLOW:
         forget(state.flows, entry)  # a socket that is used again
         _describe_flow(state, entry, e)
         f = state.flows.table[entry]
         f.began = i64(e.ts)
+        f.span = span
         remember_above(state.processes, state.flows, entry, process)
         if kind == LISTEN:
             f.state = LISTENING
@@ -237,6 +255,7 @@ def on_connect(where: int, address: int, length: int) -> int:
             keep_record(state.record, data)
             _note(state, process, LISTEN, i64(e.ts), i64(e.cookie), count)
             _note_done(state, i64(e.done), i64(e.ts) + i64(e.took_ns))
+            state.pending[IN_SPAN] = span
         return count
     high, low = address_words(data, i64(CONNECT_REMOTE), i64(e.family))
     count = judge_connect(
@@ -246,6 +265,7 @@ def on_connect(where: int, address: int, length: int) -> int:
         keep_record(state.record, data)
         _note(state, process, CONNECT, i64(e.ts), i64(e.cookie), count)
         _note_done(state, i64(e.done), i64(e.ts) + i64(e.took_ns))
+        state.pending[IN_SPAN] = span
     return count
 
 
@@ -268,6 +288,9 @@ def on_first_bytes(where: int, address: int, length: int) -> int:
     if count:
         _note(state, process, FIRST, i64(e.ts), i64(e.cookie), count)
         _note_done(state, i64(e.done), i64(e.ts) + i64(e.took_ns))
+        flow = find_flow(state.flows, i64(e.cookie))
+        if flow != NO_FLOW:
+            state.pending[IN_SPAN] = state.flows.table[flow].span
     return count
 
 
@@ -320,6 +343,7 @@ ENTRIES: dict[int, int] = {
     FIRST: on_first_bytes.address,
     FILE: on_file.address,
     TAMPER: on_tamper.address,
+    SPAN: on_span.address,
 }
 
 

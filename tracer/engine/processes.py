@@ -17,6 +17,7 @@ import numpy.typing as npt
 from tracer.engine import arena as strings
 from tracer.engine.arena import Arena
 from tracer.engine.intrinsics import i64
+from tracer.engine.spans import Spans, end_all, hold, make_spans, release
 from tracer.jit import inline, njit
 
 NONE = -1
@@ -24,6 +25,9 @@ NONE = -1
 DEPTH = 256
 
 FREE, LIVE, EXITED = range(3)
+
+#: 55 characters and a NUL: see events.h.
+TRACE_WORDS = 7
 
 PROCESS = np.dtype(
     [
@@ -41,6 +45,8 @@ PROCESS = np.dtype(
         ("gpu", "i8"),  # bits of tracer.detect.gpu
         ("net", "i8"),  # bits of tracer.engine.first
         ("seen", "i8"),  # number of the last reconciliation that found it
+        ("span", "i8"),  # row of the span it was born in, or NONE
+        ("opened", "i8"),  # row of the newest span it has open, or NONE
     ]
 )
 
@@ -59,6 +65,7 @@ IMAGE = np.dtype(
         ("program", "i8"),  # bits of tracer.detect.program
         ("script", "i8"),  # what an interpreter was told to run, as a hash; 0: nothing
         ("since", "i8"),  # when it was executed, ns
+        ("trace", "i8", (TRACE_WORDS,)),  # TRACEPARENT of its environment, as text
     ]
 )
 
@@ -75,12 +82,13 @@ IMAGE = np.dtype(
     MISSED_EXIT,  # entries whose exit was never told
     MISSED_FORK,  # processes first heard of by something else than their fork
     ROUND,  # number of the last reconciliation
-) = range(11)
+    ENVIRONMENTS_CUT,  # execs whose environment was not looked through to its end
+) = range(12)
 
 
 class Processes(NamedTuple):
     """``table`` PROCESS[n]; ``images`` IMAGE[n]; ``slots`` int32[2**k], a hash of tgid to the live
-    entry, + 1; ``state`` int64[11]; ``arena`` the strings.
+    entry, + 1; ``state`` int64[12]; ``arena`` the strings; ``spans`` what they are in.
     """
 
     table: npt.NDArray[np.void]
@@ -88,17 +96,19 @@ class Processes(NamedTuple):
     slots: npt.NDArray[np.int32]
     state: npt.NDArray[np.int64]
     arena: Arena
+    spans: Spans
 
 
-def make_processes(capacity: int = 1 << 17, blocks: int = 1 << 18) -> Processes:
-    """An empty table for ``capacity`` processes, with ``blocks`` blocks for their strings."""
+def make_processes(capacity: int = 1 << 17, blocks: int = 1 << 18, spans: int = 1 << 14) -> Processes:
+    """An empty table for ``capacity`` processes in ``spans`` spans, with ``blocks`` blocks for their strings."""
     slots = 1 << max(4, (2 * capacity - 1).bit_length())
     return Processes(
         np.zeros(capacity, PROCESS),
         np.zeros(capacity, IMAGE),
         np.zeros(slots, np.int32),
-        np.zeros(11, np.int64),
+        np.zeros(12, np.int64),
         strings.make_arena(blocks),
+        make_spans(spans),
     )
 
 
@@ -192,6 +202,8 @@ def _forget_exited(p: Processes, entry: int) -> None:
     while at != NONE and p.table[at].state == EXITED and p.table[at].children == 0:
         parent = p.table[at].parent
         _drop_image(p, p.table[at].image)
+        release(p.spans, p.table[at].span)
+        p.table[at].span = NONE
         p.table[at].state = FREE
         p.table[at].parent = p.state[P_FREE]
         p.state[P_FREE] = at + 1
@@ -206,6 +218,8 @@ def exit_process(p: Processes, entry: int) -> None:
     if p.table[entry].state != LIVE:
         return
     _leave(p, entry)
+    end_all(p.spans, p.table[entry].opened)
+    p.table[entry].opened = NONE
     p.table[entry].state = EXITED
     p.state[LIVE_COUNT] -= 1
     _forget_exited(p, entry)
@@ -271,6 +285,8 @@ def add_process(p: Processes, tgid: int, start: int, parent: int, now: int) -> i
     row.gpu = 0
     row.net = 0
     row.seen = -1
+    row.span = NONE
+    row.opened = NONE
     if parent != NONE:
         p.table[parent].children += 1
         row.depth = p.table[parent].depth + 1
@@ -280,6 +296,8 @@ def add_process(p: Processes, tgid: int, start: int, parent: int, now: int) -> i
         row.image = p.table[parent].image
         if row.image != NONE:
             p.images[row.image].users += 1
+        row.span = p.table[parent].span
+        hold(p.spans, row.span)
     _enter(p, entry)
     p.state[LIVE_COUNT] += 1
     if row.depth >= DEPTH:

@@ -21,12 +21,15 @@ from tracer import clock
 from tracer.engine import processes as procs
 from tracer.engine.engine import Engine, Fired
 from tracer.engine.intrinsics import i64
+from tracer.engine.marked import put_into_span
 from tracer.engine.processes import NONE, Processes
 from tracer.jit import njit
 from tracer.kernel import schema
 
 _STRING_MAX = 1024
 _ARGS_MAX = 4096
+_ENVIRON_MAX = 1 << 17
+_TRACEPARENT = b"TRACEPARENT="
 _DELETED = " (deleted)"
 
 
@@ -49,6 +52,8 @@ def _take_in(p: Processes, tasks: npt.NDArray[np.void], stale: npt.NDArray[np.in
         row.uid = i64(t.uid)
         row.gid = i64(t.gid)
         row.cgroup = i64(t.cgroup)
+        if t.span_token != 0:
+            put_into_span(p, entry, i64(t.span_tgid), i64(t.span_start), i64(t.span_token), i64(t.start))
         known = row.image != NONE
         if known:
             # Not by device: btrfs and overlayfs show user space another one than the kernel has.
@@ -115,10 +120,18 @@ def _link(path: Path) -> bytes:
         return b""
 
 
+def _traceparent(proc: Path) -> bytes:
+    """TRACEPARENT in the environment that the process was executed with: 55 characters, or nothing."""
+    for variable in _read(proc / "environ", _ENVIRON_MAX).split(b"\0"):
+        if variable.startswith(_TRACEPARENT):
+            return variable[len(_TRACEPARENT) :][: 8 * procs.TRACE_WORDS - 1]
+    return b""
+
+
 def exec_record(engine: Engine, entry: int) -> bytes | None:
     """An exec record for a running process, from /proc; None when it has gone or is known.
 
-    What /proc says of the arguments is the process's own word: it may have overwritten them.
+    What /proc says of arguments and environment is the process's own word: it may have overwritten them.
     """
     row = engine.state.processes.table[entry]
     image = int(row["image"])
@@ -150,6 +163,7 @@ def exec_record(engine: Engine, entry: int) -> bytes | None:
     record["dev"] = os.major(info.st_dev) << 20 | os.minor(info.st_dev)
     record["flags"] = flags
     record["args_total"] = len(args)
+    record["traceparent"] = np.frombuffer(_traceparent(proc).ljust(8 * procs.TRACE_WORDS, b"\0"), np.uint64)
     args = args[:_ARGS_MAX]
     record["path_len"], record["cwd_len"], record["args_len"] = len(exe), len(cwd), len(args)
     record["argc"] = args.count(b"\0")

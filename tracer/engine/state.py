@@ -30,7 +30,7 @@ MAX_CPUS = 8192
 MAX_FIRED = 64
 
 # Places in State.pending
-PENDING, ENTRY, KIND, TIME, SUBJECT, DONE, DECIDED = range(7)
+PENDING, ENTRY, KIND, TIME, SUBJECT, DONE, DECIDED, IN_SPAN = range(8)
 
 #: No probe's verdict carries this: whatever comes is judged here.
 NO_EPOCH = -1
@@ -54,9 +54,9 @@ class State(NamedTuple):
     ``received`` int64[kinds]; ``malformed`` int64[1]; ``next_seq`` and ``got`` int64[rings, cpus]: one
     past the highest sequence number seen, and how many records came; ``lag`` int64[LAG_BUCKETS]: hook
     to engine, urgent kinds only; ``signals`` int64[WORDS], ``spans`` int64[16] and ``fired``
-    int64[MAX_FIRED]: scratch of the event at hand; ``pending`` int64[7]: how many of ``fired`` wait to
+    int64[MAX_FIRED]: scratch of the event at hand; ``pending`` int64[8]: how many of ``fired`` wait to
     be told, the process, the kind of event and its time, what it was about (a GPU code, a socket, a series), what the
-    probe did about it and when; ``epoch``
+    probe did about it and when, the span of the thread (its serial; 0: its process's); ``epoch``
     int64[1]: of the rules, as probes' verdicts have it; ``look``, ``found``, ``text``, ``answers``: what
     goes into and comes out of the look at first bytes; ``record`` uint8[RECORD_BYTES]: the network event
     that fired, for its evidence; ``calls`` int64[kinds + 2]: addresses of the entries that take in records
@@ -117,7 +117,7 @@ def make_state(
         np.zeros(WORDS, np.int64),
         np.zeros(16, np.int64),
         np.zeros(MAX_FIRED, np.int64),
-        np.zeros(DECIDED + 1, np.int64),
+        np.zeros(IN_SPAN + 1, np.int64),
         make_names(),
         ranges,
         np.full(1, NO_EPOCH, np.int64),
@@ -149,6 +149,7 @@ def note(state: State, entry: int, kind: int, ts: int, subject: int, count: int)
     state.pending[SUBJECT] = subject
     state.pending[DONE] = 0
     state.pending[DECIDED] = 0
+    state.pending[IN_SPAN] = 0
 
 
 #: A kernel ``(address) -> State``, for the words that engine.address lays out.

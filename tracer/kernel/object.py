@@ -49,6 +49,20 @@ class Map:
             return None
         return buffer.raw
 
+    def items(self, key_size: int, size: int) -> list[tuple[bytes, bytes]]:
+        """All keys and values, of so many bytes; of a hash that changes meanwhile, some may be missing."""
+        found: list[tuple[bytes, bytes]] = []
+        key, following = None, ctypes.create_string_buffer(key_size)
+        # a key that goes away has the walk begin anew: not for ever
+        for _ in range(2 * self.max_entries):
+            if self._lib.bpf_map_get_next_key(self.fd, key, following):
+                break
+            key = following.raw
+            value = self.lookup(key, size)
+            if value is not None:
+                found.append((key, value))
+        return found
+
     def lookup_per_cpu(self, key: bytes, dtype: np.dtype[np.void]) -> npt.NDArray[np.void]:
         """The values of all possible CPUs, shape (cpus,); the kernel pads each to 8 bytes."""
         cpus = int(self._lib.libbpf_num_possible_cpus())

@@ -23,12 +23,15 @@ from tracer.kernel.knowledge import Knowledge
 from tracer.kernel.object import Map, Object
 from tracer.kernel.pins import Pins
 from tracer.kernel.remains import Remains
+from tracer.kernel.schema import SPAN_TEXT
 from tracer.kernel.tree import Tree
 from tracer.rules import RuleSet
 
 #: struct member of tree.bpf.h: tree, exit_sent, gpu_client, left, told, barred.
 _MEMBER = struct.Struct("<IIIIII")
 _INFO_BYTES = 256
+#: struct span_name of span.bpf.h: start, tgid, token.
+_SPAN_NAME = struct.Struct("<QII")
 #: What knowledge.bpf.h declares.
 _ROW_CELLS = 64
 #: Where recursion_misses lies in struct bpf_prog_info (include/uapi/linux/bpf.h, since 5.12).
@@ -78,6 +81,7 @@ HOOKS: tuple[Hook, ...] = (
     Hook("on_bind6", "datagram servers, IPv6", "cgroup"),
     Hook("on_egress", "first bytes sent", "cgroup"),
     Hook("on_ingress", "first bytes received", "cgroup"),
+    Hook("on_span", "spans: tool calls and steps that the tree marks", "cgroup"),
     Hook("on_device", "GPU devices opened", "cgroup"),
     Hook("on_sys_enter", "GPU ioctls (at every system call of the host)", "gpu"),
 )
@@ -144,7 +148,7 @@ KEPT_MAPS = (
     "ring_critical", "ring_bulk", "counters", "reader", "control", "cuts", "knowledge", "members", "gpu_devices",
 )  # fmt: skip
 #: And those that only these programs have.
-GUARDED = {"on_file_open": "guarded_files", "on_bpf_map": "guarded_ids"}
+KEPT_WITH = {"on_file_open": "guarded_files", "on_bpf_map": "guarded_ids", "on_span": "open_spans"}
 
 
 class Probes:
@@ -191,7 +195,7 @@ class Probes:
 
     def _kept_maps(self) -> tuple[str, ...]:
         """Those that programs hold: without the programs they end with us."""
-        return (*KEPT_MAPS, *(name for program, name in GUARDED.items() if program in self.loaded))
+        return (*KEPT_MAPS, *(name for program, name in KEPT_WITH.items() if program in self.loaded))
 
     def remains(self) -> Remains:
         """What another tracer needs to go on with these probes."""
@@ -361,6 +365,17 @@ class Probes:
         size = schema.FLOW_OPEN.itemsize
         found = self._read_iterator("on_socket")
         return [found[at : at + size] for at in range(0, len(found) - size + 1, size)]
+
+    def open_spans(self) -> list[bytes]:
+        """What has been said of spans that are open, as SPAN records, in the order of their beginnings."""
+        if "on_span" not in self.loaded:
+            return []
+        records: list[tuple[int, bytes]] = []
+        for key, record in self.map("open_spans").items(_SPAN_NAME.size, schema.SPAN.itemsize + SPAN_TEXT):
+            e = np.frombuffer(record, schema.SPAN, 1)[0]
+            if key == _SPAN_NAME.pack(int(e["span_start"]), int(e["span_tgid"]), int(e["span_token"])):
+                records.append((int(e["ts"]), record[: int(e["size"])]))
+        return [record for _, record in sorted(records)]
 
     def counters(self) -> npt.NDArray[np.void]:
         """COUNTERS[cpus]: what was sent, lost, and why."""

@@ -34,6 +34,8 @@ TAMPER_WHAT = BTF.enum("tamper_what")
 TAMPER_FLAG = BTF.enum("tamper_flag")
 GPU_FAMILY = BTF.enum("gpu_family")
 GPU_FLAG = BTF.enum("gpu_flag")
+SPAN_WHAT = BTF.enum("span_what")
+SPAN_FLAG = BTF.enum("span_flag")
 LOSS = BTF.enum("loss_reason")
 FIRST_FLAG = BTF.enum("first_flag")
 DIRECTION = BTF.enum("first_direction")
@@ -52,6 +54,7 @@ GPU_OPEN = BTF.dtype("event_gpu_open")
 GPU_IOCTL = BTF.dtype("event_gpu_ioctl")
 GPU_COUNTS = BTF.dtype("event_gpu_counts")
 GPU_KIND = BTF.dtype("gpu_kind")
+SPAN = BTF.dtype("event_span")
 TASK = BTF.dtype("event_task")
 COUNTERS = BTF.dtype("counters")
 FIRST_BYTES = BTF.dtype("event_first_bytes")
@@ -61,6 +64,9 @@ KNOWLEDGE_PATTERN = BTF.dtype("knowledge_pattern")
 KNOWLEDGE_RULE = BTF.dtype("knowledge_rule")
 KNOWLEDGE_RANGE = BTF.dtype("knowledge_range")
 CONTROL = BTF.dtype("control")
+
+#: Bytes that may follow a SPAN: as events.h has it; a test compares them.
+SPAN_TEXT = 512
 
 #: Layout by kind of event.
 LAYOUT: dict[int, np.dtype[np.void]] = {
@@ -78,6 +84,7 @@ LAYOUT: dict[int, np.dtype[np.void]] = {
     KIND["EVENT_FIRST_BYTES"]: FIRST_BYTES,
     KIND["EVENT_FILE"]: FILE,
     KIND["EVENT_TAMPER"]: TAMPER,
+    KIND["EVENT_SPAN"]: SPAN,
 }
 
 #: Human names of kinds: ``exec``, ``flow-open``, …

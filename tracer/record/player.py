@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from tracer.alerts import Alert, AlertBuilder, Origin
+from tracer.alerts import Alert, AlertBuilder, Origin, Who
 from tracer.engine import reconcile
-from tracer.engine.engine import Engine, Fired, Program
+from tracer.engine.engine import Engine, Fired, OpenedSpan, Program
 from tracer.engine.tap import lay_out
 from tracer.kernel import schema
 from tracer.record import layout
@@ -21,6 +21,7 @@ from tracer.record.reader import Found, Recording
 from tracer.respond.responder import Response, would_do
 from tracer.rules import RuleSet
 from tracer.rules.ruleset import Sample
+from tracer.spans import Span
 
 Key = tuple[str, int, int | None, int | None]
 Excuse = Callable[[Alert], bool]
@@ -83,7 +84,7 @@ class Player:
         origin = Origin(header.tree, header.host, lambda number: self._cgroups.get(number, ""))
         self._builder = AlertBuilder(self.engine, origin, header.wall_offset_ns)
         self._judge_by(header.judged_by)
-        self._file: tuple[_Examined, tuple[Program, list[tuple[int, bytes]]]] | None = None
+        self._file: tuple[_Examined, Who] | None = None
         self._take: dict[int, Callable[[Recording, Found], Iterator[Alert]]] = {
             layout.RECORDS: self._records,
             layout.FED: self._fed,
@@ -184,12 +185,10 @@ class Player:
         return iter(())
 
     def _examined(self, said: dict[str, Any]) -> None:
-        who = said["program"]
-        program = Program(**(who | {"argv": tuple(who["argv"])}))
         examined = _Examined(
             said["path"], frozenset(said["groups"]), frozenset(said["facts"]), said["evidence"]
         )
-        self._file = examined, (program, [(pid, exe) for pid, exe in said["ancestry"]])
+        self._file = examined, _who(said)
 
     def _judged_again(self, laid: bytes, examined: _Examined) -> bytes:
         """The record about a file, with the numbers that groups have in these rules."""
@@ -203,7 +202,7 @@ class Player:
         self,
         fired: Fired,
         examined: _Examined | None = None,
-        was: tuple[Program, list[tuple[int, bytes]]] | None = None,
+        was: Who | None = None,
     ) -> Iterator[Alert]:
         alerts = self._builder.build(fired, fired.time_ns, examined, was)
         if self._excuse is not None:
@@ -231,6 +230,23 @@ class Player:
 def key_of(said: dict[str, Any]) -> Key:
     """Names an alert: its rule, when, and of whom."""
     return said["rule"], said["times_ns"]["hook"], said["pid"], said["start_ns"]
+
+
+def _who(said: dict[str, Any]) -> Who:
+    """Who had executed a file, as a FILE block has it."""
+    program, span = said["program"], said["span"]
+    names = Program.__dataclass_fields__
+    return Who(
+        Program(**({n: program[n] for n in names} | {"argv": tuple(program["argv"])})) if program else None,
+        [(pid, exe) for pid, exe in said["ancestry"]],
+        Span(
+            tuple(OpenedSpan(**{n: row[n] for n in OpenedSpan.__dataclass_fields__}) for row in span["path"]),
+            tuple(span["exes"]),
+            tuple(span["traces"]),
+        )
+        if span
+        else None,
+    )
 
 
 def _as_it_was(alert: Alert, said: dict[str, Any]) -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import msgpack
@@ -16,8 +17,7 @@ from tracer.record import layout
 from tracer.record.writer import Block, Writer
 
 if TYPE_CHECKING:
-    from tracer.alerts import Alert
-    from tracer.engine.engine import Program
+    from tracer.alerts import Alert, Who
     from tracer.rules import RuleSet
     from tracer.summary import Recorded
     from tracer.triage.report import FileReport
@@ -69,9 +69,8 @@ class Recorder:
         """What is judged by from here on."""
         self._say(layout.RULES, self._describe(rules, epoch))
 
-    def file(self, report: FileReport, program: Program, ancestry: list[tuple[int, bytes]]) -> None:
-        """What has been found in an executed file; the next thing fed is about it."""
-        who = {name: getattr(program, name) for name in program.__dataclass_fields__}
+    def file(self, report: FileReport, who: Who) -> None:
+        """What has been found in an executed file, and who has executed it; the next thing fed is about it."""
         self._say(
             layout.FILE,
             {
@@ -79,8 +78,9 @@ class Recorder:
                 "facts": sorted(report.facts),
                 "groups": sorted(report.groups),
                 "evidence": report.to_evidence(),
-                "program": who,
-                "ancestry": ancestry,
+                "program": asdict(who.program) if who.program else None,
+                "ancestry": who.ancestry,
+                "span": asdict(who.span) if who.span else None,
             },
         )
 

@@ -59,6 +59,8 @@ _PROGRAM = _keys(
     pid=U32, start_ns=U64, exe=BYTES, called=BYTES, cwd=BYTES, argv=_every(BYTES), argv_cut=FLAG,
     uid=U32, gid=U32, cgroup=U64, flags=U32, live=FLAG,
 )  # fmt: skip
+_OPENED = _keys(pid=U32, start_ns=U64, token=U32, known=FLAG, text=BYTES, cut=FLAG, opener=U32, began_ns=U64)
+_SPAN = _keys(path=_every(_OPENED), exes=_every(BYTES), traces=_every(BYTES))
 _ALERT = _keys(
     time=TEXT,
     rule=TEXT,
@@ -70,6 +72,7 @@ _ALERT = _keys(
     exe=_or_none(TEXT),
     argv=_every(TEXT),
     ancestry=_every(_keys(pid=U32, exe=TEXT)),
+    span=_or_none(ANY_DICT),
     evidence=ANY_DICT,
     action=TEXT,
     would=_or_none(TEXT),
@@ -85,8 +88,9 @@ SHAPES: dict[int, Check] = {
         facts=_every(TEXT),
         groups=_every(TEXT),
         evidence=ANY_DICT,
-        program=_PROGRAM,
+        program=_or_none(_PROGRAM),
         ancestry=_every(_pair(U32, BYTES)),
+        span=_or_none(_SPAN),
     ),
     layout.ALERT: _ALERT,
     layout.LOSS: _keys(at_ns=U64, kinds=_map(U32, U64), reasons=_map(U32, U64)),

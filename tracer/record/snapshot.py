@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The processes of a tree as records: what a file of a recording begins with when there were files before it."""
+"""The processes of a tree, and the spans that they are in, as records: what a file of a recording begins with when there were files before it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from tracer.engine.engine import Engine
+from tracer.engine.engine import Engine, OpenedSpan
 from tracer.engine.tap import lay_out
 from tracer.kernel import schema
 
@@ -20,16 +20,46 @@ def snapshot(engine: Engine) -> bytes:
     """
     table = engine.state.processes.table
     live = sorted(engine.live_entries(), key=lambda entry: int(table[entry]["start"]))
-    return lay_out(record for entry in live for record in _process(engine, entry))
+    told: set[tuple[int, int, int]] = set()
+    return lay_out(record for entry in live for record in _process(engine, entry, told))
 
 
-def _process(engine: Engine, entry: int) -> Iterator[bytes]:
+def _span(span: OpenedSpan, above: OpenedSpan | None) -> bytes:
+    record = np.zeros((), schema.SPAN)
+    record["kind"], record["what"] = schema.KIND["EVENT_SPAN"], schema.SPAN_WHAT["SPAN_BEGIN"]
+    record["tgid"], record["start"] = span.opener or span.pid, span.start_ns
+    record["ts"] = span.began_ns
+    record["span_tgid"], record["span_start"], record["span_token"] = span.pid, span.start_ns, span.token
+    if above is not None:
+        record["above_tgid"], record["above_start"] = above.pid, above.start_ns
+        record["above_token"] = above.token
+    flags = schema.SPAN_FLAG
+    record["span_flags"] = flags["SPAN_BY_CHILD"] * bool(span.opener) | flags["SPAN_CUT"] * span.cut
+    record["len"] = len(span.text)
+    record["size"] = schema.SPAN.itemsize + len(span.text)
+    return record.tobytes() + span.text
+
+
+def _process(engine: Engine, entry: int, told: set[tuple[int, int, int]]) -> Iterator[bytes]:
+    """``told``: the spans that records were made of already."""
     table = engine.state.processes.table
+    path = engine.spans_of(entry)
+    for span, above in reversed(list(zip(path, [*path[1:], None], strict=True))):
+        name = span.pid, span.start_ns, span.token
+        if name not in told and span.known:
+            told.add(name)
+            yield _span(span, above)
     fork = _begun(schema.FORK, "EVENT_FORK", table[entry])
     line = engine.lineage(entry)
     if len(line) > 1:
         parent = table[line[1]]
         fork["parent_tgid"], fork["parent_start"] = parent["tgid"], parent["start"]
+    if path:
+        fork["span_tgid"], fork["span_start"], fork["span_token"] = (
+            path[0].pid,
+            path[0].start_ns,
+            path[0].token,
+        )
     yield fork.tobytes()
     program = engine.describe(entry)
     if program is None or not program.exe:

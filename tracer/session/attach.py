@@ -84,6 +84,7 @@ def adopt(text: str, options: WatchOptions, *, keep_privileges: bool = False) ->
             stack.callback(cgroup.TreeCgroup(own).remove)
         session.list_tree(probes, info.tree, info.cgroup, info.mode)
         stack.enter_context(pins.Pins.taken_over(info.tree))
+        watch.adopt_spans()
         processes = watch.repair()
         session.say(f"adopted {info.tree}: {processes} processes; what waited in the rings is taken in")
         _follow(session, watch, until_empty=True)

@@ -103,6 +103,16 @@ def _tamper(e: np.void, _tail: bytes) -> str:
     return " ".join(words)
 
 
+def _span(e: np.void, tail: bytes) -> str:
+    whose = f"{e['span_tgid']}.{e['span_token']}"
+    if e["what"] == schema.SPAN_WHAT["SPAN_END"]:
+        return f"{whose} ends"
+    above = f" in {e['above_tgid']}.{e['above_token']}" if e["above_token"] else ""
+    said = " ".join(shown(pair) for pair in tail[: int(e["len"])].split(b"\0") if pair)
+    cut = " …" if e["span_flags"] & schema.SPAN_FLAG["SPAN_CUT"] else ""
+    return f"{whose} begins{above}: {said}{cut}"
+
+
 def _gpu_open(e: np.void, _tail: bytes) -> str:
     return f"device {e['major']}:{e['minor']}"
 
@@ -134,10 +144,14 @@ _FORMAT: dict[str, Callable[[np.void, bytes], str]] = {
     "first-bytes": _first_bytes,
     "file": _file,
     "tamper": _tamper,
+    "span": _span,
     "gpu-open": _gpu_open,
     "gpu-ioctl": _gpu_ioctl,
     "gpu-counts": _gpu_counts,
 }
+
+#: Kinds that say which span the thread is in.
+_IN_SPAN = {"fork", "exec", "connect", "listen"}
 
 
 def describe_event(e: np.void, tail: bytes) -> str:
@@ -149,7 +163,8 @@ def format_event(e: np.void, tail: bytes, began_ns: int) -> str:
     """One line: seconds since ``began_ns``, kind, pid, what."""
     kind = schema.KIND_NAME[int(e["kind"])]
     seconds = (int(e["ts"]) - began_ns) / 1e9
-    return f"{seconds:10.6f} {kind:<10} {e['tgid']:>7} {describe_event(e, tail)}"
+    span = f"  [{e['span_tgid']}.{e['span_token']}]" if kind in _IN_SPAN and e["span_token"] else ""
+    return f"{seconds:10.6f} {kind:<10} {e['tgid']:>7} {describe_event(e, tail)}{span}"
 
 
 class EventPrinter:

@@ -41,6 +41,9 @@ def format_alert(alert: Alert, *, colour: bool) -> str:
     names = [shown(exe.rpartition(b"/")[2]) or "?" for _, exe in alert.ancestry[1:]]
     line = " ← ".join(["", *names]).strip() if names else ""
     line = shorten(line, _LINE_WIDTH)
+    span = alert.span.words() if alert.span else ""
+    if span:
+        line = f"{line}  {span}" if line else span
     done = _done(alert)
     took = f"{alert.latency_us / 1000:.2f} ms"
     if not colour:
