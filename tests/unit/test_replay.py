@@ -176,6 +176,30 @@ def test_a_later_file_alone_begins_with_who_was_there(tmp_path):
     assert found.argv == (b"sh", b"-c", b"x") and found.uid == 1000 and found.called == b"/bin/sh"
 
 
+def test_spans_come_again(tmp_path):
+    """In the alert of an exec, in that of a file whose process is gone, and where a later file begins."""
+    live = Live(tmp_path / "r", PACKS)
+    outer, inner = (1, 1000, 5), (1, 1000, 6)
+    live.take(
+        [
+            records.execute([b"python3"], b"/usr/bin/python3", tgid=1, ts=1),
+            records.span_begin(outer, b"step=4\0", ts=2),
+            records.span_begin(inner, b"tool=bash\0", above=outer, ts=3),
+            records.fork(2, 2000, 1, 1000, span=inner),
+            records.execute(MINER, b"/opt/xmrig", tgid=2, ts=5),
+        ]
+    )
+    live.end()
+    again, player = replayed(PACKS, tmp_path / "r")
+    assert again == live.alerts
+    assert (again[0]["span"]["tool"], again[0]["span"]["step"]) == ("bash", 4)
+    laid = snapshot(player.engine)
+    other = Engine(PACKS, processes=16, flows=16)
+    list(other.play(laid, count=False))
+    entry = find_exact(other.state.processes, 2, 2000)
+    assert [span.text for span in other.spans_of(entry)] == [b"tool=bash\0", b"step=4\0"]
+
+
 def test_records_of_an_older_version(tmp_path):
     """Fields were fewer, shorter, and stood elsewhere."""
     events_then = json.loads(json.dumps(event_schema()))

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tracer.alerts import AlertBuilder
+from tracer.alerts import AlertBuilder, Origin
 from tracer.engine import processes as procs
 from tracer.engine import reconcile
 from tracer.engine import spans as table
@@ -36,7 +36,7 @@ TRAINER, TOOL, LATER = 10, 11, 12
 
 def feed(engine: Engine, *records: bytes):
     """The alerts of these records."""
-    builder = AlertBuilder(engine, "t")
+    builder = AlertBuilder(engine, Origin("t", "h", lambda _: ""), 0)
     return [alert for fired in engine.feed(records) for alert in builder.build(fired, 0)]
 
 

@@ -44,7 +44,8 @@ def _process(engine: Engine, entry: int, told: set[tuple[int, int, int]]) -> Ite
     """``told``: the spans that records were made of already."""
     table = engine.state.processes.table
     path = engine.spans_of(entry)
-    for span, above in reversed(list(zip(path, [*path[1:], None], strict=True))):
+    around: list[OpenedSpan | None] = [*path[1:], None]
+    for span, above in reversed(list(zip(path, around, strict=False))):
         name = span.pid, span.start_ns, span.token
         if name not in told and span.known:
             told.add(name)
