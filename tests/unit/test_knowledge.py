@@ -214,7 +214,9 @@ def test_what_a_probe_can_decide():
     assert alternative_rows("flow", groups, all=("sent",), none=("both",)) == 0
     assert alternative_rows("flow", groups, all=("sent",), none=("@loopback",)) == 0
     assert alternative_rows("flow", groups, all=("sent",), none=("xshell-command",)) == 0
-    assert alternative_rows("connect", groups, any=("host",)) == 0
+    # a name that has been seen accuses; that there is none can't be known
+    assert alternative_rows("connect", groups, any=("host",)) == 1
+    assert alternative_rows("connect", groups, any=("host",), none=("both",)) == 0
     network, port = (Group(name, (name,), "range", False, (), "test", 1) for name in ("network", "port"))
     assert alternative_rows("connect", [network, port], all=("network",), none=("port", "@loopback")) == 1
     assert alternative_rows("connect", [network, host], all=("network",), none=("host",)) == 0

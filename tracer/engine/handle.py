@@ -50,6 +50,7 @@ GPU_COMPUTE = schema.GPU_FLAG["GPU_COMPUTE"]
 GPU_FIRST = schema.GPU_FLAG["GPU_FIRST"]
 LEFT = schema.TAMPER_WHAT["TAMPER_LEFT"]
 FLAG_UNCONNECTED = schema.FLOW_FLAG["FLOW_UNCONNECTED"]
+FLAG_BOUND = schema.FLOW_FLAG["FLOW_BOUND"]
 
 HEAD_BYTES = schema.HEAD.itemsize
 EXEC_BYTES = schema.EXEC.itemsize
@@ -230,7 +231,8 @@ def on_connect(where: int, address: int, length: int) -> int:
     data = bytes_at(address, i64(CONNECT_BYTES))
     if kind == LISTEN:
         count = i64(0)
-        if i64(e.protocol) == TCP:  # a bound datagram socket may be a client's
+        # every other client binds its datagram socket to no port in particular
+        if i64(e.protocol) == TCP or e.flags & FLAG_BOUND:
             high, low = address_words(data, i64(CONNECT_LOCAL), i64(e.family))
             count = judge_listen(state, high, low, i64(e.local_port), i64(e.protocol))
         if count:
@@ -238,6 +240,9 @@ def on_connect(where: int, address: int, length: int) -> int:
             _note(state, process, LISTEN, i64(e.ts), i64(e.cookie), count)
             _note_done(state, i64(e.done), i64(e.ts) + i64(e.took_ns))
         return count
+    judged = i64(e.epoch) == state.epoch[0]
+    for word in range(WORDS):
+        state.signals[word] = i64(e.signals[word]) if judged else 0
     high, low = address_words(data, i64(CONNECT_REMOTE), i64(e.family))
     count = judge_connect(
         state, process, high, low, i64(e.remote_port), i64(e.protocol), i64(e.flags), i64(e.ts)

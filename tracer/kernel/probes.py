@@ -74,6 +74,8 @@ HOOKS: tuple[Hook, ...] = (
     Hook("on_connect6", "connects, IPv6", "cgroup"),
     Hook("on_sendmsg4", "datagrams sent without connect, IPv4", "cgroup"),
     Hook("on_sendmsg6", "datagrams sent without connect, IPv6", "cgroup"),
+    Hook("on_ask4", "ports that datagram servers ask for, IPv4", "cgroup"),
+    Hook("on_ask6", "ports that datagram servers ask for, IPv6", "cgroup"),
     Hook("on_bind4", "datagram servers, IPv4", "cgroup"),
     Hook("on_bind6", "datagram servers, IPv6", "cgroup"),
     Hook("on_egress", "first bytes sent", "cgroup"),
