@@ -98,9 +98,7 @@ def _of_exec(engine: Engine, program: Program | None) -> dict[str, Any]:
 
 def _net_facts(engine: Engine, known: tuple[str, ...] = _NET_FACTS) -> dict[str, Any]:
     signals = [int(word) for word in engine.state.signals[:2]]
-    there = [
-        name for name in known if signals[FACT_BIT[name] // WORD_BITS] >> FACT_BIT[name] % WORD_BITS & 1
-    ]
+    there = [name for name in known if signals[FACT_BIT[name] // WORD_BITS] >> FACT_BIT[name] % WORD_BITS & 1]
     return {"facts": there} if there else {}
 
 

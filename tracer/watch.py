@@ -28,6 +28,7 @@ from tracer.engine.ring import Ring
 from tracer.kernel import cgroup, schema
 from tracer.kernel.probes import Probes
 from tracer.promptness import schedule_promptly, settle_memory
+from tracer.repeats import Repeats
 from tracer.respond.acts import Identity
 from tracer.respond.orders import Orders
 from tracer.respond.responder import Responder
@@ -53,10 +54,15 @@ _CRITICAL = [schema.KIND[k] for k in ("EVENT_FORK", "EVENT_EXEC", "EVENT_EXIT")]
 
 
 class Sink(Protocol):
-    """Where alerts go. ``failed`` counts those that could not be written to ``target``."""
+    """Where alerts go."""
 
-    target: str
-    failed: int
+    @property
+    def target(self) -> str:
+        """What people call it."""
+
+    @property
+    def failed(self) -> int:
+        """Alerts that could not be written there."""
 
     def tell(self, alert: Alert) -> None:
         """Take one alert; must not raise."""
@@ -130,6 +136,7 @@ class Watch:
         self.tally = Tally()
         self._sinks = list(sinks)
         self._builder = AlertBuilder(engine, tree)
+        self._repeats = Repeats()
         self._on_records = on_records
         self._batch = 1 if one_by_one else BATCH
         self._excuse = guard.excuse
@@ -264,11 +271,17 @@ class Watch:
         for alert in alerts:
             alert.response = response
             alert.handout_ns = clock.boottime_ns()
-            for sink in self._sinks:
-                sink.tell(alert)
-            self.tally.add(alert.rule.id, alert.severity, alert.latency_us)
+            if self._repeats.is_news(alert):
+                self._hand_out(alert)
+            else:
+                self.tally.repeated[alert.rule.id] += 1
         if response.would:
             self.tally.would[response.would] += 1
+
+    def _hand_out(self, alert: Alert) -> None:
+        for sink in self._sinks:
+            sink.tell(alert)
+        self.tally.add(alert.rule.id, alert.severity, alert.latency_us)
 
     def _identity(self, entry: int) -> Identity | None:
         """Which process is at ``entry``."""
@@ -370,6 +383,9 @@ class Watch:
         self._drain_all()
         self._finish_examining()
         self._stop_examining()
+        for alert in self._repeats.remaining():
+            self.tally.repeated[alert.rule.id] -= 1
+            self._hand_out(alert)
         self.responder.close()
         failed = {s.target: s.failed for s in self._sinks if s.failed}
         return summarise(

@@ -174,7 +174,9 @@ def datagrams(out: str, port: str, *words: str) -> None:
 
 def _opened() -> int:
     """Connections that this network namespace has begun: each is a SYN."""
-    names, values = (line.split() for line in Path("/proc/net/snmp").read_text().splitlines() if "Tcp:" in line)
+    names, values = (
+        line.split() for line in Path("/proc/net/snmp").read_text().splitlines() if "Tcp:" in line
+    )
     return int(values[names.index("ActiveOpens")])
 
 
@@ -224,7 +226,9 @@ def named(folder: str) -> None:
     addresses = [f"ip addr add {address} dev lo nodad" for address in plan["addresses"]]
     talkers.private_network(*addresses)
     for answer in plan["udp"]:
-        client, server = talkers._pair(plan.get("server", "127.0.0.1"), socket.SOCK_DGRAM, plan.get("port", 53))
+        client, server = talkers._pair(
+            plan.get("server", "127.0.0.1"), socket.SOCK_DGRAM, plan.get("port", 53)
+        )
         server.send(bytes.fromhex(answer))
         _hear(client)
         client.close()

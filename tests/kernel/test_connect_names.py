@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from harness import Recording, guarded, record
 
+from tracer import clock
 from tracer.detect.facts import WORDS
 from tracer.kernel import schema
 from tracer.rules import load_rules
@@ -54,7 +55,14 @@ severity = "critical"
 action = "block"
 """
 LET_IN = {"connect": "0", "syn": 1, "accepted": 1, "sendto": "0", "heard": "x", "datagram connect": "0"}
-REFUSED = {"connect": "EPERM", "syn": 0, "accepted": 0, "sendto": "EPERM", "heard": "", "datagram connect": "EPERM"}
+REFUSED = {
+    "connect": "EPERM",
+    "syn": 0,
+    "accepted": 0,
+    "sendto": "EPERM",
+    "heard": "",
+    "datagram connect": "EPERM",
+}
 
 
 def says(name: bytes, *addresses: str, ttl: int = 60, aliases: tuple[bytes, ...] = ()) -> bytes:
@@ -145,7 +153,10 @@ def test_other_rules_do_not_judge_by_what_these_have_found(tmp_path):
     known = load_rules([tmp_path / "others.toml"])
     udp = [says(b"pool.example", "203.0.113.9"), says(b"decoy.example", "203.0.113.10")]
     came, found = run(
-        tmp_path, ["203.0.113.9", "203.0.113.10"], udp, between=after(tmp_path, lambda watch: watch.reload(known))
+        tmp_path,
+        ["203.0.113.9", "203.0.113.10"],
+        udp,
+        between=after(tmp_path, lambda watch: watch.reload(known)),
     )
     assert came["203.0.113.9"] == LET_IN
     assert {(rule, address) for rule, address, _ in told(found)} == {("net.decoy", "203.0.113.10")}
@@ -166,8 +177,11 @@ def hostile_answers(chance: random.Random, count: int) -> list[bytes]:
     words = [b"pool", b"example", b"POOL", b"a", b"x" * 63, b"\xff", b"", b"\0"]
     found = []
     for number in range(count):
+
         def name(end: bytes = b"\0") -> bytes:
-            return b"".join(bytes([len(w)]) + w for w in chance.choices(words[:6], k=chance.randrange(4))) + end
+            return (
+                b"".join(bytes([len(w)]) + w for w in chance.choices(words[:6], k=chance.randrange(4))) + end
+            )
 
         pointer = struct.pack(">H", 0xC000 | chance.randrange(300))
         records = []
@@ -179,7 +193,9 @@ def hostile_answers(chance: random.Random, count: int) -> list[bytes]:
             elif chance.random() < 0.5:
                 records.append(resource(owner, 28, struct.pack(">QQ", number + 1, place)))
             else:
-                records.append(resource(owner, 5, chance.choice([name(), name(pointer), pointer, POINTER, b"\3ab"])))
+                records.append(
+                    resource(owner, 5, chance.choice([name(), name(pointer), pointer, POINTER, b"\3ab"]))
+                )
         message = bytearray(answer(chance.choice([b"pool.example", b"eu.pool.example", b"a.test"]), *records))
         for _ in range(chance.choice([0, 0, 0, 1, 3])):
             message[chance.randrange(len(message))] = chance.randrange(256)
@@ -194,7 +210,11 @@ def test_answers_are_read_as_the_twin_reads_them(tmp_path):
     """Whatever is in them."""
     chance = random.Random(5)
     udp = [message for message in hostile_answers(chance, 150) if message]
-    tcp = [struct.pack(">H", len(m) + chance.choice([0, 0, 1, -3])) + m for m in hostile_answers(chance, 20) if len(m) > 9]
+    tcp = [
+        struct.pack(">H", len(m) + chance.choice([0, 0, 1, -3])) + m
+        for m in hostile_answers(chance, 20)
+        if len(m) > 9
+    ]
     expected: dict[bytes, tuple[bytes, int]] = {}
     for message in udp:
         text, addresses = dns_answer(message[:512], 17)
@@ -205,8 +225,10 @@ def test_answers_are_read_as_the_twin_reads_them(tmp_path):
             text, addresses = dns_answer(message[:end], 6)
             expected |= {address: (text, ttl) for address, ttl in addresses}
     kept: dict[bytes, np.void | None] = {}
+    between = [clock.boottime_ns()]
 
     def look(watch: Watch) -> None:
+        between.append(clock.boottime_ns())
         kept.update({address: entry_of(watch, address) for address in expected})
 
     run(tmp_path, [], udp, tcp, between=after(tmp_path, look))
@@ -225,4 +247,6 @@ def test_answers_are_read_as_the_twin_reads_them(tmp_path):
         assert entry is not None, (address, text)
         assert (entry["signals"].astype(np.int64) == signals).all()
         assert int(entry["epoch"]) == 1
+        learnt = int(entry["until"]) - min(max(ttl, 300), 3600) * 1_000_000_000
+        assert between[0] <= learnt <= between[1]
     assert 100 < present < len(kept) - 100

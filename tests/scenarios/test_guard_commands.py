@@ -158,6 +158,12 @@ def test_a_person_can_stop_a_tree(tmp_path, orphaned):
     assert not grows()
     assert vigiles("contain", "--tree", tree.tree[:-1], "thaw").returncode == 0
     wait_until(grows)
+    assert vigiles("contain", "--tree", tree.tree, "freeze").returncode == 0
+    assert not grows()
+    done = json.loads(vigiles("thaw", "--pid", str(min(tree.pids)), "--json").stdout)
+    assert (done["order"], done["tree"]) == ("thaw", tree.tree)
+    wait_until(grows)
+    assert vigiles("thaw").returncode == 2, "which tree?"
     done = vigiles("contain", "--pid", str(min(tree.pids)), "kill")
     assert done.returncode == 0, done.stderr
     wait_until(lambda: not tree.pids)

@@ -62,7 +62,9 @@ def test_aliases():
     address = record(POINTER, 1, V4.packed)
 
     def alias(data: bytes, *before: bytes, room: int = NAMES_TEXT) -> bytes:
-        found, addresses = answers(answer(b"a.example", *before, record(POINTER, 5, data), address), room=room)
+        found, addresses = answers(
+            answer(b"a.example", *before, record(POINTER, 5, data), address), room=room
+        )
         assert addresses == [(V4.packed, 300)]
         return found.removeprefix(b"a.example").removeprefix(b"\0")
 
@@ -92,7 +94,8 @@ def test_aliases():
 BYTES = st.binary(max_size=12)
 POINTERS = st.integers(0, 200).map(lambda at: struct.pack(">H", 0xC000 | at))
 NAMES = st.lists(
-    st.sampled_from([b"a", b"Eu", b"pool", b"\xff\x00.", b"x" * 63]).map(lambda x: bytes([len(x)]) + x) | BYTES,
+    st.sampled_from([b"a", b"Eu", b"pool", b"\xff\x00.", b"x" * 63]).map(lambda x: bytes([len(x)]) + x)
+    | BYTES,
     max_size=4,
 ).map(b"".join)
 ENDS = st.just(b"\0") | POINTERS | BYTES

@@ -20,6 +20,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "tracer.cli.contain",
         "Stop a watched tree now: freeze it, cut it off, end it, or let it go.",
     ),
+    "thaw": ("tracer.cli.contain", "Let a frozen tree go on."),
     "rules": ("tracer.cli.rules", "List, show, check and test detection rules."),
     "policy": ("tracer.cli.policy", "Learn, check and explain policies: what is normal for a job."),
     "doctor": ("tracer.cli.doctor", "Say what this host lets us see, and what it will cost."),

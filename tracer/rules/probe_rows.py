@@ -138,9 +138,7 @@ def probe_rows(rules: Sequence[Rule], groups: Sequence[Group], terms: Terms) -> 
         found += [(ON_GPU_USER, row, 0, ((group,), (), ()), 0) for row, group in who]
     named = {group.id for group in groups if "host" in group.where}
     return ProbeRows(
-        names_asked=any(
-            on == ON_CONNECT and named & {*names[0], *names[1]} for on, _, _, names, _ in found
-        ),
+        names_asked=any(on == ON_CONNECT and named & {*names[0], *names[1]} for on, _, _, names, _ in found),
         on=np.array([on for on, *_ in found], dtype=np.int64),
         row=np.array([row for _, row, *_ in found], dtype=np.int64),
         action=np.array([action for _, _, action, *_ in found], dtype=np.int64),

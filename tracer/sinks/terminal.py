@@ -43,6 +43,8 @@ def format_alert(alert: Alert, *, colour: bool) -> str:
     line = " ← ".join(["", *names]).strip() if names else ""
     line = shorten(line, _LINE_WIDTH)
     done = _done(alert)
+    if repeats := alert.evidence.get("repeats"):
+        done += f"  {repeats:,} like it before"
     took = f"{alert.latency_us / 1000:.2f} ms"
     if not colour:
         return f"{severity} {alert.rule.id}  {who}  {line}{done}  {took}"
