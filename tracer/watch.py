@@ -32,6 +32,7 @@ from tracer.repeats import Repeats
 from tracer.respond.acts import Identity
 from tracer.respond.orders import Orders
 from tracer.respond.responder import Responder
+from tracer.reteach import reteach
 from tracer.rules import RuleSet
 from tracer.sinks.terminal import format_alert
 from tracer.summary import Summary, Tally, summarise
@@ -185,6 +186,8 @@ class Watch:
         """
         epoch = self.probes.reload(rules)
         self.engine.judge_by(rules, epoch or self.engine.state.epoch[0] - 1)
+        if epoch:
+            reteach(self.engine, self.probes.map("named"))
         self._stop_examining()
         self._start_examining(rules)
 

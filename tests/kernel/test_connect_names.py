@@ -147,20 +147,35 @@ def after(tmp_path: Path, act):
     return between
 
 
-def test_other_rules_do_not_judge_by_what_these_have_found(tmp_path):
-    """The names are known all the same: the engine finds them by the new rules, a moment later."""
+def test_other_rules_judge_by_what_they_find_themselves(tmp_path):
+    """In the names that have been looked up before them; what the old ones have found is not their word."""
     (tmp_path / "others.toml").write_text(OTHERS)
     known = load_rules([tmp_path / "others.toml"])
-    udp = [says(b"pool.example", "203.0.113.9"), says(b"decoy.example", "203.0.113.10")]
+    bad, decoy = "203.0.113.9", "2001:db8::10"
     came, found = run(
         tmp_path,
-        ["203.0.113.9", "203.0.113.10"],
-        udp,
+        [bad, decoy],
+        [says(b"pool.example", bad), says(b"my.test", decoy, aliases=(b"decoy.example",))],
         between=after(tmp_path, lambda watch: watch.reload(known)),
     )
-    assert came["203.0.113.9"] == LET_IN
-    assert {(rule, address) for rule, address, _ in told(found)} == {("net.decoy", "203.0.113.10")}
-    assert came["203.0.113.10"]["connect"] == "0", "what the old rules have found is not the new ones' word"
+    assert came == {bad: LET_IN, decoy: REFUSED}
+    assert told(found) == [("net.decoy", decoy, "blocked")] * 3
+
+
+def test_what_is_kept_means_nothing_to_other_rules(tmp_path, monkeypatch):
+    """Even where nobody has told the probes what the new ones say of the names."""
+    monkeypatch.setattr("tracer.watch.reteach", lambda *_: 0)
+    (tmp_path / "others.toml").write_text(OTHERS)
+    known = load_rules([tmp_path / "others.toml"])
+    bad = "203.0.113.9"
+    came, found = run(
+        tmp_path,
+        [bad],
+        [says(b"pool.example", bad)],
+        between=after(tmp_path, lambda watch: watch.reload(known)),
+    )
+    assert came == {bad: LET_IN}
+    assert not told(found)
 
 
 def entry_of(watch: Watch, address: bytes) -> np.void | None:

@@ -144,6 +144,7 @@ def refuses() -> bool:
 #: Maps that user space has a hand in. Others are the programs' own, which hold them.
 KEPT_MAPS = (
     "ring_critical", "ring_bulk", "counters", "reader", "control", "cuts", "knowledge", "members", "gpu_devices",
+    "named",
 )  # fmt: skip
 #: And those that only these programs have.
 GUARDED = {"on_file_open": "guarded_files", "on_bpf_map": "guarded_ids"}
