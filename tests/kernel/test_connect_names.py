@@ -220,7 +220,6 @@ def hostile_answers(chance: random.Random, count: int) -> list[bytes]:
     return found
 
 
-@pytest.mark.guest
 def test_answers_are_read_as_the_twin_reads_them(tmp_path):
     """Whatever is in them."""
     chance = random.Random(5)

@@ -20,6 +20,7 @@ from test_commands import VIGILES, leftovers, vigiles, wait_until
 
 from tracer import rundir
 from tracer.kernel import cgroup, host, pins
+from tracer.rundir.record import file_name
 
 SCRIPT = """
 step() { while [ ! -e "$1" ]; do sleep 0.02; done; }
@@ -137,6 +138,32 @@ def test_what_is_left_of_an_ended_tree_goes_at_the_next_start(tmp_path):
     assert vigiles("run", "--", "true").returncode == 0
     assert not tree.pinned
     assert not tree.cgroup.exists()
+
+
+def test_probes_of_another_version_are_let_be(tmp_path):
+    """After an upgrade: they go on guarding, nobody misreads them, and a person can still stop the tree."""
+    tree = Guarded(tmp_path)
+    tree.kill_tracer()
+    file = rundir.DIRECTORY / f"{file_name(tree.tree)}.json"
+    said = json.loads(file.read_text())
+    assert said["remains"].pop("layout"), "as older versions wrote it"
+    file.write_text(json.dumps(said))
+    refused = vigiles("attach", "--tree", tree.tree)
+    assert refused.returncode == 1
+    assert "are of another version of vigiles" in refused.stderr and "release" in refused.stderr
+    done = vigiles("run", "--", "true")
+    assert done.returncode == 0
+    assert f"tree {tree.tree} is guarded, but nobody watches it" in done.stderr
+    assert tree.pinned
+    assert vigiles("contain", "--pid", str(min(tree.pids)), "freeze").returncode == 0
+    assert vigiles("thaw", "--tree", tree.tree).returncode == 0
+    tree.do("try")
+    assert tree.result("tried") == "137", "the guard holds"
+    assert vigiles("contain", "--tree", tree.tree, "quarantine").returncode == 1
+    assert vigiles("contain", "--tree", tree.tree, "release").returncode == 0
+    assert not tree.pinned
+    tree.do("finish")
+    wait_until(lambda: not tree.pids)
 
 
 @pytest.mark.parametrize("orphaned", [False, True], ids=["watched", "orphaned"])

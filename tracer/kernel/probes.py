@@ -205,6 +205,7 @@ class Probes:
             knowledge=self.knowledge.shape,
             missing=self.missing,
             by_lineage=self.options.by_lineage,
+            layout=schema.fingerprint(),
         )
 
     def pin(self, pins: Pins) -> None:
