@@ -50,7 +50,9 @@ TAP_BYTES = 1 << 22
 FILES_PATIENCE_S = 2.0
 
 #: Losses that leave a gap in what is known of processes.
-_REPAIRED = [number for name, number in schema.LOSS.items() if name not in ("LOSS_SHARE", "LOSS_REASONS")]
+_REPAIRED = [
+    number for name, number in schema.LOSS.items() if name not in ("LOSS_SHARE", "LOSS_NAME", "LOSS_REASONS")
+]
 _CRITICAL = [schema.KIND[k] for k in ("EVENT_FORK", "EVENT_EXEC", "EVENT_EXIT")]
 
 
