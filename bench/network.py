@@ -14,6 +14,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,11 @@ from bench.contenders import BULK_BYTES, WORKER, Arena, Contender, took
 from bench.tables import WIDTH, contender_table, program_table, verdict_table
 from bench.worker import CHUNK
 from tracer.kernel.probes import ProbeOptions
-from tracer.rules import load_rules
+from tracer.rules import RuleSet, load_rules
 from tracer.scenario.world import World
 
 UNTRACED, BLIND, SEEING = "untraced", "traced, not looking at bytes", "traced"
+NAMELESS = "traced, no rule asks for names"
 FIRST_HOOKS = ("on_egress", "on_ingress")
 #: Task: rounds, and how much of it a turn.
 TASKS = {
@@ -36,6 +38,7 @@ TASKS = {
     "send": (24, 600),
     "receive": (24, 600),
     "datagrams": (24, 10_000),
+    "lookup": (24, 200),
 }
 #: Tasks whose time is for all of a turn, and what one part of it is.
 WHOLE = ("send", "receive", "datagrams")
@@ -58,6 +61,17 @@ def server(world: World) -> Iterator[dict[str, int]]:
         process.communicate()
 
 
+def without_names(rules: RuleSet) -> RuleSet:
+    """The same, but for rules on connects that ask for names: answers of DNS need not be read."""
+    named = {group.id for group in rules.groups if "host" in group.where}
+    kept = tuple(
+        rule
+        for rule in rules.rules
+        if rule.on != "connect" or not any(named & {*a.all, *a.any} for a in rule.alternatives)
+    )
+    return RuleSet(rules.groups, kept)
+
+
 def measure() -> dict[str, Any]:
     """Every task by every contender."""
     rules = load_rules([])
@@ -69,6 +83,7 @@ def measure() -> dict[str, Any]:
             contenders = [
                 Contender(UNTRACED, None),
                 Contender(BLIND, options, FIRST_HOOKS),
+                Contender(NAMELESS, replace(options, rules=without_names(rules))),
                 Contender(SEEING, options),
             ]
             with Arena(contenders, lambda: world.enter("inside")) as arena:
@@ -94,6 +109,7 @@ TITLES = {
     "send": f"TCP out, {CHUNK >> 10} KiB",
     "receive": f"TCP in, {CHUNK >> 10} KiB",
     "datagrams": "UDP out, 64 bytes",
+    "lookup": "a name asked for in DNS",
 }
 
 

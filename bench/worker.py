@@ -17,6 +17,14 @@ TRUE = "/bin/true"
 CHUNK = 256 << 10
 REQUEST = b"GET /simple/numpy/ HTTP/1.1\r\nHost: pypi.example\r\nUser-Agent: pip/24.0\r\nAccept: */*\r\n\r\n"
 RESPONSE = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 2\r\n\r\nok"
+DNS = 53
+_ASKED = b"\5files\14pythonhosted\7example\0\0\1\0\1"
+QUESTION = b"\0\7\1\0\0\1\0\0\0\0\0\0" + _ASKED
+_ALIAS = b"\11dualstack\6python\3map\7example\0"
+#: An alias and four addresses, as of a package index.
+NAMES = b"\0\7\x81\x80\0\1\0\5\0\0\0\0" + _ASKED
+NAMES += b"\xc0\x0c\0\5\0\1\0\0\0\x3c\0" + bytes([len(_ALIAS)]) + _ALIAS
+NAMES += b"".join(b"\xc0\x38\0\1\0\1\0\0\0\x3c\0\4\xc0\0\2" + bytes([n]) for n in range(4))
 #: As long as arguments of a build are, and nothing that a rule is about.
 WORD = "-DCMAKE_BUILD_TYPE=Release"
 BACKLOG = 64
@@ -163,6 +171,25 @@ def datagrams(count: int, host: str, port: int) -> list[int]:
         return [time.perf_counter_ns() - began]
 
 
+def lookup(count: int, host: str, port: int) -> list[int]:
+    """Ask for a name as resolvers do, from a new socket each time."""
+    times = []
+    for _ in range(count):
+        began = time.perf_counter_ns()
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+            client.connect((host, port))
+            client.send(QUESTION)
+            client.recv(512)
+        times.append(time.perf_counter_ns() - began)
+    return times
+
+
+def _name(server: socket.socket) -> None:
+    while True:
+        _, client = server.recvfrom(512)
+        server.sendto(NAMES, client)
+
+
 def _answer(connection: socket.socket) -> None:
     connection.recv(4096)
     connection.sendall(RESPONSE)
@@ -210,6 +237,10 @@ def serve(host: str) -> None:
         listener = socket.create_server((host, 0), backlog=BACKLOG)
         ports[name] = listener.getsockname()[1]
         threading.Thread(target=_serve, args=(listener, talk), daemon=True).start()
+    names = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    names.bind((host, DNS))
+    threading.Thread(target=_name, args=(names,), daemon=True).start()
+    ports["lookup"] = DNS
     silent = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     silent.bind((host, 0))
     kept.append(silent)
@@ -220,7 +251,7 @@ def serve(host: str) -> None:
 
 TASKS = {
     task.__name__: task
-    for task in (spawn, connect, flow, send, receive, ping, datagrams, options, marks, marked)
+    for task in (spawn, connect, flow, send, receive, ping, datagrams, lookup, options, marks, marked)
 }
 
 

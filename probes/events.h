@@ -219,6 +219,7 @@ enum flow_flag {
 	FLOW_OUTSIDE = 1 << 1,	/* the task had left the tree's cgroup */
 	FLOW_UNCONNECTED = 1 << 2, /* a datagram sent without connect() */
 	FLOW_LATE = 1 << 3,	   /* it was there before the watch */
+	FLOW_BOUND = 1 << 4,	   /* of a datagram socket: bind() named a port */
 };
 
 enum first_flag {
@@ -429,7 +430,8 @@ enum loss_reason {
 	LOSS_CONTENDED = 6,    /* two packets of one flow at the same moment */
 	LOSS_SHARE = 7,	       /* held back from the ring; by kind, see struct counters */
 	LOSS_SPAN = 8,	       /* a task could not be given its span */
-	LOSS_REASONS = 9,
+	LOSS_NAME = 9,	       /* what rules know of a name could not be kept for its address */
+	LOSS_REASONS = 10,
 };
 
 struct counters {

@@ -11,6 +11,7 @@
 #include "tree.bpf.h"
 #include "flow.bpf.h"
 #include "guard.bpf.h"
+#include "names.bpf.h"
 #include "packet.bpf.h"
 #include "share.bpf.h"
 
@@ -408,6 +409,10 @@ INLINE int look(struct __sk_buff *skb, int direction)
 		/* of names that are asked for one may be refused and the next be none of our business */
 		if (refused && !every)
 			flow->cut = 1;
+		/* not by the word of whoever listens at just any port, or has called us */
+		if (direction == DIRECTION_RECEIVED && p.source == PORT_DNS && judge_here &&
+		    !(flow->flags & FLOW_ACCEPTED) && !listening)
+			learn_names(side->bytes, side->have, p.protocol == IPPROTO_TCP);
 	}
 	if (side->event.first_flags & FIRST_LAST && !listening)
 		flow->seen |= mark;

@@ -33,7 +33,8 @@ struct flow {
 	__u8 seen;  /* directions whose first bytes have been told */
 	__u8 cut;   /* nothing passes any more, either way */
 	__u8 refused; /* the last unconnected datagram's place was */
-	__u8 _pad[4];
+	__u8 bound; /* of a datagram socket: bind() named a port */
+	__u8 _pad[3];
 };
 
 #define FLOW_TOLD_CONNECT 1

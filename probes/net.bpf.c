@@ -119,36 +119,86 @@ int on_sendmsg6(struct bpf_sock_addr *ctx)
 }
 
 /*
- * Why this hook: a datagram socket has no LISTEN state; an explicit bind() is
- * what shows that it serves. (Streams are told when they really listen.)
+ * Why this hook: post_bind, below, sees the port that a socket has got, not whether
+ * one was asked for; and every other client binds to port 0 before it sends.
+ */
+INLINE int note_bind(struct bpf_sock_addr *ctx)
+{
+	struct bpf_sock *sk = ctx->sk;
+	struct flow *flow;
+	__u64 create = ctx->user_port ? BPF_SK_STORAGE_GET_F_CREATE : 0;
+
+	if (!sk || ctx->protocol != IPPROTO_UDP || !concerns_tree())
+		return ALLOW;
+	flow = bpf_sk_storage_get(&flows, sk, 0, create);
+	if (flow)
+		flow->bound = create != 0;
+	else if (create)
+		count_loss(LOSS_SOCK_STORAGE);
+	return ALLOW;
+}
+
+SEC("cgroup/bind4")
+int on_ask4(struct bpf_sock_addr *ctx)
+{
+	return note_bind(ctx);
+}
+
+SEC("cgroup/bind6")
+int on_ask6(struct bpf_sock_addr *ctx)
+{
+	return note_bind(ctx);
+}
+
+/*
+ * Why this hook: a datagram socket has no LISTEN state; a bind() to a port of its
+ * choice is what shows that it serves. (Streams are told when they really listen.)
+ * It may refuse: bind() then fails with EPERM, and the port is free again. What it
+ * misses: whoever serves at a port that the kernel has chosen.
  */
 INLINE int tell_bind(struct bpf_sock *ctx, int ipv6)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
+	struct place place = { .port = ctx->src_port, .protocol = IPPROTO_UDP };
+	struct verdict verdict = {};
 	struct event_listen *e;
+	struct flow *flow;
+	__u32 local[4] = {};
+	int bound, refused = 0;
 
 	if (ctx->protocol != IPPROTO_UDP || !concerns_tree())
-		return 1;
-	e = reserve_bulk(struct event_listen, task, EVENT_LISTEN, 0);
-	if (!e)
-		return 1;
-	e->cookie = bpf_get_socket_cookie(ctx);
-	e->addr.family = ipv6 ? AF_INET6 : AF_INET;
-	e->addr.protocol = IPPROTO_UDP;
-	e->addr.local_port = ctx->src_port;
+		return ALLOW;
 	if (ipv6) {
-		__u32 *local = (__u32 *)e->addr.local;
-
 		local[0] = ctx->src_ip6[0];
 		local[1] = ctx->src_ip6[1];
 		local[2] = ctx->src_ip6[2];
 		local[3] = ctx->src_ip6[3];
 	} else {
-		*(__u32 *)e->addr.local = ctx->src_ip4;
+		local[0] = ctx->src_ip4;
 	}
+	flow = bpf_sk_storage_get(&flows, ctx, 0, 0);
+	bound = flow && flow->bound;
+	if (bound) {
+		own_flow(flow, task);
+		if (judge_here) {
+			set_place(&place, ipv6, local);
+			judge_place(&place, RULES_ON_LISTEN, &verdict);
+			refused = carry_out_listen(&verdict);
+		}
+	}
+	e = reserve_bulk(struct event_listen, task, EVENT_LISTEN, verdict.row != 0);
+	if (!e)
+		return refused ? REFUSE : ALLOW;
+	e->verdict = verdict;
+	e->cookie = bpf_get_socket_cookie(ctx);
+	e->addr.family = ipv6 ? AF_INET6 : AF_INET;
+	e->addr.protocol = IPPROTO_UDP;
+	e->addr.flags = bound ? FLOW_BOUND : 0;
+	e->addr.local_port = ctx->src_port;
+	__builtin_memcpy(e->addr.local, local, sizeof(local));
 	name_span(e, bpf_get_current_pid_tgid());
-	submit_event(e, 0);
-	return 1;
+	submit_event(e, verdict.row != 0);
+	return refused ? REFUSE : ALLOW;
 }
 
 SEC("cgroup/post_bind4")

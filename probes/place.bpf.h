@@ -69,6 +69,8 @@ struct place {
 	__u8 _pad[5];
 };
 
+_Static_assert(__builtin_offsetof(struct place, port) == 16, "struct address");
+
 INLINE void set_place(struct place *place, int ipv6, const __u32 *address)
 {
 	if (ipv6) {
@@ -83,6 +85,39 @@ INLINE void set_place(struct place *place, int ipv6, const __u32 *address)
 INLINE int unspecified(const struct place *place)
 {
 	return !place->high && (!place->low || place->low == 0xffff00000000ULL);
+}
+
+/* The beginning of struct place, which is looked up as it is. */
+struct address {
+	__u64 high;
+	__u64 low;
+};
+
+/* What the rules found in the names that an address was answered for. */
+struct named {
+	__u64 signals[SIGNAL_WORDS];
+	__u64 until;
+	__u32 epoch; /* by these rules: to others it means nothing */
+	__u32 _pad;
+};
+
+/* Only of names that some rule knows: others can't push them out. Filled by names.bpf.h. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 8192);
+	__type(key, struct address);
+	__type(value, struct named);
+} named SEC(".maps");
+
+INLINE void add_names(const struct knowledge_header *header, const struct place *place, __u64 *signals)
+{
+	struct named *found = bpf_map_lookup_elem(&named, place);
+
+	if (!found || found->epoch != header->epoch || found->until <= bpf_ktime_get_boot_ns())
+		return;
+#pragma unroll
+	for (int word = 0; word < SIGNAL_WORDS; word++)
+		signals[word] |= found->signals[word];
 }
 
 /* What the ranges say of a place, and what it is told by besides. */
@@ -127,6 +162,8 @@ static __noinline int judge_place(struct place *place, __u32 on, struct verdict 
 	if (!header)
 		return 0;
 	add_place(map, header, place, on, v->signals);
+	if (on == RULES_ON_CONNECT && header->names_asked)
+		add_names(header, place, v->signals);
 	judge(map, header, v->signals, on, v);
 	return 1;
 }

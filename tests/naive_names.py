@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-WAYS, NAME_BYTES = 16, 120
+WAYS = 16
 SECOND = 1_000_000_000
 
 
@@ -20,7 +20,7 @@ class NaiveNames:
             self.refused += 1
             return
         end = now + min(max(ttl, 300), 3600) * SECOND
-        self.kept[address] = name[-NAME_BYTES:], end, home
+        self.kept[address] = name, end, home
 
     def find(self, address: tuple[int, int], now: int) -> bytes | None:
         name, end, _ = self.kept.get(address, (b"", 0, 0))

@@ -113,3 +113,76 @@ def dns_tunnel(names: list[bytes], kind: int) -> str | None:
     if kind in (16, 25) and any(has(name, rb"=(auth|connect|resource)") for name in names):
         return "dns2tcp"
     return "iodine" if len(names) >= 3 and kind in (10, 65399) else None
+
+
+def name_at(message: bytes, at: int) -> bytes | None:
+    """The name at ``at``, pointers followed: each to somewhere before where it was come from."""
+    labels: list[bytes] = []
+    floor, jumps = at, 0
+    while at < len(message):
+        size = message[at]
+        if size >= 0xC0:
+            if at + 2 > len(message):
+                return None
+            at = big(message[at : at + 2]) & 0x3FFF
+            jumps += 1
+            if at >= floor or jumps > 8:
+                return None
+            floor = at
+        elif size == 0:
+            return question_text(labels) or None
+        else:
+            labels.append(message[at + 1 : at + 1 + size])
+            too_long = sum(1 + len(label) for label in labels) > 254
+            if size > 63 or at + 1 + size > len(message) or too_long:
+                return None
+            at += 1 + size
+    return None
+
+
+def over_name(message: bytes, at: int) -> int | None:
+    """Where the name at ``at`` ends, pointers not followed."""
+    for _ in range(128):
+        if at >= len(message):
+            return None
+        size = message[at]
+        if size >= 0xC0:
+            return at + 2 if at + 2 <= len(message) else None
+        if size > 63:
+            return None
+        at += 1 + size
+        if not size:
+            return at
+    return None
+
+
+def dns_answer(
+    data: bytes, transport: int, rows: int = 24, room: int = 512
+) -> tuple[bytes, list[tuple[bytes, int]]]:
+    """The names that an answer is about, NUL between them, and its addresses, each with its time to live."""
+    question = dns_question(data, transport)
+    if not question or not question[0][2] & 0x80:
+        return b"", []
+    message, names, _ = question
+    text = question_text(names)
+    found: list[tuple[bytes, int]] = []
+    at = over_name(message, 12) + 4
+    for _ in range(big(message[6:8])):
+        end = over_name(message, at)
+        if end is None or end + 10 > len(message) or len(found) == rows:
+            break
+        kind, group, size = big(message[end : end + 2]), big(message[end + 2 : end + 4]), end + 10
+        at = size + big(message[end + 8 : end + 10])
+        if at > len(message):
+            break
+        if group & 0x7FFF != 1:
+            continue
+        data = message[size:at]
+        if (kind, len(data)) in ((1, 4), (28, 16)):
+            found.append((data, big(message[end + 4 : end + 8])))
+        elif kind == 5 and (alias := name_at(message, size)):
+            longer = text + b"\0" * bool(text) + alias
+            # while it is written, there is room for a dot behind each label
+            if len(longer) < room:
+                text = longer
+    return text, found

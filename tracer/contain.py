@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tracer import rundir
 from tracer.errors import LoadError, VigilesError
-from tracer.kernel import cgroup, pins
+from tracer.kernel import cgroup, pins, schema
 from tracer.kernel.held import Held
 from tracer.kernel.tree import Tree
 from tracer.respond import acts
@@ -44,13 +44,20 @@ class _Reach:
 @contextmanager
 def _reach(info: TreeInfo) -> Iterator[_Reach]:
     held = None
-    if info.remains is not None and (info.alive or pins.exist(info.tree)):
+    there = info.remains is not None and (info.alive or pins.exist(info.tree))
+    ours = info.remains is not None and info.remains.layout == schema.fingerprint()
+    if info.remains is not None and there and ours:
         try:
             held = Held(info.remains.maps, {"on_task": info.remains.programs["on_task"]})
         except (LoadError, KeyError):
             held = None  # its tracer has just ended: what is left is its cgroup
     reach = _Reach(info, held)
     try:
+        if reach.cgroup is None and there and not ours:
+            raise VigilesError(
+                f"the probes of tree {printable(info.tree)} are of another version of vigiles",
+                hint="use that version's command",
+            )
         if held is None and reach.cgroup is None:
             raise VigilesError(
                 f"tree {printable(info.tree)} is not there any more: neither probes nor a cgroup"
@@ -125,7 +132,8 @@ def tree_with(pid: int) -> TreeInfo:
         if info.cgroup is not None and (info.cgroup == place or info.cgroup in place.parents):
             return info
     for info in listed:
-        with _reach(info) as reach:
+        # one that has just ended, or is another version's, must not hide the others
+        with suppress(VigilesError), _reach(info) as reach:
             if any(found == pid for found, _ in reach.tasks()):
                 return info
     raise VigilesError(f"process {pid} is in no watched tree", hint="see: vigiles contain --list")

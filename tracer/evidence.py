@@ -29,11 +29,12 @@ EVIDENCE_MAX = 16
 _SHOWN_BYTES = 64
 _INET = 2
 _TRANSPORT = {6: "tcp", 17: "udp", 1: "icmp", 58: "icmpv6"}
-_EXEC, _FIRST, _CONNECT, _FILE, _TAMPER, _CLOSE = (
+_EXEC, _FIRST, _CONNECT, _LISTEN, _FILE, _TAMPER, _CLOSE = (
     schema.KIND[f"EVENT_{name}"]
-    for name in ("EXEC", "FIRST_BYTES", "CONNECT", "FILE", "TAMPER", "FLOW_CLOSE")
+    for name in ("EXEC", "FIRST_BYTES", "CONNECT", "LISTEN", "FILE", "TAMPER", "FLOW_CLOSE")
 )
 _NET_FACTS = tuple(fact.name for fact in FACTS if "connect" in fact.on)
+_LISTEN_FACTS = tuple(fact.name for fact in FACTS if "listen" in fact.on)
 
 
 def evidence_of(
@@ -49,8 +50,9 @@ def evidence_of(
     if fired.kind == _FIRST:
         return _of_flow(engine, fired)
     if fired.kind == _CONNECT:
-        record = np.frombuffer(engine.fired_record(), schema.CONNECT, 1)[0]
-        return _ends(engine, record, fired.time_ns) | _net_facts(engine)
+        return _of_connect(engine, fired)
+    if fired.kind == _LISTEN:
+        return _of_listen(engine)
     if fired.kind == _FILE:
         return {"file": report.to_evidence()} if report else {}
     if fired.kind == _TAMPER:
@@ -99,11 +101,9 @@ def _of_exec(engine: Engine, program: Program | None) -> dict[str, Any]:
     }
 
 
-def _net_facts(engine: Engine) -> dict[str, Any]:
+def _net_facts(engine: Engine, known: tuple[str, ...] = _NET_FACTS) -> dict[str, Any]:
     signals = [int(word) for word in engine.state.signals[:2]]
-    there = [
-        name for name in _NET_FACTS if signals[FACT_BIT[name] // WORD_BITS] >> FACT_BIT[name] % WORD_BITS & 1
-    ]
+    there = [name for name in known if signals[FACT_BIT[name] // WORD_BITS] >> FACT_BIT[name] % WORD_BITS & 1]
     return {"facts": there} if there else {}
 
 
@@ -115,16 +115,44 @@ def _ends(engine: Engine, record: np.void, now_ns: int) -> dict[str, Any]:
     """Who talks to whom: the other end with the name it was looked up by, if it was."""
     family, remote = int(record["family"]), record["remote"].tobytes()
     address = _address(remote, family)
-    name = decode(engine.name_of(remote, family, now_ns))
+    name, *aliases = (decode(text) for text in engine.names_of(remote, family, now_ns))
     port = int(record["remote_port"])
-    shown = f"{address}:{port}" if family == _INET else f"[{address}]:{port}"
+    shown = _place(address, port, family)
     return {
         "remote": f"{name} ({shown})" if name else shown,
         "remote_address": address,
         "remote_port": port,
         **({"remote_name": name} if name else {}),
+        **({"remote_aliases": aliases} if aliases else {}),
         "transport": _TRANSPORT.get(int(record["protocol"]), str(int(record["protocol"]))),
     }
+
+
+def _place(address: str, port: int, family: int) -> str:
+    return f"{address}:{port}" if family == _INET else f"[{address}]:{port}"
+
+
+def _of_connect(engine: Engine, fired: Fired) -> dict[str, Any]:
+    record = np.frombuffer(engine.fired_record(), schema.CONNECT, 1)[0]
+    names = engine.names_of(record["remote"].tobytes(), int(record["family"]), fired.time_ns)
+    return (
+        _ends(engine, record, fired.time_ns)
+        | _net_facts(engine)
+        | _find(engine, {"host": [name for name in names if name]})
+    )
+
+
+def _of_listen(engine: Engine) -> dict[str, Any]:
+    """Where it listens."""
+    record = np.frombuffer(engine.fired_record(), schema.LISTEN, 1)[0]
+    family, port = int(record["family"]), int(record["local_port"])
+    address = _address(record["local"].tobytes(), family)
+    return {
+        "local": _place(address, port, family),
+        "local_address": address,
+        "local_port": port,
+        "transport": _TRANSPORT.get(int(record["protocol"]), str(int(record["protocol"]))),
+    } | _net_facts(engine, _LISTEN_FACTS)
 
 
 def _of_flow(engine: Engine, fired: Fired) -> dict[str, Any]:

@@ -30,6 +30,8 @@ class Tally:
     latencies_us: list[float] = field(default_factory=list)
     files_lost: Counter[str] = field(default_factory=Counter)
     excused: int = 0
+    #: by rule: alerts like one that has been told, see tracer.repeats
+    repeated: Counter[str] = field(default_factory=Counter)
     would: Counter[str] = field(default_factory=Counter)
 
     def add(self, rule: str, severity: str, latency_us: float) -> None:
@@ -111,6 +113,7 @@ class Summary:
                 "tables": self.tables,
                 "missing_hooks": self.missing_hooks,
                 "alerts": dict(self.tally.by_rule),
+                "repeated": dict(+self.tally.repeated),
                 "excused": self.tally.excused,
                 "acted": self.acted,
                 "would": dict(self.tally.would),
@@ -132,7 +135,12 @@ class Summary:
         """For people; zero losses are said."""
         seen = ", ".join(f"{_number(n)} {kind}" for kind, n in self.received.items() if n) or "none"
         out = [f"watched {self.duration_s:.1f} s · events: {seen}"]
-        alerts = ", ".join(f"{n} {rule}" for rule, n in self.tally.by_rule.most_common()) or "none"
+        alerts = ", ".join(
+            f"{n} {rule}"
+            + (f" (and {_number(again)} like it)" if (again := self.tally.repeated[rule]) else "")
+            for rule, n in self.tally.by_rule.most_common()
+        )
+        alerts = alerts or "none"
         excused = f" · {_number(self.tally.excused)} excused by the policy" if self.tally.excused else ""
         out.append(f"alerts: {alerts}{excused}")
         acted = [f"{_number(n)} {what}" for what, n in self.acted.items()]

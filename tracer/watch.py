@@ -31,9 +31,11 @@ from tracer.kernel.probes import Probes
 from tracer.promptness import schedule_promptly, settle_memory
 from tracer.record.recorder import BLOCK_BYTES, Recorder
 from tracer.record.snapshot import snapshot
+from tracer.repeats import Repeats
 from tracer.respond.acts import Identity
 from tracer.respond.orders import Orders
 from tracer.respond.responder import Responder
+from tracer.reteach import reteach
 from tracer.rules import RuleSet
 from tracer.sinks.terminal import format_alert
 from tracer.summary import Summary, Tally, summarise
@@ -52,16 +54,23 @@ FILES_PATIENCE_S = 2.0
 
 #: Losses that leave a gap in what is known of processes.
 _REPAIRED = [
-    number for name, number in schema.LOSS.items() if name not in ("LOSS_SHARE", "LOSS_SPAN", "LOSS_REASONS")
+    number
+    for name, number in schema.LOSS.items()
+    if name not in ("LOSS_SHARE", "LOSS_SPAN", "LOSS_NAME", "LOSS_REASONS")
 ]
 _CRITICAL = [schema.KIND[k] for k in ("EVENT_FORK", "EVENT_EXEC", "EVENT_EXIT")]
 
 
 class Sink(Protocol):
-    """Where alerts go. ``failed`` counts those that could not be written to ``target``."""
+    """Where alerts go."""
 
-    target: str
-    failed: int
+    @property
+    def target(self) -> str:
+        """What people call it."""
+
+    @property
+    def failed(self) -> int:
+        """Alerts that could not be written there."""
 
     def tell(self, alert: Alert) -> None:
         """Take one alert; must not raise."""
@@ -138,6 +147,7 @@ class Watch:
         self._recorder = recorder
         origin = Origin(tree, socket.gethostname(), cache(self._cgroup_path))
         self._builder = AlertBuilder(engine, origin, clock.wall_offset_ns())
+        self._repeats = Repeats()
         self._on_records = on_records
         self._tap_enough = 1 if on_records is not None else BLOCK_BYTES
         self._batch = 1 if one_by_one else BATCH
@@ -191,6 +201,8 @@ class Watch:
         """
         epoch = self.probes.reload(rules)
         self.engine.judge_by(rules, epoch or self.engine.state.epoch[0] - 1)
+        if epoch:
+            reteach(self.engine, self.probes.map("named"))
         self._stop_examining()
         self._start_examining(rules)
 
@@ -293,11 +305,19 @@ class Watch:
         for alert in alerts:
             alert.response = response
             alert.handout_ns = clock.boottime_ns()
-            for sink in self._sinks:
-                sink.tell(alert)
-            self.tally.add(alert.rule.id, alert.severity, alert.latency_us)
+            if self._repeats.is_news(alert):
+                self._hand_out(alert)
+            else:
+                self.tally.repeated[alert.rule.id] += 1
+                if self._recorder is not None:
+                    self._recorder.repeat(alert)
         if response.would:
             self.tally.would[response.would] += 1
+
+    def _hand_out(self, alert: Alert) -> None:
+        for sink in self._sinks:
+            sink.tell(alert)
+        self.tally.add(alert.rule.id, alert.severity, alert.latency_us)
 
     def _identity(self, entry: int) -> Identity | None:
         """Which process is at ``entry``."""
@@ -423,6 +443,9 @@ class Watch:
         self._drain_all()
         self._finish_examining()
         self._stop_examining()
+        for alert in self._repeats.remaining():
+            self.tally.repeated[alert.rule.id] -= 1
+            self._hand_out(alert)
         self.responder.close()
         failed = {s.target: s.failed for s in self._sinks if s.failed}
         summary = summarise(

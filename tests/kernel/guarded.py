@@ -14,8 +14,10 @@ import sys
 import threading
 import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
+import talkers
 from workloads import _io_uring
 
 #: A name that a rule knows.
@@ -168,6 +170,106 @@ def datagrams(out: str, port: str, *words: str) -> None:
         except TimeoutError:
             heard.append(None)
     Path(out).write_text(json.dumps({"sent": sent, "heard": heard}))
+
+
+def _opened() -> int:
+    """Connections that this network namespace has begun: each is a SYN."""
+    names, values = (
+        line.split() for line in Path("/proc/net/snmp").read_text().splitlines() if "Tcp:" in line
+    )
+    return int(values[names.index("ActiveOpens")])
+
+
+def _try_all(address: str, port: int) -> dict[str, object]:
+    """Every way to begin to talk to a place: errno's name for each, and what came of it at the far end."""
+    family = talkers._family(address)
+    server, before, found = _listener(family, address, port), _opened(), {}
+    server.settimeout(0.2)
+    with socket.socket(family) as client:
+        client.settimeout(5)
+        found["connect"] = _name(client.connect_ex((address, port)))
+    found["syn"] = _opened() - before
+    try:
+        server.accept()[0].close()
+        found["accepted"] = 1
+    except TimeoutError:
+        found["accepted"] = 0
+    server.close()
+    with socket.socket(family, socket.SOCK_DGRAM) as far, socket.socket(family, socket.SOCK_DGRAM) as client:
+        far.bind((address, port))
+        far.settimeout(0.2)
+        try:
+            client.sendto(b"x", (address, port))
+            found["sendto"] = "0"
+        except OSError as error:
+            found["sendto"] = _name(error.errno)
+        try:
+            found["heard"] = far.recv(10).decode()
+        except TimeoutError:
+            found["heard"] = ""
+        found["datagram connect"] = _name(client.connect_ex((address, port)))
+    return found
+
+
+def _hear(client: socket.socket) -> None:
+    """What has come, if it was let through."""
+    client.settimeout(0.5)
+    with suppress(OSError):
+        client.recv(4096)
+
+
+def named(folder: str) -> None:
+    """Get the DNS answers of ``folder``/plan.json from a server, say so, wait to be told to go on, and try
+    to talk to the addresses.
+    """
+    plan = json.loads(Path(folder, "plan.json").read_text())
+    addresses = [f"ip addr add {address} dev lo nodad" for address in plan["addresses"]]
+    talkers.private_network(*addresses)
+    for answer in plan["udp"]:
+        client, server = talkers._pair(
+            plan.get("server", "127.0.0.1"), socket.SOCK_DGRAM, plan.get("port", 53)
+        )
+        server.send(bytes.fromhex(answer))
+        _hear(client)
+        client.close()
+        server.close()
+    for answer in plan["tcp"]:
+        client, server = talkers._pair("127.0.0.1", socket.SOCK_STREAM, 53)
+        for at in range(0, len(answer), 40):  # in pieces
+            server.send(bytes.fromhex(answer[at : at + 40]))
+            _hear(client)
+        client.close()
+        server.close()
+    Path(folder, "asked").touch()
+    end = time.monotonic() + 60
+    while not Path(folder, "go").exists() and time.monotonic() < end:
+        time.sleep(0.01)
+    found = {address: _try_all(address, 4444) for address in plan["addresses"]}
+    Path(folder, "out.json").write_text(json.dumps(found))
+
+
+def datagram_servers(out: str, port: str) -> None:
+    """Bind datagram sockets in every way there is; errno's name for each, and what is free afterwards."""
+    talkers.private_network()
+    found = {}
+    for name, family, address, where in (
+        ("any", socket.AF_INET, "0.0.0.0", int(port)),
+        ("any6", socket.AF_INET6, "::", int(port)),
+        ("loopback", socket.AF_INET, "127.0.0.1", int(port)),
+        ("loopback6", socket.AF_INET6, "::1", int(port)),
+        ("client", socket.AF_INET, "0.0.0.0", 0),
+        ("client6", socket.AF_INET6, "::", 0),
+    ):
+        with socket.socket(family, socket.SOCK_DGRAM) as server:
+            try:
+                server.bind((address, where))
+                found[name] = "0"
+            except OSError as error:
+                found[name] = _name(error.errno)
+            found[f"{name} bound"] = server.getsockname()[1] != 0
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:  # never bound by itself
+        client.sendto(b"x", ("127.0.0.1", int(port)))
+    Path(out).write_text(json.dumps(found))
 
 
 def listening(out: str, port: str) -> None:

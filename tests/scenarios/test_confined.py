@@ -94,9 +94,9 @@ def marked(folder: Path, how: str, mode: int, owner: int) -> None:
     path.chmod(mode)
 
 
-def confined(pid: int) -> None:
+def confined(pid: int, sinks: int) -> None:
     threads = held(pid)
-    assert len(threads) == 2  # the loop, and the one that examines files
+    assert len(threads) == 2 + sinks  # the loop, the one that examines files, one that writes for each sink
     for thread in threads:
         assert thread.permitted == thread.effective
         assert thread.effective & ~mask_of(NEEDED) == 0
@@ -124,7 +124,7 @@ def test_all_that_a_watch_does(folder):
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     ) as watch:  # fmt: skip
         assert watch.stdout.readline() == "ready\n"
-        confined(watch.pid)
+        confined(watch.pid, 2)
         (info,) = [info for info in rundir.trees() if info.pid == watch.pid]
         assert rundir.find(info.tree[:-1]) == info and info.alive and info.mode == "run"
         assert str(watch.pid) not in (info.cgroup / "cgroup.procs").read_text().split()
@@ -134,7 +134,7 @@ def test_all_that_a_watch_does(folder):
         watch.send_signal(signal.SIGRTMIN)
         while "rules reloaded" not in (line := watch.stderr.readline()):
             assert line
-        confined(watch.pid)  # the thread that examines files is another one now
+        confined(watch.pid, 2)  # the thread that examines files is another one now
         _, rest = watch.communicate(timeout=60)
     assert watch.returncode == 7, rest
     assert "lost: 0" in rest
@@ -167,7 +167,7 @@ def test_attach_is_confined_and_listed():
         ) as watch:
             while "watching" not in watch.stderr.readline():
                 assert watch.poll() is None
-            confined(watch.pid)
+            confined(watch.pid, 1)
             info = rundir.find(f"pid-{root.pid}")
             assert (info.pid, info.cgroup, info.mode) == (watch.pid, None, "attach")
             watch.send_signal(signal.SIGINT)

@@ -21,6 +21,7 @@ from test_commands import VIGILES, leftovers, vigiles, wait_until
 
 from tracer import rundir
 from tracer.kernel import cgroup, host, pins
+from tracer.rundir.record import file_name
 
 SCRIPT = """
 step() { while [ ! -e "$1" ]; do sleep 0.02; done; }
@@ -160,6 +161,32 @@ def test_what_is_left_of_an_ended_tree_goes_at_the_next_start(tmp_path):
     assert not tree.cgroup.exists()
 
 
+def test_probes_of_another_version_are_let_be(tmp_path):
+    """After an upgrade: they go on guarding, nobody misreads them, and a person can still stop the tree."""
+    tree = Guarded(tmp_path)
+    tree.kill_tracer()
+    file = rundir.DIRECTORY / f"{file_name(tree.tree)}.json"
+    said = json.loads(file.read_text())
+    assert said["remains"].pop("layout"), "as older versions wrote it"
+    file.write_text(json.dumps(said))
+    refused = vigiles("attach", "--tree", tree.tree)
+    assert refused.returncode == 1
+    assert "are of another version of vigiles" in refused.stderr and "release" in refused.stderr
+    done = vigiles("run", "--", "true")
+    assert done.returncode == 0
+    assert f"tree {tree.tree} is guarded, but nobody watches it" in done.stderr
+    assert tree.pinned
+    assert vigiles("contain", "--pid", str(min(tree.pids)), "freeze").returncode == 0
+    assert vigiles("thaw", "--tree", tree.tree).returncode == 0
+    tree.do("try")
+    assert tree.result("tried") == "137", "the guard holds"
+    assert vigiles("contain", "--tree", tree.tree, "quarantine").returncode == 1
+    assert vigiles("contain", "--tree", tree.tree, "release").returncode == 0
+    assert not tree.pinned
+    tree.do("finish")
+    wait_until(lambda: not tree.pids)
+
+
 @pytest.mark.parametrize("orphaned", [False, True], ids=["watched", "orphaned"])
 def test_a_person_can_stop_a_tree(tmp_path, orphaned):
     script = "touch ready\nwhile :; do echo x >> count; sleep 0.005; done\n"
@@ -179,6 +206,12 @@ def test_a_person_can_stop_a_tree(tmp_path, orphaned):
     assert not grows()
     assert vigiles("contain", "--tree", tree.tree[:-1], "thaw").returncode == 0
     wait_until(grows)
+    assert vigiles("contain", "--tree", tree.tree, "freeze").returncode == 0
+    assert not grows()
+    done = json.loads(vigiles("thaw", "--pid", str(min(tree.pids)), "--json").stdout)
+    assert (done["order"], done["tree"]) == ("thaw", tree.tree)
+    wait_until(grows)
+    assert vigiles("thaw").returncode == 2, "which tree?"
     done = vigiles("contain", "--pid", str(min(tree.pids)), "kill")
     assert done.returncode == 0, done.stderr
     wait_until(lambda: not tree.pids)

@@ -79,6 +79,29 @@ def test_a_replay_gives_what_was_told(tmp_path, miner):
     assert record.stat().st_mode & 0o777 == 0o640
 
 
+def test_repeats_are_counted_as_they_were(tmp_path):
+    """Enforced: what was done about those that were not told is known all the same."""
+    alerts, record, policy = tmp_path / "alerts.jsonl", tmp_path / "r", tmp_path / "p.toml"
+    policy.write_text('[exec]\nallow = ["/usr/bin/dash", "/usr/bin/env"]\n')
+    script = "for n in 1 2 3 4; do /bin/true || true; done; exec env true"
+    vigiles(
+        "run",
+        "--policy",
+        str(policy),
+        "--alerts",
+        str(alerts),
+        "--record",
+        str(record),
+        "--",
+        "sh",
+        "-c",
+        script,
+    )
+    told = alerts.read_text()
+    assert '"repeats"' in told
+    assert vigiles("replay", "--policy", str(policy), "--json", str(record)).stdout == told
+
+
 def test_every_record_is_there(tmp_path):
     record = tmp_path / "r"
     done = vigiles("run", "--record", str(record), "--record-zstd", "--json", "--", "sh", "-c", MANY)

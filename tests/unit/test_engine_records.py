@@ -376,6 +376,7 @@ def test_evidence_of_a_connect(extra):
         "remote_name": "eu.pool.test",
         "transport": "tcp",
         "facts": ["external"],
+        "matched": [{"group": "told-names", "in": "host", "indicator": "pool.test"}],
     }
     names = e.state.names
     (row,) = np.flatnonzero(names.keys[:, 2])

@@ -214,7 +214,9 @@ def test_what_a_probe_can_decide():
     assert alternative_rows("flow", groups, all=("sent",), none=("both",)) == 0
     assert alternative_rows("flow", groups, all=("sent",), none=("@loopback",)) == 0
     assert alternative_rows("flow", groups, all=("sent",), none=("xshell-command",)) == 0
-    assert alternative_rows("connect", groups, any=("host",)) == 0
+    # a name that has been seen accuses; that there is none can't be known
+    assert alternative_rows("connect", groups, any=("host",)) == 1
+    assert alternative_rows("connect", groups, any=("host",), none=("both",)) == 0
     network, port = (Group(name, (name,), "range", False, (), "test", 1) for name in ("network", "port"))
     assert alternative_rows("connect", [network, port], all=("network",), none=("port", "@loopback")) == 1
     assert alternative_rows("connect", [network, host], all=("network",), none=("host",)) == 0
@@ -224,6 +226,28 @@ def test_what_a_probe_can_decide():
     args = text("args", "args")
     assert alternative_rows("exec", [args], all=("args", "@memfd"), none=("@shell-command",)) == 1
     assert alternative_rows("exec", [args], all=("args",), none=("@wallet",)) == 0
+
+
+def test_answers_are_read_only_if_a_rule_asks_for_names():
+    host = Group("host", ("host",), "domain", False, ("a.test",), "test", 1)
+    port = Group("port", ("port",), "range", False, ("22",), "test", 1)
+
+    def asked(on: str, **names: tuple[str, ...]) -> bool:
+        terms = {"all": (), "any": (), "none": (), **names}
+        alternative = Alternative(terms["all"], terms["any"], len(terms["any"]), terms["none"], "high")
+        rule = Rule("net.r", "t", on, "high", (), "", "block", True, (alternative,), "test", 1)
+        rules = RuleSet((host, port), (rule,))
+        header = Image(build(rules, 1)).header
+        assert bool(header["names_asked"]) == rules.probe_rows.names_asked
+        return rules.probe_rows.names_asked
+
+    assert asked("connect", any=("host",))
+    assert asked("connect", all=("port", "host"))
+    assert not asked("connect", all=("port",))
+    assert not asked("connect", all=("port",), none=("host",))
+    assert not asked("flow", all=("host",))
+    assert RuleSet((), ()).probe_rows.names_asked is False
+    assert load_rules().probe_rows.names_asked, "the cluster's API has a name"
 
 
 def test_what_acts_and_who_decides():

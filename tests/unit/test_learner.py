@@ -80,15 +80,22 @@ def test_destinations_have_the_name_they_had_then(learner):
     }
 
 
-def test_streams_that_are_listened_for(learner):
-    def listen(address: str, port: int, protocol: int = 6) -> bytes:
+def test_servers(learner):
+    def listen(address: str, port: int, protocol: int = 6, flags: int = 0) -> bytes:
         row = np.frombuffer(records.connect(address, 0, protocol=protocol), schema.LISTEN).copy()
         row["kind"] = schema.KIND["EVENT_LISTEN"]
         row["local"], row["local_port"] = row["remote"].copy(), port
+        row["flags"] = flags
         return row.tobytes()
 
+    bound = schema.FLOW_FLAG["FLOW_BOUND"]
     learner.see(listen("0.0.0.0", 8000), listen("::", 8001), listen("0.0.0.0", 40000, protocol=17))
-    assert learner.listening == {Listening("0.0.0.0", 8000), Listening("::", 8001)}
+    learner.see(listen("0.0.0.0", 5353, protocol=17, flags=bound))
+    assert learner.listening == {
+        Listening("0.0.0.0", 8000),
+        Listening("::", 8001),
+        Listening("0.0.0.0", 5353, 17),
+    }
 
 
 def test_who_computes_on_the_gpu(learner):

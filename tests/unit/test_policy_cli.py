@@ -226,6 +226,7 @@ def test_explain(write):
         "anywhere on 53",
         "example.org and hosts below it on 443",
         "Whoever connects to any other place is blocked (net.not-allowed).",
+        "what has no such name is cut, not refused.",
         "any port that only this host can reach; port 8000-8100.",
         "Whoever listens on any other is told, no more (net.listener).",
         "In quarantine it reaches only: this host; 192.0.2.10 on 22.",

@@ -205,6 +205,10 @@ def test_ports_to_listen_on():
     assert ports(Listening("127.0.0.1", 8000), Listening("::1", 8001)) == []
     assert ports(Listening("::", 40001), Listening("::", 50000), Listening("::", 80)) == ["80", "32768-65535"]
     assert ports(*(Listening("::", port) for port in range(1, 200, 2))) == ["1-199"]
+    udp = Listening("::", 5353, 17), Listening("::", 53, 17), Listening("::1", 54, 17)
+    assert ports(Listening("::", 53), *udp) == ["53", "udp/5353"]
+    assert ports(Listening("::", 40001, 17)) == ["udp/32768-65535"]
+    assert ports(Listening("::", 40001), Listening("::", 40002, 17)) == ["32768-65535"]
     text = write(Observed(listening=[Listening("::", 40001)]), "x")
     assert "# the kernel may have picked 40001: another one next time" in text
 
@@ -282,7 +286,7 @@ DESTINATIONS = st.builds(Destination, ADDRESS, PORT, st.sampled_from([6, 6, 17, 
 @given(
     st.dictionaries(PATHS, st.integers(1, 9), max_size=12),
     st.lists(DESTINATIONS, max_size=40),
-    st.lists(st.builds(Listening, ADDRESS, PORT), max_size=12),
+    st.lists(st.builds(Listening, ADDRESS, PORT, st.sampled_from([6, 17])), max_size=12),
     st.lists(st.builds(GpuUser, PATHS.filter(bool), st.just("") | PATHS), max_size=4),
 )
 @settings(max_examples=300, deadline=None)
@@ -314,7 +318,9 @@ def test_everything_that_was_seen_is_allowed(
         there = naive_policy.network_signals(groups, address, seen.protocol, port, _lower(seen.name))
         assert naive_rules.evaluate("connect", there, rules) == [], (seen, text)
     for opened in listening:
-        there = naive_policy.listen_signals(groups, _as_the_engine_has_it(opened.address), 6, opened.port)
+        there = naive_policy.listen_signals(
+            groups, _as_the_engine_has_it(opened.address), opened.protocol, opened.port
+        )
         assert naive_rules.evaluate("listen", there, rules) == [], (opened, text)
     for user in users:
         candidates = [user.exe, user.exe.rpartition("/")[2], user.script, user.script.rpartition("/")[2]]

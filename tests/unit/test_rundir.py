@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,8 +17,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tracer import rundir
-from tracer.errors import HostError, VigilesError
+from tracer.errors import HostError, LoadError, VigilesError
+from tracer.kernel import schema
 from tracer.kernel.cgroup import process_start_ticks
+from tracer.kernel.tree import Tree
 from tracer.rundir import directory
 from tracer.rundir.record import TreeInfo, file_name, parse, to_bytes
 
@@ -312,3 +315,49 @@ def test_many_at_once(place):
         assert len(rundir.trees()) <= 8  # a list read while names change hands may have one twice
     assert [worker.returncode for worker in workers] == [0] * 4
     assert list(place.iterdir()) == []
+
+
+REMAINS = {
+    "maps": {"control": 7},
+    "programs": {"on_task": 8},
+    "knowledge": [64, 5, 1],
+    "missing": {},
+    "by_lineage": False,
+}
+
+
+def test_what_is_left_of_a_tracer_names_its_layout():
+    def read(**more):
+        found = parse(json.dumps(GOOD | {"remains": REMAINS | more}).encode())
+        return found.remains
+
+    assert read(layout="abc").layout == "abc"
+    assert read().layout == "", "older versions did not say"
+    assert read(layout=7) is read(layout="x" * 65) is None
+    info = TreeInfo("t", 1, 2, None, "run", 1.5, read(layout="abc"))
+    assert parse(to_bytes(info)) == info
+
+
+def test_tasks_that_another_version_describes():
+    class Iterates:
+        @contextmanager
+        def iterate(self, name):
+            reading, writing = os.pipe()
+            os.write(writing, self.told)
+            os.close(writing)
+            yield reading
+            os.close(reading)
+
+    probes = Iterates()
+    probes.told = b"x" * (schema.TASK.itemsize + 8)
+    tree = Tree(probes)
+    assert not tree.is_empty()
+    with pytest.raises(LoadError, match="another version"):
+        tree.identities()
+    probes.told = b""
+    assert tree.is_empty() and tree.identities() == []
+
+
+def test_a_fingerprint_is_of_what_is_shared():
+    assert len(schema.fingerprint()) == 32
+    assert schema.fingerprint() == schema.fingerprint()

@@ -20,6 +20,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "tracer.cli.contain",
         "Stop a watched tree now: freeze it, cut it off, end it, or let it go.",
     ),
+    "thaw": ("tracer.cli.contain", "Let a frozen tree go on."),
     "replay": ("tracer.cli.replay", "Judge a recording again, by the rules of then or by others."),
     "events": ("tracer.cli.events", "Print or export what a recording holds."),
     "report": ("tracer.cli.report", "Tell what happened in a recording: a page, or for other programs."),

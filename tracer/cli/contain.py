@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``vigiles contain``"""
+"""``vigiles contain``, ``vigiles thaw``"""
 
 from __future__ import annotations
 
@@ -13,11 +13,16 @@ from tracer.text import printable
 ORDERS = ("freeze", "thaw", "quarantine", "release", "kill")
 
 
+_TREE = click.option("--tree", metavar="ID", help="The tree, or how its id begins (see contain --list).")
+_PID = click.option("-p", "--pid", type=int, help="The tree that this process is in.")
+_JSON = click.option("--json", "as_json", is_flag=True, help="For machines.")
+
+
 @click.command()
-@click.option("--tree", metavar="ID", help="The tree, or how its id begins (see --list).")
-@click.option("-p", "--pid", type=int, help="The tree that this process is in.")
+@_TREE
+@_PID
 @click.option("--list", "listing", is_flag=True, help="Say which trees there are.")
-@click.option("--json", "as_json", is_flag=True, help="For machines.")
+@_JSON
 @click.argument("order", required=False, type=click.Choice(ORDERS))
 def contain(*, tree: str | None, pid: int | None, listing: bool, as_json: bool, order: str | None) -> int:
     r"""Stop a watched tree now, whether its tracer is still there or not.
@@ -38,8 +43,29 @@ def contain(*, tree: str | None, pid: int | None, listing: bool, as_json: bool, 
         for info in rundir.trees():
             click.echo(containment.line(info, as_json=as_json))
         return 0
-    if order is None or (tree is None) == (pid is None):
-        raise click.UsageError("say which tree, by --tree or --pid, and what to do: " + ", ".join(ORDERS))
+    if order is None:
+        raise click.UsageError("say what to do: " + ", ".join(ORDERS))
+    return _carry_out(order, tree, pid, as_json=as_json)
+
+
+@click.command()
+@_TREE
+@_PID
+@_JSON
+def thaw(*, tree: str | None, pid: int | None, as_json: bool) -> int:
+    """Let a frozen tree go on: what `contain … thaw` does, for whoever has just been told of a frozen one."""
+    from tracer.kernel import host
+
+    host.require_privileges()
+    return _carry_out("thaw", tree, pid, as_json=as_json)
+
+
+def _carry_out(order: str, tree: str | None, pid: int | None, *, as_json: bool) -> int:
+    from tracer import contain as containment
+    from tracer import rundir
+
+    if (tree is None) == (pid is None):
+        raise click.UsageError("say which tree, by --tree or --pid")
     info = rundir.find(tree) if tree is not None else containment.tree_with(pid or 0)
     began = time.perf_counter()
     done = containment.carry_out(info, order)

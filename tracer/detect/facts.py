@@ -81,7 +81,7 @@ FACTS: tuple[Fact, ...] = (
     Fact("unresolved", _NET, "the other end is outside, and no DNS answer has named its address"),
     Fact("accepted", _NET, "the other end opened the flow"),
     Fact("late", _NET, "the flow is older than the watch: its beginning was not seen"),
-    Fact("datagrams", _NET, "UDP, or ICMP: no stream"),
+    Fact("datagrams", _PLACE, "UDP, or ICMP: no stream"),
     Fact("by-interpreter", _NET, "the process runs a shell or another interpreter"),
     Fact("by-ssh", _NET, "the process runs an ssh client"),
     Fact("ssh-pivot", _NET, "the process holds an SSH flow of its own and goes on to a place inside"),

@@ -279,10 +279,15 @@ class Engine:
 
     def name_of(self, address: bytes, family: int, now_ns: int) -> bytes:
         """The name that ``address`` (16 bytes, IPv4 in the first four) was looked up by, or nothing."""
+        return self.names_of(address, family, now_ns)[0]
+
+    def names_of(self, address: bytes, family: int, now_ns: int) -> list[bytes]:
+        """The same, and the aliases that it went through."""
         names = self.state.names
         high, low = address_words(np.frombuffer(address, np.uint8), 0, family)
         row = find_name(names, high, low, now_ns)
-        return names.texts[row, : names.lengths[row]].tobytes() if row >= 0 else b""
+        found = names.texts[row, : names.lengths[row]].tobytes() if row >= 0 else b""
+        return found.split(b"\0")
 
     def describe(self, entry: int) -> Program | None:
         """The process at ``entry``; None when the event could not be given to one."""

@@ -150,9 +150,11 @@ def keep_record(record: Bytes, data: Bytes) -> None:
 def judge_connect(
     state: State, entry: int, high: int, low: int, port: int, protocol: int, flags: int, now: int
 ) -> int:
-    """Which rules a connect (or a first datagram) fires; how many of state.fired."""
+    """Which rules a connect (or a first datagram) fires; how many of state.fired. What the probe has found
+    by the same rules is in ``state.signals``: it may know a name that there was no room for here, and what
+    it acts on must be told.
+    """
     s = state.signals
-    s[:] = 0
     remote_signals(high, low, port, protocol, flags, now, state.ranges, state.names, state.automaton, s)
     owner_signals(state.processes, entry, s)
     return evaluate(i64(ON_CONNECT), s, state.rules, state.fired)
@@ -169,6 +171,8 @@ def judge_listen(state: State, high: int, low: int, port: int, protocol: int) ->
     add_signals(state.ranges, i64(SPACE_PORT), i64(0), protocol << 16 | port, s)
     if s[0] & (_INTERNAL | _LOOPBACK) == 0:
         s[0] |= _EXTERNAL
+    if protocol != _TCP:
+        s[0] |= _DATAGRAMS
     return evaluate(i64(ON_LISTEN), s, state.rules, state.fired)
 
 

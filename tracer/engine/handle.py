@@ -54,6 +54,7 @@ GPU_FIRST = schema.GPU_FLAG["GPU_FIRST"]
 EXEC_ENV_CUT = schema.EXEC_FLAG["EXEC_ENV_CUT"]
 LEFT = schema.TAMPER_WHAT["TAMPER_LEFT"]
 FLAG_UNCONNECTED = schema.FLOW_FLAG["FLOW_UNCONNECTED"]
+FLAG_BOUND = schema.FLOW_FLAG["FLOW_BOUND"]
 
 HEAD_BYTES = schema.HEAD.itemsize
 EXEC_BYTES = schema.EXEC.itemsize
@@ -248,7 +249,8 @@ def on_connect(where: int, address: int, length: int) -> int:
     data = bytes_at(address, i64(CONNECT_BYTES))
     if kind == LISTEN:
         count = i64(0)
-        if i64(e.protocol) == TCP:  # a bound datagram socket may be a client's
+        # every other client binds its datagram socket to no port in particular
+        if i64(e.protocol) == TCP or e.flags & FLAG_BOUND:
             high, low = address_words(data, i64(CONNECT_LOCAL), i64(e.family))
             count = judge_listen(state, high, low, i64(e.local_port), i64(e.protocol))
         if count:
@@ -257,6 +259,9 @@ def on_connect(where: int, address: int, length: int) -> int:
             _note_done(state, i64(e.done), i64(e.ts) + i64(e.took_ns))
             state.pending[IN_SPAN] = span
         return count
+    judged = i64(e.epoch) == state.epoch[0]
+    for word in range(WORDS):
+        state.signals[word] = i64(e.signals[word]) if judged else 0
     high, low = address_words(data, i64(CONNECT_REMOTE), i64(e.family))
     count = judge_connect(
         state, process, high, low, i64(e.remote_port), i64(e.protocol), i64(e.flags), i64(e.ts)

@@ -3,7 +3,8 @@
 
 The table is bounded and keeps what it has until its time to live is over: whoever looks up names as
 fast as he can makes it refuse new ones, which is counted, not forget old ones. A name is the answering
-server's word, which the tree may have chosen: it is shown, and may accuse, but never excuses.
+server's word, which the tree may have chosen: it is shown, and may accuse, but never excuses. Aliases
+(CNAME) on the way to the address are kept with it.
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from tracer.detect.wire.dns import NAMES_TEXT
 from tracer.engine.intrinsics import i64
 from tracer.jit import inline, njit
 
-NAME_BYTES = 120
 #: Places of the table that one address may be in.
 WAYS = 16
 #: Answers are kept no shorter and no longer than this: programs use them for a while, and no answer
@@ -29,7 +30,7 @@ N_FULL, N_KEPT = range(2)
 
 class Names(NamedTuple):
     """``keys`` int64[n, 3]: address (two words, IPv4 mapped) and when it ends (ns; 0: free);
-    ``texts`` uint8[n, NAME_BYTES]; ``lengths`` int64[n]; ``state`` int64[2].
+    ``texts`` uint8[n, NAMES_TEXT]: names, NUL between them; ``lengths`` int64[n]; ``state`` int64[2].
     """
 
     keys: npt.NDArray[np.int64]
@@ -42,7 +43,7 @@ def make_names(capacity: int = 1 << 14) -> Names:
     """An empty table; ``capacity`` is a power of two."""
     return Names(
         np.zeros((capacity, 3), np.int64),
-        np.zeros((capacity, NAME_BYTES), np.uint8),
+        np.zeros((capacity, NAMES_TEXT), np.uint8),
         np.zeros(capacity, np.int64),
         np.zeros(2, np.int64),
     )
@@ -75,7 +76,7 @@ def learn_name(
     ttl: int,
     now: int,
 ) -> None:
-    """The address was given for the name ``text[:length]``, for ``ttl`` seconds from ``now`` (ns) on."""
+    """The address was given for the names ``text[:length]``, for ``ttl`` seconds from ``now`` (ns) on."""
     home = _home(names, high, low)
     place = -1
     for row in range(home, home + WAYS):
@@ -88,11 +89,10 @@ def learn_name(
     if place < 0:
         names.state[N_FULL] += 1
         return
-    # the end of a name says whose it is
-    skip = max(length - NAME_BYTES, 0)
-    for at in range(length - skip):
-        names.texts[place, at] = text[skip + at]
-    names.lengths[place] = length - skip
+    length = min(length, NAMES_TEXT)
+    for at in range(length):
+        names.texts[place, at] = text[at]
+    names.lengths[place] = length
     names.keys[place, 0] = high
     names.keys[place, 1] = low
     names.keys[place, 2] = now + i64(min(max(ttl, TTL_MIN_S), TTL_MAX_S)) * 1_000_000_000

@@ -187,9 +187,13 @@ def _guard(report: Report) -> None:
     )
     for name, text in (
         ("exec", "killed by the probe before its first instruction"),
-        ("connect", "refused with EPERM by the probe, io_uring's too"),
+        ("connect", "refused with EPERM by the probe, io_uring's too; also by a name that DNS has given"),
+        (
+            "— not allowed",
+            "by name: cut from user space after it, since that it has no name is known to nobody",
+        ),
         ("first bytes", "dropped by the probe, the flow cut both ways; then reset from user space"),
-        ("listening", "the probe lets nobody reach the port; then closed from user space"),
+        ("listening", "TCP: the probe lets nobody reach the port, then closed from user space; UDP: refused"),
         ("gpu", "whoever is on no list of users is killed by the probe in the call that makes a context"),
         ("others, files", "a client that the job's shape makes suspicious, a file: ended from user space"),
         ("tampering", tampering),

@@ -136,6 +136,7 @@ def build(rules: RuleSet, epoch: int) -> NDArray[np.uint8]:
         header[f"{name}_fact"] = 1 + FACT_BIT[name]
     header["gpu_not_listed_fact"] = 1 + FACT_BIT[GPU_NOT_LISTED]
     header["gpu_users_known"] = users_known(rules.terms)
+    header["names_asked"] = rows.names_asked
     for name, fact in WHAT_FACT.items():
         header["tamper_facts"][schema.TAMPER_WHAT[name]] = 1 + FACT_BIT[fact]
     for name, fact in FLAG_FACT.items():

@@ -77,6 +77,8 @@ HOOKS: tuple[Hook, ...] = (
     Hook("on_connect6", "connects, IPv6", "cgroup"),
     Hook("on_sendmsg4", "datagrams sent without connect, IPv4", "cgroup"),
     Hook("on_sendmsg6", "datagrams sent without connect, IPv6", "cgroup"),
+    Hook("on_ask4", "ports that datagram servers ask for, IPv4", "cgroup"),
+    Hook("on_ask6", "ports that datagram servers ask for, IPv6", "cgroup"),
     Hook("on_bind4", "datagram servers, IPv4", "cgroup"),
     Hook("on_bind6", "datagram servers, IPv6", "cgroup"),
     Hook("on_egress", "first bytes sent", "cgroup"),
@@ -146,6 +148,7 @@ def refuses() -> bool:
 #: Maps that user space has a hand in. Others are the programs' own, which hold them.
 KEPT_MAPS = (
     "ring_critical", "ring_bulk", "counters", "reader", "control", "cuts", "knowledge", "members", "gpu_devices",
+    "named",
 )  # fmt: skip
 #: And those that only these programs have.
 KEPT_WITH = {"on_file_open": "guarded_files", "on_bpf_map": "guarded_ids", "on_span": "open_spans"}
@@ -206,6 +209,7 @@ class Probes:
             knowledge=self.knowledge.shape,
             missing=self.missing,
             by_lineage=self.options.by_lineage,
+            layout=schema.fingerprint(),
         )
 
     def pin(self, pins: Pins) -> None:

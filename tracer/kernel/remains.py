@@ -15,13 +15,16 @@ _NAME_MAX = 64
 
 @dataclass(frozen=True, slots=True)
 class Remains:
-    """Ids of maps and programs by name; ``knowledge``: its shape; ``missing``: hooks that are not there."""
+    """Ids of maps and programs by name; ``knowledge``: its shape; ``missing``: hooks that are not there;
+    ``layout``: what :func:`tracer.kernel.schema.fingerprint` is where they were made, empty if nobody said.
+    """
 
     maps: dict[str, int]
     programs: dict[str, int]
     knowledge: tuple[int, int, int]
     missing: dict[str, str]
     by_lineage: bool
+    layout: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """As :func:`parse` takes it."""
@@ -44,8 +47,10 @@ def parse(said: object) -> Remains | None:
     if not isinstance(said, dict):
         return None
     maps, programs, missing = _ids(said.get("maps")), _ids(said.get("programs")), said.get("missing")
-    shape, by_lineage = said.get("knowledge"), said.get("by_lineage")
+    shape, by_lineage, layout = (said.get(key) for key in ("knowledge", "by_lineage", "layout"))
     if maps is None or programs is None or type(by_lineage) is not bool:
+        return None
+    if layout is not None and not (isinstance(layout, str) and len(layout) <= _NAME_MAX):
         return None
     if not isinstance(missing, dict) or not all(
         isinstance(k, str) and isinstance(v, str) for k, v in missing.items()
@@ -53,4 +58,4 @@ def parse(said: object) -> Remains | None:
         return None
     if not isinstance(shape, list) or len(shape) != 3 or not all(type(n) is int and n > 0 for n in shape):
         return None
-    return Remains(maps, programs, (shape[0], shape[1], shape[2]), missing, by_lineage)
+    return Remains(maps, programs, (shape[0], shape[1], shape[2]), missing, by_lineage, layout or "")

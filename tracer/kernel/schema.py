@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import platform
 from pathlib import Path
 
@@ -86,6 +87,23 @@ LAYOUT: dict[int, np.dtype[np.void]] = {
     KIND["EVENT_TAMPER"]: TAMPER,
     KIND["EVENT_SPAN"]: SPAN,
 }
+
+
+def fingerprint() -> str:
+    """Names what probes and user space must agree upon: whoever has another one can't go on with these probes."""
+    shared = (
+        *LAYOUT.values(),
+        COUNTERS,
+        CONTROL,
+        KNOWLEDGE_HEADER,
+        KNOWLEDGE_PATTERN,
+        KNOWLEDGE_RULE,
+        KNOWLEDGE_RANGE,
+    )
+    said = repr([[(n, *map(str, t.fields[n][:2])) for n in t.names] for t in shared if t.fields and t.names])
+    said += repr([KIND, RING, ACTION, LOSS, KNOWLEDGE_ELEMENT])
+    return hashlib.blake2b(said.encode(), digest_size=16).hexdigest()
+
 
 #: Human names of kinds: ``exec``, ``flow-open``, …
 KIND_NAME: dict[int, str] = {

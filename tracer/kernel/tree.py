@@ -12,6 +12,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from tracer.errors import LoadError
 from tracer.kernel import libbpf, pins, schema
 from tracer.kernel.object import iterate
 
@@ -32,13 +33,23 @@ class Tree:
     def tasks(self) -> npt.NDArray[np.void]:
         """The processes right now, TASK[n]; also draws in threads and children that were missed."""
         while True:
-            parts = []
-            with self._probes.iterate("on_task") as fd:
-                while chunk := os.read(fd, 1 << 20):
-                    parts.append(chunk)
-            found = np.frombuffer(b"".join(parts), schema.TASK)
+            told = self._told()
+            if len(told) % schema.TASK.itemsize:
+                raise LoadError("these probes are of another version of vigiles")
+            found = np.frombuffer(told, schema.TASK)
             if not found["fresh"].any():
                 return found[found["tgid"] == found["tid"]]
+
+    def _told(self) -> bytes:
+        parts = []
+        with self._probes.iterate("on_task") as fd:
+            while chunk := os.read(fd, 1 << 20):
+                parts.append(chunk)
+        return b"".join(parts)
+
+    def is_empty(self) -> bool:
+        """Is there nobody? Asked without knowing how probes of other versions describe a task."""
+        return not self._told()
 
     def identities(self) -> list[tuple[int, int]]:
         """Their pids and starts, in ns of CLOCK_BOOTTIME."""

@@ -78,6 +78,12 @@ def _network(policy: Policy, rules: dict[str, Rule]) -> Iterator[str]:
     else:
         yield from _bullets("May connect to", ["this host", *map(_place, policy.connect.entries)])
         yield f"  Whoever connects to any other place {_otherwise(policy, rules[CONNECT_RULE])}."
+        if rules[CONNECT_RULE].action != "alert" and any(place.host for place in policy.connect.entries):
+            yield from _wrapped(
+                "  ",
+                "Where hosts are allowed by name that is found out a millisecond after the connect: what has no "
+                "such name is cut, not refused.",
+            )
     if policy.listen is None:
         yield "  May listen on any port."
     else:

@@ -32,10 +32,11 @@ class Destination(NamedTuple):
 
 
 class Listening(NamedTuple):
-    """A socket that others could come in by."""
+    """A socket that others could come in by; ``protocol`` is IP's number."""
 
     address: str
     port: int
+    protocol: int = 6
 
 
 class GpuUser(NamedTuple):

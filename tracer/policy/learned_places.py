@@ -70,25 +70,32 @@ def listed_destinations(destinations: Iterable[Destination]) -> Learned:
 
 def listed_ports(listening: Iterable[Listening]) -> Learned:
     """Entries that allow ``listening``, on whatever address: that is another one on another host."""
-    ports = sorted(
-        {
-            seen.port
-            for seen in listening
-            if (address := _address(seen.address)) is None or not address.is_loopback
-        }
-    )
+    seen = {
+        (place.protocol, place.port)
+        for place in listening
+        if (address := _address(place.address)) is None or not address.is_loopback
+    }
+    streams = sorted(port for protocol, port in seen if protocol != _UDP)
+    # an entry without a protocol stands for both
+    datagrams = sorted(port for protocol, port in seen if protocol == _UDP and port not in streams)
+    if any(port >= EPHEMERAL for port in streams):
+        datagrams = [port for port in datagrams if port < EPHEMERAL]
+    return Learned([*_ports_of(streams, ""), *_ports_of(datagrams, "udp/")])
+
+
+def _ports_of(ports: list[int], prefix: str) -> list[Entry]:
+    """Entries for sorted ``ports`` of one protocol."""
     spans = joined({(port, port) for port in ports if port < EPHEMERAL})
-    entries = [Entry(span_text(*span)) for span in spans]
+    entries = [Entry(prefix + span_text(*span)) for span in spans]
     if len(spans) > LISTENING:
-        entries = [
-            Entry(span_text(spans[0][0], spans[-1][1]), f"{counted(len(spans), 'range')} between them")
-        ]
+        remark = f"{counted(len(spans), 'range')} between them"
+        entries = [Entry(prefix + span_text(spans[0][0], spans[-1][1]), remark)]
     high = [port for port in ports if port >= EPHEMERAL]
     if high:
         few = ", ".join(map(str, high[:3])) + (", …" if len(high) > 3 else "")
         remark = f"the kernel may have picked {few}: another one next time; narrow it if not"
-        entries.append(Entry(f"{EPHEMERAL}-65535", remark))
-    return Learned(entries)
+        entries.append(Entry(f"{prefix}{EPHEMERAL}-65535", remark))
+    return entries
 
 
 def _address(text: str) -> Address | None:

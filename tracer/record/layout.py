@@ -59,11 +59,12 @@ GAP = 12  # blocks that could not be written
 SNAPSHOT = 13  # the processes there are where a part begins (raw, as FED)
 INDEX = 14
 END = 15  # the sums
+REPEAT = 16  # what was done about an alert that was counted, not told
 
 NAMES = {
     HEADER: "header", RECORDS: "records", FED: "fed", TASKS: "tasks", UNSEEN: "unseen", RULES: "rules",
     FILE: "file", ALERT: "alert", LOSS: "loss", CLOCK: "clock", CGROUPS: "cgroups", GAP: "gap",
-    SNAPSHOT: "snapshot", INDEX: "index", END: "end",
+    SNAPSHOT: "snapshot", INDEX: "index", END: "end", REPEAT: "repeat",
 }  # fmt: skip
 
 # Codecs

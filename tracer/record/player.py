@@ -18,6 +18,7 @@ from tracer.kernel import schema
 from tracer.record import layout
 from tracer.record.header import is_judged_by
 from tracer.record.reader import Found, Recording
+from tracer.repeats import Repeats
 from tracer.respond.responder import Response, would_do
 from tracer.rules import RuleSet
 from tracer.rules.ruleset import Sample
@@ -84,6 +85,7 @@ class Player:
         origin = Origin(header.tree, header.host, lambda number: self._cgroups.get(number, ""))
         self._builder = AlertBuilder(self.engine, origin, header.wall_offset_ns)
         self._judge_by(header.judged_by)
+        self._repeats = Repeats()
         self._file: tuple[_Examined, Who] | None = None
         self._take: dict[int, Callable[[Recording, Found], Iterator[Alert]]] = {
             layout.RECORDS: self._records,
@@ -108,14 +110,15 @@ class Player:
 
     def _look_ahead(self, part: Recording) -> None:
         """Names of cgroups and what was done about alerts stand behind the records they belong to."""
-        for found in part.of_types(layout.ALERT, layout.CGROUPS):
+        for found in part.of_types(layout.ALERT, layout.REPEAT, layout.CGROUPS):
             said = part.read(found)
             if said is None:
                 continue
             if found.head.type == layout.CGROUPS:
                 self._cgroups = said | self._cgroups  # the first name is the one that was told
             else:
-                self.played.alerts_then.append(said)
+                if found.head.type == layout.ALERT:
+                    self.played.alerts_then.append(said)
                 self._then.setdefault(key_of(said), deque()).append(said)
 
     def _judge_by(self, then: dict[str, Any]) -> None:
@@ -150,6 +153,8 @@ class Player:
                     said = part.read(found)
                     if said is not None:
                         self._note[kind](said)
+                    if kind == layout.END:
+                        yield from self._repeats.remaining()
 
     def _records(self, part: Recording, found: Found) -> Iterator[Alert]:
         laid = part.payload(found)
@@ -224,7 +229,8 @@ class Player:
             else:
                 alert.handout_ns = alert.hook_ns
                 alert.response = Response(would=would)
-            yield alert
+            if self._repeats.is_news(alert):
+                yield alert
 
 
 def key_of(said: dict[str, Any]) -> Key:

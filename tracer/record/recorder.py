@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 #: A block of records is made of so much, or of what there is when something else has to be told.
 BLOCK_BYTES = 1 << 18
+#: Of an alert: which one it is, and what came of it.
+OUTCOME = ("rule", "pid", "start_ns", "action", "would", "action_error", "times_ns")
 #: In the first record of a tap.
 _TS = slice(TAP_PREFIX, TAP_PREFIX + 8)
 
@@ -99,6 +101,11 @@ class Recorder:
     def tell(self, alert: Alert) -> None:
         """An alert, as it is told."""
         self._say(layout.ALERT, alert.to_json())
+
+    def repeat(self, alert: Alert) -> None:
+        """One that was not told: a replay must come to know what was done about it."""
+        said = alert.to_json()
+        self._say(layout.REPEAT, {name: said[name] for name in OUTCOME})
 
     def losses(self, lost: npt.NDArray[np.int64], reasons: npt.NDArray[np.int64]) -> None:
         """The probes' counters of what was lost, by kind and by reason, whenever they have changed."""

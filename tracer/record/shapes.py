@@ -61,23 +61,26 @@ _PROGRAM = _keys(
 )  # fmt: skip
 _OPENED = _keys(pid=U32, start_ns=U64, token=U32, known=FLAG, text=BYTES, cut=FLAG, opener=U32, began_ns=U64)
 _SPAN = _keys(path=_every(_OPENED), exes=_every(BYTES), traces=_every(BYTES))
+_OUTCOME: dict[str, Check] = {
+    "rule": TEXT,
+    "pid": _or_none(U32),
+    "start_ns": _or_none(U64),
+    "action": TEXT,
+    "would": _or_none(TEXT),
+    "action_error": _or_none(TEXT),
+    "times_ns": _keys(hook=U64, engine=U64, effect=_or_none(U64), handout=U64),
+}
 _ALERT = _keys(
+    **_OUTCOME,
     time=TEXT,
-    rule=TEXT,
     title=TEXT,
     severity=lambda value: value in SEVERITIES,
     attack=_every(TEXT),
-    pid=_or_none(U32),
-    start_ns=_or_none(U64),
     exe=_or_none(TEXT),
     argv=_every(TEXT),
     ancestry=_every(_keys(pid=U32, exe=TEXT)),
     span=_or_none(ANY_DICT),
     evidence=ANY_DICT,
-    action=TEXT,
-    would=_or_none(TEXT),
-    action_error=_or_none(TEXT),
-    times_ns=_keys(hook=U64, engine=U64, effect=_or_none(U64), handout=U64),
 )
 
 SHAPES: dict[int, Check] = {
@@ -93,6 +96,7 @@ SHAPES: dict[int, Check] = {
         span=_or_none(_SPAN),
     ),
     layout.ALERT: _ALERT,
+    layout.REPEAT: _keys(**_OUTCOME),
     layout.LOSS: _keys(at_ns=U64, kinds=_map(U32, U64), reasons=_map(U32, U64)),
     layout.CLOCK: COUNT,
     layout.CGROUPS: _map(U64, TEXT),

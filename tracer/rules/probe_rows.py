@@ -24,6 +24,7 @@ from tracer.rules.model import (
     FIELDS_ON,
     INTERPRETER_GROUP,
     ON,
+    ON_CONNECT,
     ON_GPU_USER,
     ON_STAY,
     Alternative,
@@ -45,6 +46,9 @@ PROBE_FIELDS = {
     "listen": frozenset({"network", "port"}),
     "tamper": frozenset(),
 }
+#: And those in which they may find something, but never know that it isn't there: an address may have a
+#: name that no probe has seen asked for (probes/names.bpf.h).
+PROBE_MAY_FIND = {"connect": frozenset({"host"})}
 #: The facts that probes find out themselves, by kind of event.
 PROBE_KNOWS = {
     "exec": PROBE_FACTS,
@@ -70,6 +74,8 @@ class ProbeRows(NamedTuple):
     any_of: NDArray[np.int64]
     at_least: NDArray[np.int64]
     none_of: NDArray[np.int64]
+    #: does a row about connects ask for names?
+    names_asked: bool
 
 
 class _Known:
@@ -83,7 +89,7 @@ class _Known:
         """If it is there, the probe may find it."""
         if name.startswith("@"):
             return name[1:] in PROBE_KNOWS[self.on]
-        return bool(self.where[name] & PROBE_FIELDS[self.on])
+        return bool(self.where[name] & (PROBE_FIELDS[self.on] | PROBE_MAY_FIND.get(self.on, frozenset())))
 
     def absent(self, name: str) -> bool:
         """If it isn't there, the probe knows that."""
@@ -130,7 +136,9 @@ def probe_rows(rules: Sequence[Rule], groups: Sequence[Group], terms: Terms) -> 
     if users_known(terms):  # the place of the first that holds is what the probe goes by
         who = enumerate((GPU_USER_GROUP_ID, WORKER_GROUP.id))
         found += [(ON_GPU_USER, row, 0, ((group,), (), ()), 0) for row, group in who]
+    named = {group.id for group in groups if "host" in group.where}
     return ProbeRows(
+        names_asked=any(on == ON_CONNECT and named & {*names[0], *names[1]} for on, _, _, names, _ in found),
         on=np.array([on for on, *_ in found], dtype=np.int64),
         row=np.array([row for _, row, *_ in found], dtype=np.int64),
         action=np.array([action for _, _, action, *_ in found], dtype=np.int64),

@@ -24,6 +24,13 @@ def left_behind(text: str) -> tuple[TreeInfo, Remains]:
             f"nothing is left of the probes of tree {info.tree}",
             hint="watch it anew: vigiles attach --pid PID, or --cgroup PATH",
         )
+    from tracer.kernel import schema  # NumPy, see below
+
+    if info.remains.layout != schema.fingerprint():
+        raise VigilesError(
+            f"the probes of tree {info.tree} are of another version of vigiles",
+            hint="go on with that version, or lift its guard and watch it anew: vigiles contain --tree ID release",
+        )
     return info, info.remains
 
 
@@ -58,6 +65,6 @@ def _is_there(folder: Path) -> bool:
 
     try:
         with pinned_tree(folder) as tree:
-            return bool(tree.identities())
+            return not tree.is_empty()
     except LoadError:
         return False

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from tracer.record.recorder import Recorder
     from tracer.record.writer import WriteOptions
     from tracer.rules import RuleSet
+    from tracer.sinks.queued import Queued
+    from tracer.sinks.terminal import Terminal
     from tracer.watch import Sink, Watch
 
 #: Say so when loading or compiling the engine takes longer than this.
@@ -67,6 +69,8 @@ class Session:
         self.options = options
         self.queue = queue
         self._confines = not keep_privileges
+        self._queued: list[Queued] = []
+        self._terminal: tuple[Queued, Terminal] | None = None
         self.policy, self.rules = self._read()
         self.sinks = self._open_sinks(group)
         self._record = self._open_record(group)
@@ -75,8 +79,17 @@ class Session:
             self.say(f"tree {tree} is guarded, but nobody watches it: vigiles attach --tree {tree}")
 
     def say(self, line: str) -> None:
-        """Tell the person at the terminal."""
-        say(self.options, line)
+        """Tell the person at the terminal; once the watch has begun, behind the alerts that wait for it."""
+        if self._terminal is None or not self._terminal[0].started:
+            say(self.options, line)
+        elif not self.options.as_json:
+            self._put(f"vigiles: {line}")
+
+    def _put(self, line: str) -> None:
+        """Have a line printed that is already safe to print."""
+        if self._terminal is not None:
+            queued, terminal = self._terminal
+            queued.put(lambda: terminal.say(line))
 
     def _complain(self, what: str, error: VigilesError) -> None:
         self.say(f"{what}: {error}")
@@ -96,18 +109,18 @@ class Session:
 
     def _open_sinks(self, group: int | None) -> list[Sink]:
         from tracer.sinks.jsonl import JsonLines
+        from tracer.sinks.queued import Queued
         from tracer.sinks.terminal import JsonTerminal, Terminal
 
-        sinks: list[Sink] = []
         if self.options.alerts:
-            sinks.append(JsonLines(self.options.alerts, group=group))
-        if self.options.as_json:
-            sinks.append(JsonTerminal())
-        elif not self.options.quiet:
-            sinks.append(Terminal())
-        for sink in sinks:
+            self._queued.append(Queued(JsonLines(self.options.alerts, group=group)))
+        if self.options.as_json or not self.options.quiet:
+            terminal = JsonTerminal() if self.options.as_json else Terminal()
+            self._queued.append(Queued(terminal))
+            self._terminal = self._queued[-1], terminal
+        for sink in self._queued:
             self.stack.callback(sink.close)
-        return sinks
+        return list(self._queued)
 
     def _open_record(self, group: int | None) -> tuple[PartFiles, WriteOptions] | None:
         """The file of a recording, as long as it can still be said that there can't be one."""
@@ -204,7 +217,9 @@ class Session:
         if self.options.record is not None and self.options.record_rotates:
             writes_to = (*writes_to, self.options.record.parent)
         if self._confines:
-            self._confine(writes_to)  # the watch has a thread, which inherits
+            self._confine(writes_to)  # the watch and its sinks have threads, which inherit
+        for sink in self._queued:
+            sink.start()
         guard = Guard(enforce=self.enforces, cgroup=own_cgroup, excuse=self._excuses)
         watch = Watch(
             probes,
@@ -279,12 +294,15 @@ class Session:
         """Drain what is left, and say what there was."""
         ended = self._observer is not None and watch.tree_is_empty()
         summary = watch.finish()
+        for sink in self._queued:  # what waits is written first: it is in the sums
+            sink.settle()
+        summary.sinks_failed = {s.target: s.failed for s in self.sinks if s.failed}
         if self._observer is not None:
             self._observer.finished(summary, ended=ended)
         if self.options.as_json:
             import json
 
-            print(json.dumps(summary.to_json(), separators=(",", ":")), file=sys.stderr, flush=True)
+            self._put(json.dumps(summary.to_json(), separators=(",", ":")))
             return
         for line in summary.lines():
             self.say(line)

@@ -34,6 +34,7 @@ GRAVE = "high"
 _INET, _TCP = 2, 6
 #: Options of interpreters whose value is no file.
 _CODE = {b"-c", b"-e", b"-E", b"-p", b"-r", b"--eval", b"--print"}
+_BOUND = schema.FLOW_FLAG["FLOW_BOUND"]
 _GPU_COMPUTE = schema.GPU_FLAG["GPU_COMPUTE"]
 
 
@@ -106,9 +107,10 @@ class Learner:
         self._keep("destination", self.destinations, seen)
 
     def _listen(self, e: np.void, _tail: bytes) -> None:
-        if int(e["protocol"]) != _TCP:
-            return  # a bound datagram socket may be a client's: no rule judges it
-        seen = Listening(_address(e["local"].tobytes(), int(e["family"])), int(e["local_port"]))
+        protocol = int(e["protocol"])
+        if protocol != _TCP and not int(e["flags"]) & _BOUND:
+            return  # a client's: no rule judges it
+        seen = Listening(_address(e["local"].tobytes(), int(e["family"])), int(e["local_port"]), protocol)
         self._keep("listening socket", self.listening, seen)
 
     def _gpu(self, e: np.void, _tail: bytes) -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from typing import TextIO
 
@@ -45,6 +46,8 @@ def format_alert(alert: Alert, *, colour: bool) -> str:
     if span:
         line = f"{line}  {span}" if line else span
     done = _done(alert)
+    if repeats := alert.evidence.get("repeats"):
+        done += f"  {repeats:,} like it before"
     took = f"{alert.latency_us / 1000:.2f} ms"
     if not colour:
         return f"{severity} {alert.rule.id}  {who}  {line}{done}  {took}"
@@ -60,7 +63,11 @@ def format_alert(alert: Alert, *, colour: bool) -> str:
 
 
 class Terminal:
-    """Writes to ``stream`` (standard error); colours only where they are seen as such."""
+    """Writes to ``stream`` (standard error); colours only where they are seen as such.
+
+    Past the stream's buffer, whose lock whoever is stuck in it would keep: even the end of the process would
+    wait for that.
+    """
 
     def __init__(self, stream: TextIO | None = None, *, colour: bool | None = None) -> None:
         self._stream = stream or sys.stderr
@@ -75,8 +82,10 @@ class Terminal:
     def say(self, line: str) -> None:
         """Print a line that is already safe to print."""
         try:
-            self._stream.write(line + "\n")
-            self._stream.flush()
+            data = (line + "\n").encode(self._stream.encoding or "utf-8", "backslashreplace")
+            fd = self._stream.fileno()
+            while data:
+                data = data[os.write(fd, data) :]
         except (OSError, ValueError):
             self.failed += 1  # nobody reads any more: alerts still reach the other sinks
 

@@ -28,6 +28,10 @@ _COMMON[[A, NS, CNAME, SOA, PTR, MX, TXT, AAAA, SRV, DS, DNSKEY, SVCB, HTTPS]] =
 
 #: Of a name in text, with its dots.
 NAME_MAX = 254
+#: Pointers in one name. Compression needs one; each leads back, so there are no loops.
+JUMPS_MAX = 8
+#: Room for a name and its aliases.
+NAMES_TEXT = 512
 _LABELS_MAX = 128
 _LONG_LABEL = 40
 _LONG_NAME = 100
@@ -181,21 +185,61 @@ def dns(data: Bytes, lo: int, hi: int, transport: int, text: Bytes, out: Ints) -
     return found if found != UNKNOWN else DNS
 
 
+@kernel
+def _append_name(data: Bytes, lo: int, at: int, hi: int, text: Bytes, length: int) -> int:
+    """Write the name at ``at`` of the message ``data[lo:hi]`` behind ``text[:length]``, after a NUL if there
+    is something; the new length. The old one if not all of the name is there, or there is no room.
+    """
+    was = length
+    if length > 0 and length < len(text):
+        text[length] = 0
+        length += 1
+    began = length
+    floor = at
+    jumps = 0
+    for _ in range(_LABELS_MAX + JUMPS_MAX):
+        if at >= hi:
+            return was
+        size = byte_at(data, at)
+        if size >= 0xC0:
+            target = lo + ((size & 0x3F) << 8 | byte_at(data, at + 1)) if at + 2 <= hi else floor
+            if target >= floor or jumps == JUMPS_MAX:
+                return was
+            jumps += 1
+            at = floor = target
+            continue
+        if size == 0:
+            return length if length > began else was
+        if size > 63 or at + 1 + size > hi or length - began + size + 1 > NAME_MAX:
+            return was
+        if length + size + 1 > len(text):
+            return was
+        if length > began:
+            text[length] = 46
+            length += 1
+        for place in range(at + 1, at + 1 + size):
+            byte = byte_at(data, place)
+            text[length] = lower(byte) if _IN_NAMES[byte] else 63
+            length += 1
+        at += 1 + size
+    return was
+
+
 @njit
 def dns_answers(data: Bytes, lo: int, hi: int, transport: int, text: Bytes, answers: Ints) -> tuple[int, int]:
-    """The addresses that the DNS message in ``data[lo:hi]`` answers with, and the length of the name
-    that was asked for, written to ``text`` (256).
+    """The addresses that the DNS message in ``data[lo:hi]`` answers with, and the length of the names that
+    it answers for, written to ``text`` (uint8[NAMES_TEXT]): the one that was asked for and its aliases, NUL
+    between them. As probes/names.bpf.h does it.
 
     ``answers``: int64[n, 4]; a row gets where in data the address is, its length (4 or 16), the time
-    to live in seconds, 0. CNAMEs between question and address are passed over: whoever asked will use
-    the address. A message that is cut yields what is whole.
+    to live in seconds, 0. That an address belongs to an alias in the same message is not asked: whoever
+    asked will use it. A message that is cut yields what is whole.
     """
     lo = message(data, lo, hi, transport)
     if lo < 0 or data[lo + 2] & 0x80 == 0:
         return 0, 0
-    at = question_end(data, lo + 12, hi)
-    length = question_text(data, lo + 12, at, text)
-    at += 4
+    length = _append_name(data, lo, lo + 12, hi, text, i64(0))
+    at = question_end(data, lo + 12, hi) + 4
     count = 0
     for _ in range(u16(data, lo + 6)):
         at = name_end(data, at, hi)
@@ -209,5 +253,7 @@ def dns_answers(data: Bytes, lo: int, hi: int, transport: int, text: Bytes, answ
             answers[count, 0], answers[count, 1] = at + 10, size
             answers[count, 2], answers[count, 3] = u32(data, at + 4), 0
             count += 1
+        elif group == 1 and kind == CNAME:
+            length = _append_name(data, lo, at + 10, hi, text, length)
         at = end
     return count, length
