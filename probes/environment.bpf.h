@@ -59,17 +59,17 @@ static long look_at_variable(__u64 i, struct environment *w)
 }
 
 /*
- * True: it could not be looked through to its end. Not static, so that the verifier looks at it by
- * itself, as at judge_exec.
+ * EXEC_ENV_CUT, if it could not be looked through to its end. Not static, so that the verifier looks at
+ * it by itself, as at judge_exec; no branch in on_exec hangs on it.
  */
 __noinline int find_traceparent(struct exec_scratch *s, __u64 start, __u64 end)
 {
 	struct environment w = { .s = s, .at = start, .end = end };
 
 	if (!s)
-		return 1;
+		return EXEC_ENV_CUT;
 	bpf_loop(ENVIRONMENT_PIECES, look_at_variable, &w, 0);
-	return !w.done;
+	return w.done ? 0 : EXEC_ENV_CUT;
 }
 
 #endif

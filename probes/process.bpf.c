@@ -235,10 +235,8 @@ int BPF_PROG(on_exec, struct task_struct *task, int old_pid, struct linux_binprm
 	mm = task->mm;
 	flags |= file_flags(mm->exe_file, e);
 
-	keep_span(task, old_pid);
-	name_span(e, task->pid);
-	if (find_traceparent(s, mm->env_start, mm->env_end))
-		flags |= EXEC_ENV_CUT;
+	keep_span(e, task->start_boottime, task->pid, old_pid);
+	flags |= find_traceparent(s, mm->env_start, mm->env_end);
 
 	walk_path(&mm->exe_file->f_path, &s->path);
 	flags |= path_flags(&s->path, EXEC_PATH_CUT);

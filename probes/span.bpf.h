@@ -80,20 +80,23 @@ INLINE void inherit_span(struct task_struct *parent, struct task_struct *child)
 
 /*
  * The process executes something: whatever it was in, the new program was born in, and has opened
- * nothing yet. A thread that executes takes its leader's number. (Not inlined: on_exec's stack has no
- * room for it.)
+ * nothing yet. A thread that executes takes its leader's number. Not static, so that the verifier looks
+ * at it by itself, and not again for each way that leads here: see judge_exec.
  */
-static __noinline int keep_span(struct task_struct *task, __u32 old_pid)
+__noinline int keep_span(struct event_exec *e, __u64 start, __u32 tid, __u32 old_tid)
 {
-	struct task_span *mine = span_of(old_pid), its = {};
+	struct task_span *mine = span_of(old_tid), its = {};
 
-	if (!mine)
+	if (!mine || !e)
 		return 0;
-	its.start = task->start_boottime;
+	its.start = start;
 	its.now = its.born = mine->now;
-	if (old_pid != (__u32)task->pid)
-		bpf_map_delete_elem(&task_spans, &old_pid);
-	return set_span(task->pid, &its);
+	e->span_start = its.now.start;
+	e->span_tgid = its.now.tgid;
+	e->span_token = its.now.token;
+	if (old_tid != tid)
+		bpf_map_delete_elem(&task_spans, &old_tid);
+	return set_span(tid, &its);
 }
 
 INLINE void leave_span(struct task_struct *task)
