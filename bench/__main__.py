@@ -6,7 +6,7 @@ from __future__ import annotations
 import importlib
 import sys
 
-BENCHES = ("engine", "latency", "matching", "network", "overhead", "detection", "guard")
+BENCHES = ("engine", "latency", "matching", "network", "samples", "overhead", "detection", "guard")
 
 
 def main() -> None:

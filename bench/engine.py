@@ -50,6 +50,11 @@ def _kinds() -> dict[str, list[bytes]]:
             synthetic.flow_open(pid[i], i, 100 + i),
             synthetic.flow_close(pid[i], i, 100 + i),
         ]
+    samples: list[bytes] = []  # passes over 60 connections of 20 processes
+    for i in range(n // 60):
+        ts = 1_000_000_000 + i * 100_000_000
+        samples += [synthetic.flow_sample(10 + j % 20, ts, 1 + j, j // 20) for j in range(60)]
+        samples.append(synthetic.flow_sample(0, ts, 0, 0))
     return {
         "alive": alive,
         "exec (7 arguments)": [
@@ -57,6 +62,7 @@ def _kinds() -> dict[str, list[bytes]]:
         ],
         "fork, exec, exit": churn,
         "connect, open, close": flows,
+        "flow samples": samples,
         "GPU ioctl": [synthetic.gpu_ioctl(pid[i], i, i) for i in range(n)],
         "mix": [r for t in zip(*(s[: n // 4] for s in (churn, flows, flows[::-1])), strict=True) for r in t],
     }

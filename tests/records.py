@@ -100,3 +100,22 @@ def tamper(what: str, *flags: str, tgid: int = 1, ts: int = 1, **more: Any) -> b
     if signals is not None:
         row["signals"], row["epoch"] = signals, more.get("epoch", EPOCH)
     return row.tobytes()
+
+
+def sample(
+    cookie: int, remote: str = "198.51.100.7", port: int = 443, *, tgid: int = 1, ts: int = 1, **more: Any
+) -> bytes:
+    """Without more: nothing has been carried. Cookie 0: the pass is over."""
+    row = _of("EVENT_FLOW_SAMPLE", schema.FLOW_SAMPLE, tgid, ts, more)
+    row["cookie"] = cookie
+    _ends(row, remote, port, TCP)
+    if "local_port" in more:
+        row["local_port"] = more["local_port"]
+    return row.tobytes()
+
+
+def foothold(what: str, path: bytes, *, tgid: int = 1, ts: int = 1, **more: Any) -> bytes:
+    row = _of("EVENT_FOOTHOLD", schema.FOOTHOLD, tgid, ts, more)
+    row["what"], row["path_len"] = schema.FOOTHOLD_WHAT[f"FOOTHOLD_{what}"], len(path)
+    row["size"] = schema.FOOTHOLD.itemsize + len(path)
+    return row.tobytes() + path

@@ -29,6 +29,7 @@ class Tally:
     by_severity: Counter[str] = field(default_factory=Counter)
     latencies_us: list[float] = field(default_factory=list)
     files_lost: Counter[str] = field(default_factory=Counter)
+    footholds_lost: Counter[str] = field(default_factory=Counter)
     excused: int = 0
     would: Counter[str] = field(default_factory=Counter)
 
@@ -184,7 +185,9 @@ def summarise(
         lost={names[k]: int(lost[k]) for k in names},
         reasons=by_reason,
         threads=int(counters["threads"].sum()),
-        tables=engine.table_losses() | {f"files-{why}": n for why, n in sorted(tally.files_lost.items())},
+        tables=engine.table_losses()
+        | {f"files-{why}": n for why, n in sorted(tally.files_lost.items())}
+        | {f"footholds-{why}": n for why, n in sorted(tally.footholds_lost.items())},
         missing_hooks=dict(probes.missing),
         tally=tally,
         lag_p50_us=p50 / 1000 if p50 else None,

@@ -506,6 +506,28 @@ net.scan high                   @scans-block @scans-addresses
 net.scan medium                 @scans-itself
 net.scan -                      @by-descendants
 """
+RELAYS = """
+tunnel.relay high               @relays-inward
+tunnel.relay high               @relays-inward @late-relay @by-relatives
+tunnel.relay medium             @relays-inward @for-outsiders
+tunnel.relay medium             @relays-outward
+tunnel.relay -                  @late-relay @by-relatives
+"""
+FOOTHOLDS = """
+foothold.ssh-keys high          @writes-keys
+foothold.ssh-keys high          @writes-keys @packaged
+foothold.schedule high          @writes-cron
+foothold.schedule low           @writes-cron @packaged
+foothold.schedule high          @writes-cron @packaged @linked
+foothold.service high           @writes-service
+foothold.service low            @writes-service @packaged @linked
+foothold.startup medium         @writes-startup
+foothold.startup low            @writes-startup @packaged
+foothold.preload critical       @writes-preload
+foothold.account high           @writes-account
+foothold.account low            @writes-account @packaged
+foothold.preload -              @writes-startup
+"""
 SIGNALS_ALONE = {
     "flow": WIRE,
     "connect": CONNECTS,
@@ -513,6 +535,8 @@ SIGNALS_ALONE = {
     "file": FILES,
     "tamper": TAMPERING,
     "scan": SCANS,
+    "relay": RELAYS,
+    "foothold": FOOTHOLDS,
 }
 # What everyday work has on the wire; of it nothing worse than medium is told.
 EVERYDAY = """

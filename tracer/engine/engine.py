@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tracer.detect.gpu import for_users
+from tracer.detect.legs import LEGS_DROPPED, NOT_COMPARED, PAIRS_DROPPED
 from tracer.engine import arena as strings
 from tracer.engine import processes as procs
 from tracer.engine.address import laid_out
@@ -93,6 +94,7 @@ class Engine:
             flows=flows,
         )
         self.state.scans.limits[:] = numbers_of(rules.thresholds, "scan")
+        self.state.relays.limits[:] = numbers_of(rules.thresholds, "relay")
         self._lay_out()
         self._rings = np.zeros((2, 4), np.int64)
         self._bound: tuple[Ring, ...] = ()
@@ -100,7 +102,7 @@ class Engine:
         self.tap = np.zeros(0, np.uint8)
         self.tap_state = np.zeros(2, np.int64)
         self._text = np.zeros(_TEXT_MAX, np.uint8)
-        self._line = np.zeros(procs.DEPTH + 8, np.int64)
+        self._line = np.zeros(procs.DEPTH + procs.RECENT + 8, np.int64)
 
     def judge_by(self, rules: RuleSet, epoch: int) -> None:
         """Judge by ``rules`` from the next record on; ``epoch``: what probes' verdicts by them carry."""
@@ -113,6 +115,7 @@ class Engine:
         )
         self.state.epoch[0] = epoch
         self.state.scans.limits[:] = numbers_of(rules.thresholds, "scan")
+        self.state.relays.limits[:] = numbers_of(rules.thresholds, "relay")
         self._lay_out()
 
     def _lay_out(self) -> None:
@@ -188,6 +191,7 @@ class Engine:
         self.describe(procs.NONE)
         self.lineage(procs.NONE)
         procs.find(self.state.processes, 0)
+        procs.find_recent(self.state.processes, 0, 0)
         procs.end_unseen(self.state.processes, 0)
         procs.list_live(self.state.processes, True, self._line)
         self.rules.find("args", b"")
@@ -315,6 +319,9 @@ class Engine:
             "flow-table-full": int(self.state.flows.state[F_FULL]),
             "name-table-full": int(self.state.names.state[N_FULL]),
             "scan-targets-dropped": int(self.state.scans.state[0]),
+            "relay-legs-dropped": int(self.state.relays.state[LEGS_DROPPED]),
+            "relay-pairs-dropped": int(self.state.relays.state[PAIRS_DROPPED]),
+            "relay-legs-not-compared": int(self.state.relays.state[NOT_COMPARED]),
             "files-not-queued": int(self.state.files.state[X_LOST]),
             "malformed": int(self.state.malformed[0]),
         }

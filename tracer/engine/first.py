@@ -105,6 +105,16 @@ def remote_signals(
         signals[0] |= _DATAGRAMS
 
 
+@inline_kernel
+def place_of(state: State, high: int, low: int) -> int:
+    """Where an address is. 0: inside, 1: this host, -1: neither."""
+    state.signals[:] = 0
+    add_signals(state.ranges, i64(SPACE_NETWORK), high, low, state.signals)
+    if state.signals[0] & _LOOPBACK:
+        return 1
+    return 0 if state.signals[0] & _INTERNAL else -1
+
+
 @njit
 def owner_signals(p: Processes, entry: int, signals: Ints) -> None:
     """Add what the process says that holds the flow."""

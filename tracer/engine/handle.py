@@ -14,6 +14,7 @@ import numpy as np
 from tracer.detect import gpu as gpu_detect
 from tracer.detect.execfacts import exec_facts
 from tracer.detect.facts import WORDS
+from tracer.detect.footholds import foothold_facts
 from tracer.detect.names import Bytes, basename
 from tracer.detect.program import IS_WORKER, classify
 from tracer.detect.tamper import tamper_facts
@@ -27,13 +28,23 @@ from tracer.engine.flows import CONNECTING, ESTABLISHED, LISTENING, UNCONNECTED,
 from tracer.engine.flows import NONE as NO_FLOW
 from tracer.engine.intrinsics import bytes_at, i64, record_reader
 from tracer.engine.processes import NONE
+from tracer.engine.relays import FLOW_SAMPLE, on_flow_sample
 from tracer.engine.state import DECIDED, DONE, State, state_at
 from tracer.engine.state import note as _note
 from tracer.jit import entry as compiled_entry
 from tracer.jit import inline_kernel
 from tracer.kernel import schema
 from tracer.rules.evaluate import evaluate
-from tracer.rules.model import ON_EXEC, ON_FILE, ON_GPU, ON_TAMPER, WHERE_ARGS, WHERE_NAME, WHERE_PATH
+from tracer.rules.model import (
+    ON_EXEC,
+    ON_FILE,
+    ON_FOOTHOLD,
+    ON_GPU,
+    ON_TAMPER,
+    WHERE_ARGS,
+    WHERE_NAME,
+    WHERE_PATH,
+)
 from tracer.rules.numbers import SPACE_IOCTL
 from tracer.rules.ranges import add_signals
 from tracer.rules.scan import scan
@@ -42,6 +53,7 @@ FORK, EXEC, EXIT = (schema.KIND[f"EVENT_{k}"] for k in ("FORK", "EXEC", "EXIT"))
 FIRST = schema.KIND["EVENT_FIRST_BYTES"]
 FILE = schema.KIND["EVENT_FILE"]
 TAMPER = schema.KIND["EVENT_TAMPER"]
+FOOTHOLD = schema.KIND["EVENT_FOOTHOLD"]
 CONNECT, LISTEN = schema.KIND["EVENT_CONNECT"], schema.KIND["EVENT_LISTEN"]
 FLOW_OPEN, FLOW_CLOSE = schema.KIND["EVENT_FLOW_OPEN"], schema.KIND["EVENT_FLOW_CLOSE"]
 GPU_OPEN, GPU_IOCTL = schema.KIND["EVENT_GPU_OPEN"], schema.KIND["EVENT_GPU_IOCTL"]
@@ -55,6 +67,7 @@ HEAD_BYTES = schema.HEAD.itemsize
 EXEC_BYTES = schema.EXEC.itemsize
 CONNECT_BYTES = schema.CONNECT.itemsize
 TAMPER_BYTES = schema.TAMPER.itemsize
+FOOTHOLD_BYTES = schema.FOOTHOLD.itemsize
 assert schema.CONNECT.fields is not None
 CONNECT_REMOTE = schema.CONNECT.fields["remote"][1]
 CONNECT_LOCAL = schema.CONNECT.fields["local"][1]
@@ -73,6 +86,7 @@ read_connect = record_reader(schema.CONNECT)
 read_flow_open = record_reader(schema.FLOW_OPEN)
 read_file = record_reader(schema.FILE)
 read_tamper = record_reader(schema.TAMPER)
+read_foothold = record_reader(schema.FOOTHOLD)
 read_gpu_ioctl = record_reader(schema.GPU_IOCTL)
 
 
@@ -188,7 +202,7 @@ def on_exit(state: State, address: int) -> None:
     e = read_head(address)
     entry = procs.find_exact(state.processes, i64(e.tgid), i64(e.start))
     if entry != NONE:
-        procs.exit_process(state.processes, entry)
+        procs.end_process(state.processes, entry, i64(e.ts))
 
 
 @inline_kernel
@@ -311,6 +325,29 @@ def on_tamper(where: int, address: int, length: int) -> int:
     return count
 
 
+@compiled_entry
+def on_foothold(where: int, address: int, length: int) -> int:
+    """Something was written that will be obeyed later, by a process that may have ended since."""
+    state = state_at(where)
+    e = read_foothold(address)
+    if i64(e.path_len) > length - FOOTHOLD_BYTES:
+        state.malformed[0] += 1
+        return 0
+    p = state.processes
+    process = procs.find_exact(p, i64(e.tgid), i64(e.start))
+    if process == NONE:
+        process = procs.find_recent(p, i64(e.tgid), i64(0))
+        if process != NONE and p.table[process].start != i64(e.start):
+            process = i64(NONE)
+    state.signals[:] = 0
+    state.signals[0] = foothold_facts(i64(e.what), i64(e.foothold_flags))
+    count = evaluate(i64(ON_FOOTHOLD), state.signals, state.rules, state.fired)
+    if count:
+        keep_record(state.record, bytes_at(address, length))
+        _note(state, process, FOOTHOLD, i64(e.ts), i64(e.what), count)
+    return count
+
+
 #: What State.calls holds for each kind.
 ENTRIES: dict[int, int] = {
     EXEC: on_exec.address,
@@ -320,6 +357,8 @@ ENTRIES: dict[int, int] = {
     FIRST: on_first_bytes.address,
     FILE: on_file.address,
     TAMPER: on_tamper.address,
+    FLOW_SAMPLE: on_flow_sample.address,
+    FOOTHOLD: on_foothold.address,
 }
 
 

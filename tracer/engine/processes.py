@@ -23,6 +23,9 @@ NONE = -1
 #: The longest line of ancestors kept; beyond it exited ancestors are taken out of the line.
 DEPTH = 256
 
+#: So many that have ended last stay, for what is told of them a moment late.
+RECENT = 256
+
 FREE, LIVE, EXITED = range(3)
 
 PROCESS = np.dtype(
@@ -75,18 +78,21 @@ IMAGE = np.dtype(
     MISSED_EXIT,  # entries whose exit was never told
     MISSED_FORK,  # processes first heard of by something else than their fork
     ROUND,  # number of the last reconciliation
-) = range(11)
+    ENDED,  # processes that have ever been put among the recent ones
+) = range(12)
 
 
 class Processes(NamedTuple):
     """``table`` PROCESS[n]; ``images`` IMAGE[n]; ``slots`` int32[2**k], a hash of tgid to the live
-    entry, + 1; ``state`` int64[11]; ``arena`` the strings.
+    entry, + 1; ``state`` int64[12]; ``recent`` int64[n, 2], a ring: entry + 1 of whoever ended lately, and when;
+    ``arena`` the strings.
     """
 
     table: npt.NDArray[np.void]
     images: npt.NDArray[np.void]
     slots: npt.NDArray[np.int32]
     state: npt.NDArray[np.int64]
+    recent: npt.NDArray[np.int64]
     arena: Arena
 
 
@@ -97,7 +103,8 @@ def make_processes(capacity: int = 1 << 17, blocks: int = 1 << 18) -> Processes:
         np.zeros(capacity, PROCESS),
         np.zeros(capacity, IMAGE),
         np.zeros(slots, np.int32),
-        np.zeros(11, np.int64),
+        np.zeros(12, np.int64),
+        np.zeros((min(RECENT, capacity // 64), 2), np.int64),
         strings.make_arena(blocks),
     )
 
@@ -212,6 +219,36 @@ def exit_process(p: Processes, entry: int) -> None:
 
 
 @njit
+def end_process(p: Processes, entry: int, now: int) -> None:
+    """The process has ended; it stays in the table until RECENT others have."""
+    if p.table[entry].state != LIVE:
+        return
+    if len(p.recent):
+        at = p.state[ENDED] % len(p.recent)
+        p.state[ENDED] += 1
+        old = p.recent[at, 0] - 1
+        p.recent[at, 0] = entry + 1
+        p.recent[at, 1] = now
+        p.table[entry].children += 1  # as if somebody descended from it
+        if old >= 0:
+            p.table[old].children -= 1
+            _forget_exited(p, old)
+    exit_process(p, entry)
+
+
+@njit
+def find_recent(p: Processes, tgid: int, since: int) -> int:
+    """The entry of the process that had this pid and has ended last, ``since`` then; or NONE."""
+    for back in range(min(len(p.recent), p.state[ENDED])):
+        row = p.recent[(p.state[ENDED] - 1 - back) % len(p.recent)]
+        if row[1] < since:
+            return NONE
+        if p.table[row[0] - 1].tgid == tgid:
+            return int(row[0] - 1)
+    return NONE
+
+
+@njit
 def _shorten_line(p: Processes, entry: int) -> None:
     """Keep a line within DEPTH: take out the nearest exited ancestor with no other descendants.
 
@@ -221,7 +258,7 @@ def _shorten_line(p: Processes, entry: int) -> None:
     at = p.table[entry].parent
     while at != NONE:
         above = p.table[at].parent
-        if p.table[at].state == EXITED and p.table[at].children == 1 and above != NONE:
+        if p.table[at].state == EXITED and p.table[at].children == 1 and above != NONE:  # none of the recent
             p.table[below].parent = above
             p.table[above].children += 1
             p.table[at].children = 0

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from tracer.detect.facts import WORDS
 from tracer.detect.gpu import GpuState, make_gpu
+from tracer.detect.legs import Relays, make_relays
 from tracer.detect.netscan import Scans, make_scans
 from tracer.detect.wire.identify import identify_at, scratch_space
 from tracer.engine.address import reader_of
@@ -87,6 +88,7 @@ class State(NamedTuple):
     record: npt.NDArray[np.uint8]
     files: Files
     scans: Scans
+    relays: Relays
     calls: npt.NDArray[np.int64]
 
 
@@ -128,6 +130,7 @@ def make_state(
         np.zeros(RECORD_BYTES, np.uint8),
         make_files(),
         make_scans(processes),
+        make_relays(),
         calls,
     )
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from tracer.errors import VigilesError
 from tracer.kernel import cgroup, host, libbpf, schema
+from tracer.text import printable
 
 _GETPPID_ROUNDS = 7
 _GETPPID_CALLS = 20_000
@@ -208,6 +209,23 @@ def _guard(report: Report) -> None:
     report.add("guard", "without tracer", "info", f"the guard goes on: {kept}")
 
 
+def _footholds(report: Report) -> None:
+    """What tells of files that are obeyed later."""
+    from tracer.footholds.places import everywhere
+    from tracer.footholds.watcher import Footholds
+
+    shows = "writes to ~/.ssh, cron's tables, units, start-up files"
+    try:
+        footholds = Footholds(everywhere())
+    except VigilesError as error:
+        report.add("hook", "footholds", "no", error.message, error.hint)
+        return
+    report.add("hook", "footholds", "ok", f"{shows} — fanotify on {footholds.folders} folders")
+    for path, why in footholds.refused:
+        report.add("hook", "", "info", f"not in {printable(path)}: {why}")
+    footholds.close()
+
+
 def _gpus(report: Report) -> bool:
     from tracer.gpu.devices import discover, summary
 
@@ -245,5 +263,6 @@ def examine() -> Report:
     gpu = _gpus(report)
     if able:
         _hooks(report, gpu=gpu)
+        _footholds(report)
         _guard(report)
     return report

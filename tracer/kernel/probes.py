@@ -51,6 +51,7 @@ HOOKS: tuple[Hook, ...] = (
     Hook("on_exit", "exits", "kernel", needed=True),
     Hook("on_task", "processes that were there before", "iterator", needed=True),
     Hook("on_socket", "flows that were there before", "iterator"),
+    Hook("on_sample", "what flows carry, ten times a second", "iterator"),
     Hook("on_signal", "signals to the tracer", "kernel"),
     Hook("on_cgroup", "processes leaving the tree's cgroup, the tracer moved", "kernel"),
     Hook("on_freeze", "the tracer frozen", "kernel"),
@@ -142,6 +143,7 @@ def refuses() -> bool:
 #: Maps that user space has a hand in. Others are the programs' own, which hold them.
 KEPT_MAPS = (
     "ring_critical", "ring_bulk", "counters", "reader", "control", "cuts", "knowledge", "members", "gpu_devices",
+    "flows",
 )  # fmt: skip
 #: And those that only these programs have.
 GUARDED = {"on_file_open": "guarded_files", "on_bpf_map": "guarded_ids"}
@@ -347,9 +349,9 @@ class Probes:
         """The processes of the tree right now, TASK[n]; also draws in threads and children."""
         return self.tree.tasks()
 
-    def _read_iterator(self, program: str) -> bytes:
+    def _read_iterator(self, program: str, over: int | None = None) -> bytes:
         parts = []
-        with self._object.iterate(program) as fd:
+        with self._object.iterate(program, over) as fd:
             while chunk := os.read(fd, 1 << 20):
                 parts.append(chunk)
         return b"".join(parts)
@@ -360,6 +362,14 @@ class Probes:
             return []
         size = schema.FLOW_OPEN.itemsize
         found = self._read_iterator("on_socket")
+        return [found[at : at + size] for at in range(0, len(found) - size + 1, size)]
+
+    def samples(self) -> list[bytes]:
+        """What each TCP connection of the tree has carried since the last call, as FLOW_SAMPLE records."""
+        if "on_sample" not in self.loaded:
+            return []
+        size = schema.FLOW_SAMPLE.itemsize
+        found = self._read_iterator("on_sample", self.map("flows").fd)
         return [found[at : at + size] for at in range(0, len(found) - size + 1, size)]
 
     def counters(self) -> npt.NDArray[np.void]:

@@ -12,6 +12,7 @@ from typing import Any, TextIO
 import numpy as np
 
 from tracer import clock
+from tracer.detect.footholds import WHAT_NAME as FOOTHOLD_NAME
 from tracer.detect.tamper import WHAT_NAME, bpf_command, signal_name
 from tracer.engine.drain import TAP_PREFIX
 from tracer.gpu.names import describe
@@ -107,6 +108,14 @@ def _tamper(e: np.void, _tail: bytes) -> str:
     return " ".join(words)
 
 
+def _flow_sample(e: np.void, _tail: bytes) -> str:
+    return f"{_flow(e)} {e['sent']} B out, {e['received']} B in" if e["cookie"] else "end of a pass"
+
+
+def _foothold(e: np.void, tail: bytes) -> str:
+    return f"{FOOTHOLD_NAME.get(int(e['what']), e['what'])}: {shown(tail[: int(e['path_len'])])}"
+
+
 def _gpu_open(e: np.void, _tail: bytes) -> str:
     return f"device {e['major']}:{e['minor']}"
 
@@ -137,6 +146,8 @@ _FORMAT: dict[str, Callable[[np.void, bytes], str]] = {
     "first-bytes": _first_bytes,
     "file": _file,
     "tamper": _tamper,
+    "flow-sample": _flow_sample,
+    "foothold": _foothold,
     "gpu-open": _gpu_open,
     "gpu-ioctl": _gpu_ioctl,
     "gpu-counts": _gpu_counts,
