@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a pass over all connections of a tree costs us, ten times a second. A packet pays nothing for it.
 
-    python -m bench samples
+python -m bench samples
 """
 
 from __future__ import annotations
@@ -76,7 +76,14 @@ def measure(count: int) -> dict[str, float]:
         probes.attach_kernel()
         probes.attach_cgroup(tree.path)
         talker = subprocess.Popen(
-            [sys.executable, "-I", "-c", f"import sys; sys.stdin.readline()\n{_TALKER}", str(port), str(count)],
+            [
+                sys.executable,
+                "-I",
+                "-c",
+                f"import sys; sys.stdin.readline()\n{_TALKER}",
+                str(port),
+                str(count),
+            ],
             **pipes,
         )
         assert talker.stdin

@@ -65,7 +65,9 @@ def flow_open(tgid: int, ts: int, cookie: int) -> bytes:
 
 def flow_close(tgid: int, ts: int, cookie: int) -> bytes:
     row = _head(schema.FLOW_CLOSE, "EVENT_FLOW_CLOSE", tgid, ts)
-    row["cookie"], row["family"], row["protocol"] = cookie, 2, 6
+    row["cookie"], row["family"], row["protocol"], row["remote_port"] = cookie, 2, 6, 443
+    row["established"], row["sent"], row["received"] = 1, 100, 400
+    row["sent_last"], row["received_last"] = 100, 400  # too short for a sample
     return row.tobytes()
 
 

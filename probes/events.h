@@ -42,7 +42,9 @@ enum event_kind {
 	EVENT_FLOW_SAMPLE = 16,
 	/* never on a ring: made by user space of what fanotify(7) says */
 	EVENT_FOOTHOLD = 17,
-	EVENT_KINDS = 18,
+	/* on the bulk ring */
+	EVENT_LOCAL_CONNECT = 18,
+	EVENT_KINDS = 19,
 };
 
 enum event_ring {
@@ -281,6 +283,18 @@ struct event_flow_sample {
 	__u32 received_packets;
 };
 
+#define LOCAL_PATH 108 /* sizeof(sun_path) */
+
+/* A UNIX socket is to be connected to the one of this name. */
+struct event_local_connect {
+	struct event_head head;
+	__u16 path_len; /* up to the first NUL; of an abstract name, all of it */
+	__u8 abstract;	/* a name that is no file's; the NUL in front is left out */
+	__u8 _pad_local[5];
+	__u8 path[LOCAL_PATH];
+	__u8 _pad_end[4];
+};
+
 /* Where whoever writes stays when everything else has ended. tracer/detect/footholds.py has a fact for each. */
 enum foothold_what {
 	FOOTHOLD_NONE = 0,
@@ -448,6 +462,7 @@ VIGILES_ASSERT(sizeof(struct event_connect) == 152, "event_connect");
 VIGILES_ASSERT(sizeof(struct event_flow_close) == 136, "event_flow_close");
 VIGILES_ASSERT(sizeof(struct event_flow_sample) == 112, "event_flow_sample");
 VIGILES_ASSERT(sizeof(struct event_foothold) == 48, "event_foothold");
+VIGILES_ASSERT(sizeof(struct event_local_connect) == 160, "event_local_connect");
 VIGILES_ASSERT(sizeof(struct event_first_bytes) == 168, "event_first_bytes");
 VIGILES_ASSERT(sizeof(struct event_gpu_open) == 56, "event_gpu_open");
 VIGILES_ASSERT(sizeof(struct event_gpu_ioctl) == 128, "event_gpu_ioctl");

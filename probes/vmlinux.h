@@ -251,6 +251,18 @@ struct tcp_sock {
 	__u32 data_segs_out;
 };
 
+struct sockaddr_un {
+	__u16 sun_family;
+	char sun_path[108];
+};
+
+struct sockaddr;
+
+struct bpf_sock_addr_kern {
+	struct sockaddr *uaddr;
+	__u32 uaddrlen;
+};
+
 struct bpf_iter_meta {
 	struct seq_file *seq;
 	__u64 session_id;

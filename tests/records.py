@@ -119,3 +119,11 @@ def foothold(what: str, path: bytes, *, tgid: int = 1, ts: int = 1, **more: Any)
     row["what"], row["path_len"] = schema.FOOTHOLD_WHAT[f"FOOTHOLD_{what}"], len(path)
     row["size"] = schema.FOOTHOLD.itemsize + len(path)
     return row.tobytes() + path
+
+
+def local_connect(name: bytes, *, tgid: int = 1, ts: int = 1, **more: Any) -> bytes:
+    """A leading NUL: an abstract name."""
+    row = _of("EVENT_LOCAL_CONNECT", schema.LOCAL_CONNECT, tgid, ts, more)
+    row["path"][: len(name)] = np.frombuffer(name, np.uint8)
+    row["path_len"], row["abstract"] = len(name), name[:1] == b"\0"
+    return row.tobytes()

@@ -30,9 +30,19 @@ EVIDENCE_MAX = 16
 _SHOWN_BYTES = 64
 _INET = 2
 _TRANSPORT = {6: "tcp", 17: "udp", 1: "icmp", 58: "icmpv6"}
-_EXEC, _FIRST, _CONNECT, _FILE, _TAMPER, _CLOSE, _SAMPLE, _FOOTHOLD = (
+_EXEC, _FIRST, _CONNECT, _FILE, _TAMPER, _CLOSE, _SAMPLE, _FOOTHOLD, _LOCAL = (
     schema.KIND[f"EVENT_{name}"]
-    for name in ("EXEC", "FIRST_BYTES", "CONNECT", "FILE", "TAMPER", "FLOW_CLOSE", "FLOW_SAMPLE", "FOOTHOLD")
+    for name in (
+        "EXEC",
+        "FIRST_BYTES",
+        "CONNECT",
+        "FILE",
+        "TAMPER",
+        "FLOW_CLOSE",
+        "FLOW_SAMPLE",
+        "FOOTHOLD",
+        "LOCAL_CONNECT",
+    )
 )
 _NET_FACTS = tuple(fact.name for fact in FACTS if "connect" in fact.on)
 
@@ -58,6 +68,8 @@ def evidence_of(
         return _of_relay(engine, fired)
     if fired.kind == _FOOTHOLD:
         return _of_foothold(engine)
+    if fired.kind == _LOCAL:
+        return _of_local(engine)
     return _of_gpu(engine, fired)
 
 
@@ -141,6 +153,17 @@ def _of_relay(engine: Engine, fired: Fired) -> dict[str, Any]:
         **_other_end(engine, remote, family, port, fired.time_ns),
         **of_relay(relays, int(engine.state.signals[0]), fired.time_ns),
     }
+
+
+def local_name(record: np.void) -> bytes:
+    """Of a UNIX socket; an abstract one's with @ in front, as tools show it."""
+    name = record["path"].tobytes()[: int(record["path_len"])]
+    return b"@" + name[1:] if record["abstract"] else name.partition(b"\0")[0]
+
+
+def _of_local(engine: Engine) -> dict[str, Any]:
+    name = local_name(np.frombuffer(engine.fired_record(), schema.LOCAL_CONNECT, 1)[0])
+    return {"socket": decode(name), **_find(engine, {"path": [name]})}
 
 
 def _of_foothold(engine: Engine) -> dict[str, Any]:

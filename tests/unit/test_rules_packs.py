@@ -528,6 +528,11 @@ foothold.account high           @writes-account
 foothold.account low            @writes-account @packaged
 foothold.preload -              @writes-startup
 """
+LOCAL = """
+net.runtime-socket medium       runtime-sockets
+foothold.manager low            manager-sockets
+net.runtime-socket -            @abstract
+"""
 SIGNALS_ALONE = {
     "flow": WIRE,
     "connect": CONNECTS,
@@ -537,6 +542,7 @@ SIGNALS_ALONE = {
     "scan": SCANS,
     "relay": RELAYS,
     "foothold": FOOTHOLDS,
+    "local": LOCAL,
 }
 # What everyday work has on the wire; of it nothing worse than medium is told.
 EVERYDAY = """

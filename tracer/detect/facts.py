@@ -127,11 +127,22 @@ FACTS: tuple[Fact, ...] = (
     Fact("writes-account", ("foothold",), "a file that says who there is, or who may become root"),
     Fact("packaged", ("foothold",), "the system's package manager did it"),
     Fact("linked", ("foothold",), "it became a link to somewhere else"),
+    Fact("abstract", ("local",), "the socket's name is no file's"),
 )
 
 
 def _numbered() -> dict[str, int]:
-    spaces = {"exec": 0, "gpu": 0, "file": 0, "flow": 0, "tamper": 0, "scan": 0, "relay": 0, "foothold": 0}
+    spaces = {
+        "exec": 0,
+        "gpu": 0,
+        "file": 0,
+        "flow": 0,
+        "tamper": 0,
+        "scan": 0,
+        "relay": 0,
+        "foothold": 0,
+        "local": 0,
+    }
     numbers = {protocol.name: WORD_BITS + number for number, protocol in enumerate(PROTOCOLS, 1)}
     for fact in FACTS:
         if fact.name not in numbers:

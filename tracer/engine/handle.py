@@ -13,7 +13,7 @@ import numpy as np
 
 from tracer.detect import gpu as gpu_detect
 from tracer.detect.execfacts import exec_facts
-from tracer.detect.facts import WORDS
+from tracer.detect.facts import FACT_BIT, WORDS
 from tracer.detect.footholds import foothold_facts
 from tracer.detect.names import Bytes, basename
 from tracer.detect.program import IS_WORKER, classify
@@ -23,7 +23,15 @@ from tracer.engine import processes as procs
 from tracer.engine.address import call_at
 from tracer.engine.ending import on_flow_close, remember_above
 from tracer.engine.files import note_file
-from tracer.engine.first import address_words, judge_connect, judge_listen, keep_record, on_first, read_first
+from tracer.engine.first import (
+    LOCAL_TOLD,
+    address_words,
+    judge_connect,
+    judge_listen,
+    keep_record,
+    on_first,
+    read_first,
+)
 from tracer.engine.flows import CONNECTING, ESTABLISHED, LISTENING, UNCONNECTED, forget, open_flow
 from tracer.engine.flows import NONE as NO_FLOW
 from tracer.engine.intrinsics import bytes_at, i64, record_reader
@@ -40,6 +48,7 @@ from tracer.rules.model import (
     ON_FILE,
     ON_FOOTHOLD,
     ON_GPU,
+    ON_LOCAL,
     ON_TAMPER,
     WHERE_ARGS,
     WHERE_NAME,
@@ -54,6 +63,7 @@ FIRST = schema.KIND["EVENT_FIRST_BYTES"]
 FILE = schema.KIND["EVENT_FILE"]
 TAMPER = schema.KIND["EVENT_TAMPER"]
 FOOTHOLD = schema.KIND["EVENT_FOOTHOLD"]
+LOCAL_CONNECT = schema.KIND["EVENT_LOCAL_CONNECT"]
 CONNECT, LISTEN = schema.KIND["EVENT_CONNECT"], schema.KIND["EVENT_LISTEN"]
 FLOW_OPEN, FLOW_CLOSE = schema.KIND["EVENT_FLOW_OPEN"], schema.KIND["EVENT_FLOW_CLOSE"]
 GPU_OPEN, GPU_IOCTL = schema.KIND["EVENT_GPU_OPEN"], schema.KIND["EVENT_GPU_IOCTL"]
@@ -68,6 +78,10 @@ EXEC_BYTES = schema.EXEC.itemsize
 CONNECT_BYTES = schema.CONNECT.itemsize
 TAMPER_BYTES = schema.TAMPER.itemsize
 FOOTHOLD_BYTES = schema.FOOTHOLD.itemsize
+LOCAL_BYTES = schema.LOCAL_CONNECT.itemsize
+assert schema.LOCAL_CONNECT.fields is not None
+LOCAL_PATH, LOCAL_PATH_BYTES = schema.LOCAL_CONNECT.fields["path"][1], schema.LOCAL_CONNECT["path"].shape[0]
+ABSTRACT = 1 << FACT_BIT["abstract"]
 assert schema.CONNECT.fields is not None
 CONNECT_REMOTE = schema.CONNECT.fields["remote"][1]
 CONNECT_LOCAL = schema.CONNECT.fields["local"][1]
@@ -87,6 +101,7 @@ read_flow_open = record_reader(schema.FLOW_OPEN)
 read_file = record_reader(schema.FILE)
 read_tamper = record_reader(schema.TAMPER)
 read_foothold = record_reader(schema.FOOTHOLD)
+read_local_connect = record_reader(schema.LOCAL_CONNECT)
 read_gpu_ioctl = record_reader(schema.GPU_IOCTL)
 
 
@@ -348,6 +363,38 @@ def on_foothold(where: int, address: int, length: int) -> int:
     return count
 
 
+@compiled_entry
+def on_local_connect(where: int, address: int, length: int) -> int:
+    """A UNIX socket is connected. A process is told of once, and again for something more severe."""
+    state = state_at(where)
+    e = read_local_connect(address)
+    process = known(state, i64(e.tgid), i64(e.start), i64(e.ts))
+    data = bytes_at(address, i64(LOCAL_BYTES))
+    lo = LOCAL_PATH + i64(e.abstract & 1)
+    hi = lo
+    end = LOCAL_PATH + min(i64(e.path_len), i64(LOCAL_PATH_BYTES))
+    while hi < end and (data[hi] != 0 or e.abstract):
+        hi += 1
+    state.signals[:] = 0
+    scan(data, i64(lo), i64(hi), i64(WHERE_PATH), state.automaton, state.signals)
+    if e.abstract:
+        state.signals[0] |= ABSTRACT
+    count = evaluate(i64(ON_LOCAL), state.signals, state.rules, state.fired)
+    if count == 0:
+        return 0
+    rank = i64(0)
+    for place in range(count):
+        rank = max(rank, 1 + state.rules.severity[state.fired[place]])
+    if process != NONE:
+        row = state.processes.table[process]
+        if row.net >> LOCAL_TOLD >= rank:
+            return 0
+        row.net = row.net & ((1 << LOCAL_TOLD) - 1) | rank << LOCAL_TOLD
+    keep_record(state.record, data)
+    _note(state, process, LOCAL_CONNECT, i64(e.ts), 0, count)
+    return count
+
+
 #: What State.calls holds for each kind.
 ENTRIES: dict[int, int] = {
     EXEC: on_exec.address,
@@ -359,6 +406,7 @@ ENTRIES: dict[int, int] = {
     TAMPER: on_tamper.address,
     FLOW_SAMPLE: on_flow_sample.address,
     FOOTHOLD: on_foothold.address,
+    LOCAL_CONNECT: on_local_connect.address,
 }
 
 

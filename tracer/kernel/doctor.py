@@ -156,7 +156,10 @@ def _hooks(report: Report, *, gpu: bool) -> None:
                 text += ", not attached: this kernel takes none"
             report.add(section, hook.program.removeprefix("on_"), "ok", text)
         else:
-            report.add(section, hook.program.removeprefix("on_"), "no", f"{hook.shows} — {complaint}")
+            state = "info" if hook.place == "local" else "no"  # what only younger kernels have
+            report.add(
+                section, hook.program.removeprefix("on_"), state, f"{hook.shows} — not here: {complaint}"
+            )
 
 
 def schema_sections() -> list[tuple[str, str]]:
@@ -220,9 +223,10 @@ def _footholds(report: Report) -> None:
     except VigilesError as error:
         report.add("hook", "footholds", "no", error.message, error.hint)
         return
-    report.add("hook", "footholds", "ok", f"{shows} — fanotify on {footholds.folders} folders")
+    state = "ok" if footholds.folders else "info"
+    report.add("hook", "footholds", state, f"{shows} — fanotify on {footholds.folders} folders")
     for path, why in footholds.refused:
-        report.add("hook", "", "info", f"not in {printable(path)}: {why}")
+        report.add("hook", "", "info", f"not in {printable(path)}: {why} (a file system without handles?)")
     footholds.close()
 
 

@@ -60,6 +60,10 @@ class Map:
         return np.ascontiguousarray(rows).view(dtype).reshape(cpus)
 
 
+#: Sections that libbpf does not know before 1.3: enum bpf_prog_type, enum bpf_attach_type.
+_SECTIONS = {"cgroup/connect_unix": (18, 49)}
+
+
 class Link:
     """An attachment; the program is detached when it is closed, or when the process ends."""
 
@@ -92,6 +96,11 @@ class Object:
         self._handle: int | None = self._lib.bpf_object__open_file(os.fsencode(path), ctypes.byref(options))
         if not self._handle:
             raise libbpf.failure(f"{path} can't be opened as a BPF object")
+        for name, section in self.programs():
+            if section in _SECTIONS:
+                kind, place = _SECTIONS[section]
+                self._lib.bpf_program__set_type(self._program(name), kind)
+                self._lib.bpf_program__set_expected_attach_type(self._program(name), place)
 
     def __enter__(self) -> Self:
         return self

@@ -41,7 +41,7 @@ class Hook:
 
     program: str
     shows: str
-    place: str  # kernel | modules | lsm | cgroup | gpu | iterator
+    place: str  # kernel | modules | lsm | cgroup | local (a cgroup's, from Linux 6.7 on) | gpu | iterator
     needed: bool = False
 
 
@@ -79,6 +79,7 @@ HOOKS: tuple[Hook, ...] = (
     Hook("on_bind6", "datagram servers, IPv6", "cgroup"),
     Hook("on_egress", "first bytes sent", "cgroup"),
     Hook("on_ingress", "first bytes received", "cgroup"),
+    Hook("on_connect_local", "connects to UNIX sockets", "local"),
     Hook("on_device", "GPU devices opened", "cgroup"),
     Hook("on_sys_enter", "GPU ioctls (at every system call of the host)", "gpu"),
 )
@@ -155,7 +156,7 @@ class Probes:
     def __init__(self, options: ProbeOptions) -> None:
         self.options = options
         self.knowledge = Knowledge(options.rules) if options.rules else None
-        there = {"kernel", "cgroup", "iterator"}
+        there = {"kernel", "cgroup", "local", "iterator"}
         there |= {"gpu"} if options.devices else set()
         there |= {"modules"} if host.takes_modules() else set()
         there |= {"lsm"} if refuses() else set()
@@ -163,7 +164,7 @@ class Probes:
         self.missing: dict[str, str] = {}
         self._object: Object | Held
         try:
-            self._object = self._load(wanted)
+            self._object = self._load_with_local(wanted)
         except LoadError:
             for name, complaint in usable(sorted(wanted)).items():
                 if complaint:
@@ -178,6 +179,16 @@ class Probes:
         devices = self._object.map("gpu_devices")
         for key, value in map_entries(options.devices):
             devices.update(key, value)
+
+    def _load_with_local(self, wanted: set[str]) -> Object:
+        """Load these, and without what only younger kernels take if that is refused: doctor says so."""
+        try:
+            return self._load(wanted)
+        except LoadError:
+            rest = wanted - {hook.program for hook in HOOKS if hook.place == "local"}
+            found = self._load(rest)
+            wanted &= rest
+            return found
 
     @classmethod
     def adopted(cls, left: Remains) -> Probes:
@@ -331,7 +342,7 @@ class Probes:
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             for hook in HOOKS:
-                if hook.place == "cgroup" and hook.program in self.loaded:
+                if hook.place in ("cgroup", "local") and hook.program in self.loaded:
                     self._attach(hook, fd)
         finally:
             os.close(fd)

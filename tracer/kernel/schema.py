@@ -58,6 +58,7 @@ FIRST_BYTES = BTF.dtype("event_first_bytes")
 FILE = BTF.dtype("event_file")
 FLOW_SAMPLE = BTF.dtype("event_flow_sample")
 FOOTHOLD = BTF.dtype("event_foothold")
+LOCAL_CONNECT = BTF.dtype("event_local_connect")
 FOOTHOLD_WHAT = BTF.enum("foothold_what")
 FOOTHOLD_FLAG = BTF.enum("foothold_flag")
 KNOWLEDGE_HEADER = BTF.dtype("knowledge_header")
@@ -84,6 +85,7 @@ LAYOUT: dict[int, np.dtype[np.void]] = {
     KIND["EVENT_TAMPER"]: TAMPER,
     KIND["EVENT_FLOW_SAMPLE"]: FLOW_SAMPLE,
     KIND["EVENT_FOOTHOLD"]: FOOTHOLD,
+    KIND["EVENT_LOCAL_CONNECT"]: LOCAL_CONNECT,
 }
 
 #: Human names of kinds: ``exec``, ``flow-open``, …

@@ -15,6 +15,7 @@ from tracer import clock
 from tracer.detect.footholds import WHAT_NAME as FOOTHOLD_NAME
 from tracer.detect.tamper import WHAT_NAME, bpf_command, signal_name
 from tracer.engine.drain import TAP_PREFIX
+from tracer.evidence import local_name
 from tracer.gpu.names import describe
 from tracer.kernel import schema
 from tracer.text import command_line, shown
@@ -116,6 +117,10 @@ def _foothold(e: np.void, tail: bytes) -> str:
     return f"{FOOTHOLD_NAME.get(int(e['what']), e['what'])}: {shown(tail[: int(e['path_len'])])}"
 
 
+def _local_connect(e: np.void, _tail: bytes) -> str:
+    return f"to {shown(local_name(e))}"
+
+
 def _gpu_open(e: np.void, _tail: bytes) -> str:
     return f"device {e['major']}:{e['minor']}"
 
@@ -148,6 +153,7 @@ _FORMAT: dict[str, Callable[[np.void, bytes], str]] = {
     "tamper": _tamper,
     "flow-sample": _flow_sample,
     "foothold": _foothold,
+    "local-connect": _local_connect,
     "gpu-open": _gpu_open,
     "gpu-ioctl": _gpu_ioctl,
     "gpu-counts": _gpu_counts,
