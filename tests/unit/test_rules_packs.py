@@ -448,6 +448,8 @@ net.kube-api -                  runtime-api-ports @external
 net.kube-api low                kube-names @internal
 """
 SHELLS = """
+shell.behind medium             @behind-flow
+shell.behind -                  shells @stdin-pipe
 shell.reverse high              shells @stdin-network @stdout-network
 shell.reverse medium            shells @stdin-network @stdout-network @shell-command
 shell.reverse medium            shells @stdin-network

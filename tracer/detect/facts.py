@@ -70,6 +70,11 @@ FACTS: tuple[Fact, ...] = (
     Fact("ssh-stdio", ("exec",), "ssh -W: standard input and output lead through the far side"),
     Fact("wallet", ("exec",), "an argument holds a wallet address"),
     Fact("pool-address", ("exec",), "an argument holds the scheme+transport://host:port of a mining pool"),
+    Fact(
+        "behind-flow",
+        ("exec",),
+        "a shell that is told nothing to do yet, started by a program, no interpreter, that has connected outside",
+    ),
     *(Fact(trait.name, ("flow",), trait.meaning) for trait in TRAITS),
     Fact(
         "external",

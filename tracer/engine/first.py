@@ -40,6 +40,7 @@ Ints = npt.NDArray[np.int64]
 
 # Bits of PROCESS.net
 HOLDS_SSH = 1 << 0  # it has opened a flow that turned out to be SSH
+CONNECTED_OUTSIDE = 1 << 2  # over TCP, at some time
 LOCAL_TOLD = 8  # from this bit on: 1 + the rank of what was told of its UNIX connections
 TRIED_IN_VAIN = 1 << 1  # it, or one below it, has: see tracer.detect.netscan
 

@@ -14,30 +14,32 @@ import numpy as np
 from tracer.detect import gpu as gpu_detect
 from tracer.detect.execfacts import exec_facts
 from tracer.detect.facts import FACT_BIT, WORDS
-from tracer.detect.footholds import foothold_facts
 from tracer.detect.names import Bytes, basename
 from tracer.detect.program import IS_WORKER, classify
 from tracer.detect.tamper import tamper_facts
 from tracer.engine import arena as strings
 from tracer.engine import processes as procs
 from tracer.engine.address import call_at
+from tracer.engine.behind import behind_flow
 from tracer.engine.ending import on_flow_close, remember_above
 from tracer.engine.files import note_file
 from tracer.engine.first import (
-    LOCAL_TOLD,
+    CONNECTED_OUTSIDE,
     address_words,
     judge_connect,
     judge_listen,
     keep_record,
     on_first,
+    place_of,
     read_first,
 )
 from tracer.engine.flows import CONNECTING, ESTABLISHED, LISTENING, UNCONNECTED, forget, open_flow
 from tracer.engine.flows import NONE as NO_FLOW
 from tracer.engine.intrinsics import bytes_at, i64, record_reader
+from tracer.engine.placed import FOOTHOLD, LOCAL_CONNECT, on_foothold, on_local_connect
 from tracer.engine.processes import NONE
 from tracer.engine.relays import FLOW_SAMPLE, on_flow_sample
-from tracer.engine.state import DECIDED, DONE, State, state_at
+from tracer.engine.state import DECIDED, DONE, State, known, state_at
 from tracer.engine.state import note as _note
 from tracer.jit import entry as compiled_entry
 from tracer.jit import inline_kernel
@@ -46,9 +48,7 @@ from tracer.rules.evaluate import evaluate
 from tracer.rules.model import (
     ON_EXEC,
     ON_FILE,
-    ON_FOOTHOLD,
     ON_GPU,
-    ON_LOCAL,
     ON_TAMPER,
     WHERE_ARGS,
     WHERE_NAME,
@@ -62,8 +62,6 @@ FORK, EXEC, EXIT = (schema.KIND[f"EVENT_{k}"] for k in ("FORK", "EXEC", "EXIT"))
 FIRST = schema.KIND["EVENT_FIRST_BYTES"]
 FILE = schema.KIND["EVENT_FILE"]
 TAMPER = schema.KIND["EVENT_TAMPER"]
-FOOTHOLD = schema.KIND["EVENT_FOOTHOLD"]
-LOCAL_CONNECT = schema.KIND["EVENT_LOCAL_CONNECT"]
 CONNECT, LISTEN = schema.KIND["EVENT_CONNECT"], schema.KIND["EVENT_LISTEN"]
 FLOW_OPEN, FLOW_CLOSE = schema.KIND["EVENT_FLOW_OPEN"], schema.KIND["EVENT_FLOW_CLOSE"]
 GPU_OPEN, GPU_IOCTL = schema.KIND["EVENT_GPU_OPEN"], schema.KIND["EVENT_GPU_IOCTL"]
@@ -71,20 +69,19 @@ KINDS = schema.KIND["EVENT_KINDS"]
 GPU_COMPUTE = schema.GPU_FLAG["GPU_COMPUTE"]
 GPU_FIRST = schema.GPU_FLAG["GPU_FIRST"]
 LEFT = schema.TAMPER_WHAT["TAMPER_LEFT"]
+FLAG_LATE = schema.FLOW_FLAG["FLOW_LATE"]
 FLAG_UNCONNECTED = schema.FLOW_FLAG["FLOW_UNCONNECTED"]
 
 HEAD_BYTES = schema.HEAD.itemsize
 EXEC_BYTES = schema.EXEC.itemsize
 CONNECT_BYTES = schema.CONNECT.itemsize
 TAMPER_BYTES = schema.TAMPER.itemsize
-FOOTHOLD_BYTES = schema.FOOTHOLD.itemsize
-LOCAL_BYTES = schema.LOCAL_CONNECT.itemsize
-assert schema.LOCAL_CONNECT.fields is not None
-LOCAL_PATH, LOCAL_PATH_BYTES = schema.LOCAL_CONNECT.fields["path"][1], schema.LOCAL_CONNECT["path"].shape[0]
-ABSTRACT = 1 << FACT_BIT["abstract"]
+EXTERNAL = 1 << FACT_BIT["external"]
 assert schema.CONNECT.fields is not None
 CONNECT_REMOTE = schema.CONNECT.fields["remote"][1]
 CONNECT_LOCAL = schema.CONNECT.fields["local"][1]
+assert schema.FLOW_OPEN.fields is not None
+FLOW_OPEN_BYTES, FLOW_OPEN_REMOTE = schema.FLOW_OPEN.itemsize, schema.FLOW_OPEN.fields["remote"][1]
 TCP = 6
 
 #: Bytes that a record of each kind has at least.
@@ -100,20 +97,7 @@ read_connect = record_reader(schema.CONNECT)
 read_flow_open = record_reader(schema.FLOW_OPEN)
 read_file = record_reader(schema.FILE)
 read_tamper = record_reader(schema.TAMPER)
-read_foothold = record_reader(schema.FOOTHOLD)
-read_local_connect = record_reader(schema.LOCAL_CONNECT)
 read_gpu_ioctl = record_reader(schema.GPU_IOCTL)
-
-
-@inline_kernel
-def known(state: State, tgid: int, start: int, ts: int) -> int:
-    """The entry of the process an event is about; made without a parent if its fork was missed."""
-    p = state.processes
-    entry = procs.find_exact(p, tgid, start)
-    if entry == NONE:
-        entry = procs.add_process(p, tgid, start, i64(NONE), ts)
-        p.state[procs.MISSED_FORK] += 1
-    return entry
 
 
 @inline_kernel
@@ -205,6 +189,7 @@ def on_exec(where: int, address: int, length: int) -> int:
         data, path_lo, name_lo, name_lo, cwd_lo, args_lo, args_hi,
         i64(e.flags), i64(e.stdio[0]), i64(e.stdio[1]), state.spans,
     )  # fmt: skip
+    s[0] |= behind_flow(p, entry, bits, i64(e.stdio[0]))
     count = evaluate(i64(ON_EXEC), s, state.rules, state.fired)
     if count:
         _note(state, entry, EXEC, i64(e.ts), 0, count)
@@ -271,6 +256,8 @@ def on_connect(where: int, address: int, length: int) -> int:
     count = judge_connect(
         state, process, high, low, i64(e.remote_port), i64(e.protocol), i64(e.flags), i64(e.ts)
     )
+    if process != NONE and i64(e.protocol) == TCP and state.signals[0] & EXTERNAL:
+        state.processes.table[process].net |= CONNECTED_OUTSIDE
     if count:
         keep_record(state.record, data)
         _note(state, process, CONNECT, i64(e.ts), i64(e.cookie), count)
@@ -286,6 +273,13 @@ def on_flow_open(state: State, address: int) -> None:
         return
     _describe_flow(state, entry, e)
     state.flows.table[entry].state = ESTABLISHED
+    if i64(e.flags) & FLAG_LATE and i64(e.protocol) == TCP:  # whoever opened it did so before the watch
+        high, low = address_words(
+            bytes_at(address, i64(FLOW_OPEN_BYTES)), i64(FLOW_OPEN_REMOTE), i64(e.family)
+        )
+        process = procs.find_exact(state.processes, i64(e.tgid), i64(e.start))
+        if process != NONE and place_of(state, high, low) == -1:
+            state.processes.table[process].net |= CONNECTED_OUTSIDE
 
 
 @compiled_entry
@@ -337,61 +331,6 @@ def on_tamper(where: int, address: int, length: int) -> int:
         keep_record(state.record, bytes_at(address, i64(TAMPER_BYTES)))
         _note(state, process, TAMPER, i64(e.ts), i64(e.number), count)
         _note_done(state, i64(e.done), i64(e.ts) + i64(e.took_ns))
-    return count
-
-
-@compiled_entry
-def on_foothold(where: int, address: int, length: int) -> int:
-    """Something was written that will be obeyed later, by a process that may have ended since."""
-    state = state_at(where)
-    e = read_foothold(address)
-    if i64(e.path_len) > length - FOOTHOLD_BYTES:
-        state.malformed[0] += 1
-        return 0
-    p = state.processes
-    process = procs.find_exact(p, i64(e.tgid), i64(e.start))
-    if process == NONE:
-        process = procs.find_recent(p, i64(e.tgid), i64(0))
-        if process != NONE and p.table[process].start != i64(e.start):
-            process = i64(NONE)
-    state.signals[:] = 0
-    state.signals[0] = foothold_facts(i64(e.what), i64(e.foothold_flags))
-    count = evaluate(i64(ON_FOOTHOLD), state.signals, state.rules, state.fired)
-    if count:
-        keep_record(state.record, bytes_at(address, length))
-        _note(state, process, FOOTHOLD, i64(e.ts), i64(e.what), count)
-    return count
-
-
-@compiled_entry
-def on_local_connect(where: int, address: int, length: int) -> int:
-    """A UNIX socket is connected. A process is told of once, and again for something more severe."""
-    state = state_at(where)
-    e = read_local_connect(address)
-    process = known(state, i64(e.tgid), i64(e.start), i64(e.ts))
-    data = bytes_at(address, i64(LOCAL_BYTES))
-    lo = LOCAL_PATH + i64(e.abstract & 1)
-    hi = lo
-    end = LOCAL_PATH + min(i64(e.path_len), i64(LOCAL_PATH_BYTES))
-    while hi < end and (data[hi] != 0 or e.abstract):
-        hi += 1
-    state.signals[:] = 0
-    scan(data, i64(lo), i64(hi), i64(WHERE_PATH), state.automaton, state.signals)
-    if e.abstract:
-        state.signals[0] |= ABSTRACT
-    count = evaluate(i64(ON_LOCAL), state.signals, state.rules, state.fired)
-    if count == 0:
-        return 0
-    rank = i64(0)
-    for place in range(count):
-        rank = max(rank, 1 + state.rules.severity[state.fired[place]])
-    if process != NONE:
-        row = state.processes.table[process]
-        if row.net >> LOCAL_TOLD >= rank:
-            return 0
-        row.net = row.net & ((1 << LOCAL_TOLD) - 1) | rank << LOCAL_TOLD
-    keep_record(state.record, data)
-    _note(state, process, LOCAL_CONNECT, i64(e.ts), 0, count)
     return count
 
 
