@@ -29,6 +29,7 @@ class Tally:
     by_severity: Counter[str] = field(default_factory=Counter)
     latencies_us: list[float] = field(default_factory=list)
     files_lost: Counter[str] = field(default_factory=Counter)
+    samples_failed: int = 0
     footholds_lost: Counter[str] = field(default_factory=Counter)
     excused: int = 0
     would: Counter[str] = field(default_factory=Counter)
@@ -187,6 +188,7 @@ def summarise(
         threads=int(counters["threads"].sum()),
         tables=engine.table_losses()
         | {f"files-{why}": n for why, n in sorted(tally.files_lost.items())}
+        | {"samples-failed": tally.samples_failed}
         | {f"footholds-{why}": n for why, n in sorted(tally.footholds_lost.items())},
         missing_hooks=dict(probes.missing),
         tally=tally,

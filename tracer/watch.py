@@ -26,6 +26,7 @@ from tracer.engine.first import keep_record
 from tracer.engine.intrinsics import address_of
 from tracer.engine.processes import NONE, find_exact
 from tracer.engine.ring import Ring
+from tracer.errors import LoadError
 from tracer.footholds.records import FootholdRecords
 from tracer.footholds.watcher import Footholds
 from tracer.kernel import cgroup, schema
@@ -339,10 +340,15 @@ class Watch:
             self._tell(fired)
 
     def _sample(self) -> None:
-        """Judge what all flows have carried since the last time. One flow alone is no relay."""
+        """Judge what all flows have carried since the last time. One flow alone is no relay, but may have ended."""
         began = time.monotonic()
-        if self.engine.live_flows > 1:
-            for fired in self.engine.feed(self.probes.samples(), count=False):
+        if self.engine.live_flows > 1 or self.engine.legs_moved:
+            try:
+                samples = self.probes.samples()
+            except LoadError:  # no memory for an iterator: what it would have said comes with the next one
+                self.tally.samples_failed += 1
+                samples = []
+            for fired in self.engine.feed(samples, count=False):
                 self._tell(fired)
         ended = time.monotonic()
         self._next_sample = ended + max(SAMPLE_S, (ended - began) / SAMPLE_SHARE)

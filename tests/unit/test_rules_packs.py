@@ -530,6 +530,27 @@ foothold.account high           @writes-account
 foothold.account low            @writes-account @packaged
 foothold.preload -              @writes-startup
 """
+HAND_OFFS = """
+foothold.hand-off medium    at now + 1 hour
+foothold.hand-off medium    batch
+foothold.hand-off medium    systemd-run --user --on-active=60 /tmp/x
+foothold.hand-off medium    crontab /tmp/table
+foothold.hand-off medium    crontab -
+foothold.hand-off medium    crontab -u root -e
+foothold.hand-off medium    systemctl --user enable sync.service
+foothold.hand-off medium    loginctl enable-linger agent
+foothold.hand-off medium    busctl call org.freedesktop.systemd1 /org/freedesktop/systemd1 org.freedesktop.systemd1.Manager StartTransientUnit
+"""
+NO_HAND_OFFS = """
+crontab -l
+systemctl status nginx
+systemctl --user list-timers
+loginctl list-sessions
+busctl list
+cat at
+grep -r crontab .
+batchnorm --help
+"""
 LOCAL = """
 net.runtime-socket medium       runtime-sockets
 foothold.manager low            manager-sockets
@@ -585,6 +606,16 @@ def rules() -> RuleSet:
 
 def fired(rules: RuleSet, event: Sample) -> dict[str, str]:
     return {rule.id: severity for rule, severity in rules.judge(event)}
+
+
+@pytest.mark.parametrize(("rule", "severity", "command"), rows(HAND_OFFS, 3))
+def test_hand_offs(rules: RuleSet, rule: str, severity: str, command: str):
+    assert fired(rules, sample(command)).get(rule) == severity
+
+
+@pytest.mark.parametrize("command", NO_HAND_OFFS.strip().splitlines())
+def test_what_hands_nothing_over(rules: RuleSet, command: str):
+    assert fired(rules, sample(command)) == {}
 
 
 @pytest.mark.parametrize(("severity", "command"), rows(MINERS, 2))

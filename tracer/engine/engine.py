@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tracer.detect.gpu import for_users
-from tracer.detect.legs import LEGS_DROPPED, NOT_COMPARED, PAIRS_DROPPED
+from tracer.detect.legs import LEGS_DROPPED, MOVED_INSIDE, MOVED_OUTSIDE, NOT_COMPARED, PAIRS_DROPPED
 from tracer.engine import arena as strings
 from tracer.engine import processes as procs
 from tracer.engine.address import laid_out
@@ -330,6 +330,12 @@ class Engine:
     def live_flows(self) -> int:
         """Flows in the table."""
         return int(self.state.flows.state[F_LIVE])
+
+    @property
+    def legs_moved(self) -> bool:
+        """Has a connection carried something since the last pass, and ended?"""
+        state = self.state.relays.state
+        return bool(state[MOVED_OUTSIDE] or state[MOVED_INSIDE])
 
     def lag_percentile(self, share: float) -> float | None:
         """Hook → engine in ns, upper edge of the bucket that holds ``share`` of urgent records."""
