@@ -27,6 +27,8 @@ MEMORY_EVENTS = 200_000
 ROUNDS = 7
 STORM = 100_000
 LIVE_ROUNDS = 5
+FLOWS = "connect, open, close"
+NO_RELAYS = "— no relays looked for"
 
 _PYTHON = [b"/usr/bin/python3", b"train.py", b"--epochs", b"3", b"--data", b"/data/set", b"-v"]
 
@@ -61,7 +63,7 @@ def _kinds() -> dict[str, list[bytes]]:
             synthetic.execute(pid[i], 1, i, _PYTHON, b"/usr/bin/python3.11") for i in range(n // 4)
         ],
         "fork, exec, exit": churn,
-        "connect, open, close": flows,
+        FLOWS: flows,
         "flow samples": samples,
         "GPU ioctl": [synthetic.gpu_ioctl(pid[i], i, i) for i in range(n)],
         "mix": [r for t in zip(*(s[: n // 4] for s in (churn, flows, flows[::-1])), strict=True) for r in t],
@@ -89,10 +91,15 @@ def memory_figures() -> dict[str, dict[str, float]]:
     alive = synthetic.MemoryRing(streams.pop("alive"))
     _drain_memory(engine, alive, empty)
     rings = {name: synthetic.MemoryRing(records) for name, records in streams.items()}
-    taken: dict[str, list[float]] = {name: [] for name in rings}
+    plain = Engine(load_rules([]))
+    plain.state.relays.limits[:] = 0
+    _drain_memory(plain, alive, empty)
+    taken: dict[str, list[float]] = {name: [] for name in (*rings, NO_RELAYS)}
     for _ in range(ROUNDS + 1):
         for name, ring in rings.items():
             taken[name].append(_drain_memory(engine, ring, empty) / ring.count * 1e9)
+        ring = rings[FLOWS]
+        taken[NO_RELAYS].append(_drain_memory(plain, ring, empty) / ring.count * 1e9)
     return {
         name: {"min": min(t[1:]), "median": median(t[1:]), "max": max(t[1:])} for name, t in taken.items()
     }

@@ -15,13 +15,13 @@ import records
 from bench import synthetic
 from tracer.engine.engine import Engine
 from tracer.evidence import evidence_of
-from tracer.rules import load_rules
+from tracer.rules import RuleSet, load_rules
 
 RULES = load_rules([])
 
 
-def told(*events: bytes) -> list[tuple[int, str, str, str]]:
-    engine = Engine(RULES, processes=64, flows=64)
+def told(*events: bytes, rules: RuleSet = RULES) -> list[tuple[int, str, str, str]]:
+    engine = Engine(rules, processes=64, flows=64)
     stream = [synthetic.execute(7, 1, 1, [b"sh"], b"/usr/bin/dash"), synthetic.fork(8, 7, 1), *events]
     found = []
     for fired in engine.feed(stream):
@@ -41,8 +41,7 @@ def told(*events: bytes) -> list[tuple[int, str, str, str]]:
         (b"docker.sock", "net.runtime-socket"),
         (b"/run/user/1000/podman/podman.sock\0rest", "net.runtime-socket"),
         (b"/run/k3s/containerd/containerd.sock", "net.runtime-socket"),
-        (b"/run/systemd/private", "foothold.manager"),
-        (b"/run/user/1000/systemd/private", "foothold.manager"),
+        (b"/run/systemd/private", None),
         (b"/run/dbus/system_bus_socket", None),
         (b"/run/mydocker.sock", None),
         (b"/run/docker.sock.d/x", None),
@@ -63,13 +62,31 @@ def test_an_abstract_name_is_shown_as_tools_show_it():
     ]
 
 
-def test_a_process_is_told_of_once_and_again_for_something_worse():
+def test_a_process_is_told_of_once_and_again_for_something_worse(tmp_path: Path):
+    mine = tmp_path / "mine.toml"
+    mine.write_text(
+        """
+[indicators.private]
+where = "path"
+match = "file"
+values = ["systemd/private"]
+
+[rules."net.private"]
+title = "t"
+on = "local"
+severity = "low"
+attack = ["T1543.002"]
+remedy = "r"
+any = ["private"]
+"""
+    )
     private, docker = (
         records.local_connect(n, tgid=7) for n in (b"/run/systemd/private", b"/run/docker.sock")
     )
     other = records.local_connect(b"/run/docker.sock", tgid=8)
-    assert [row[:2] for row in told(private, private, docker, private, docker, other)] == [
-        (7, "foothold.manager"),
+    rules = load_rules([mine])
+    assert [row[:2] for row in told(private, private, docker, private, docker, other, rules=rules)] == [
+        (7, "net.private"),
         (7, "net.runtime-socket"),
         (8, "net.runtime-socket"),
     ]

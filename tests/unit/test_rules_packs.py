@@ -553,7 +553,6 @@ batchnorm --help
 """
 LOCAL = """
 net.runtime-socket medium       runtime-sockets
-foothold.manager low            manager-sockets
 net.runtime-socket -            @abstract
 """
 SIGNALS_ALONE = {
