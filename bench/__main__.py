@@ -6,7 +6,9 @@ from __future__ import annotations
 import importlib
 import sys
 
-BENCHES = ("engine", "latency", "matching", "network", "overhead", "spans", "detection", "guard", "record")
+BENCHES = (
+    "engine", "latency", "matching", "network", "samples", "overhead", "spans", "detection", "guard", "record",
+)  # fmt: skip
 
 
 def main() -> None:

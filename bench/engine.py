@@ -27,6 +27,8 @@ MEMORY_EVENTS = 200_000
 ROUNDS = 7
 STORM = 100_000
 LIVE_ROUNDS = 5
+FLOWS = "connect, open, close"
+NO_RELAYS = "— no relays looked for"
 
 _PYTHON = [b"/usr/bin/python3", b"train.py", b"--epochs", b"3", b"--data", b"/data/set", b"-v"]
 
@@ -58,13 +60,19 @@ def _kinds() -> dict[str, list[bytes]]:
             synthetic.exit_(5000 + i % 20000, i),
             synthetic.span(pid[i], i, i, ends=True),
         ]
+    samples: list[bytes] = []  # passes over 60 connections of 20 processes
+    for i in range(n // 60):
+        ts = 1_000_000_000 + i * 100_000_000
+        samples += [synthetic.flow_sample(10 + j % 20, ts, 1 + j, j // 20) for j in range(60)]
+        samples.append(synthetic.flow_sample(0, ts, 0, 0))
     return {
         "alive": alive,
         "exec (7 arguments)": [
             synthetic.execute(pid[i], 1, i, _PYTHON, b"/usr/bin/python3.11") for i in range(n // 4)
         ],
         "fork, exec, exit": churn,
-        "connect, open, close": flows,
+        FLOWS: flows,
+        "flow samples": samples,
         "span begins, fork, exit, ends": spans,
         "GPU ioctl": [synthetic.gpu_ioctl(pid[i], i, i) for i in range(n)],
         "mix": [r for t in zip(*(s[: n // 4] for s in (churn, flows, flows[::-1])), strict=True) for r in t],
@@ -92,10 +100,15 @@ def memory_figures() -> dict[str, dict[str, float]]:
     alive = synthetic.MemoryRing(streams.pop("alive"))
     _drain_memory(engine, alive, empty)
     rings = {name: synthetic.MemoryRing(records) for name, records in streams.items()}
-    taken: dict[str, list[float]] = {name: [] for name in rings}
+    plain = Engine(load_rules([]))
+    plain.state.relays.limits[:] = 0
+    _drain_memory(plain, alive, empty)
+    taken: dict[str, list[float]] = {name: [] for name in (*rings, NO_RELAYS)}
     for _ in range(ROUNDS + 1):
         for name, ring in rings.items():
             taken[name].append(_drain_memory(engine, ring, empty) / ring.count * 1e9)
+        ring = rings[FLOWS]
+        taken[NO_RELAYS].append(_drain_memory(plain, ring, empty) / ring.count * 1e9)
     return {
         name: {"min": min(t[1:]), "median": median(t[1:]), "max": max(t[1:])} for name, t in taken.items()
     }

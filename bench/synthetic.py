@@ -77,7 +77,18 @@ def flow_open(tgid: int, ts: int, cookie: int) -> bytes:
 
 def flow_close(tgid: int, ts: int, cookie: int) -> bytes:
     row = _head(schema.FLOW_CLOSE, "EVENT_FLOW_CLOSE", tgid, ts)
-    row["cookie"], row["family"], row["protocol"] = cookie, 2, 6
+    row["cookie"], row["family"], row["protocol"], row["remote_port"] = cookie, 2, 6, 443
+    row["established"], row["sent"], row["received"] = 1, 100, 400
+    row["sent_last"], row["received_last"] = 100, 400  # too short for a sample
+    return row.tobytes()
+
+
+def flow_sample(tgid: int, ts: int, cookie: int, place: int) -> bytes:
+    """Cookie 0: the pass is over. Every other place is on loopback."""
+    row = _head(schema.FLOW_SAMPLE, "EVENT_FLOW_SAMPLE", tgid, ts)
+    row["cookie"], row["family"], row["protocol"], row["remote_port"] = cookie, 2, 6, 443
+    row["remote"][:4] = (127, 0, 0, 1 + place % 200) if place % 2 else (203, 0, 113, 1 + place % 200)
+    row["sent"], row["received"], row["sent_packets"], row["received_packets"] = 90 + ts % 70, 400, 1, 1
     return row.tobytes()
 
 

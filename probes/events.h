@@ -40,7 +40,13 @@ enum event_kind {
 	EVENT_TAMPER = 14,
 	/* on the bulk ring: a storm of spans must not push out forks, and each process has its share */
 	EVENT_SPAN = 15,
-	EVENT_KINDS = 16,
+	/* never on a ring: read by user space, a pass over all flows at a time */
+	EVENT_FLOW_SAMPLE = 16,
+	/* never on a ring: made by user space of what fanotify(7) says */
+	EVENT_FOOTHOLD = 17,
+	/* on the bulk ring */
+	EVENT_LOCAL_CONNECT = 18,
+	EVENT_KINDS = 19,
 };
 
 enum event_ring {
@@ -278,10 +284,63 @@ struct event_flow_close {
 	__u64 duration_ns; /* since the connect, or since accepted */
 	__u64 sent;	   /* payload bytes, without what was sent again */
 	__u64 received;
+	__u64 sent_last;   /* of these, what no sample has told of */
+	__u64 received_last;
 	struct flow_addr addr;
 	__s32 error;	   /* errno; 0 for an orderly end */
 	__u8 established;  /* 0: the handshake never ended */
 	__u8 _pad[3];
+};
+
+/* What a TCP connection has carried since the last pass, or since it is known. */
+struct event_flow_sample {
+	struct event_head head; /* of the flow's owner */
+	__u64 cookie; /* 0: the pass is over */
+	__u64 sent;   /* payload bytes, without what was sent again */
+	__u64 received;
+	struct flow_addr addr;
+	__u32 sent_packets; /* that had payload */
+	__u32 received_packets;
+};
+
+#define LOCAL_PATH 108 /* sizeof(sun_path) */
+
+/* A UNIX socket is to be connected to the one of this name. */
+struct event_local_connect {
+	struct event_head head;
+	__u16 path_len; /* up to the first NUL; of an abstract name, all of it */
+	__u8 abstract;	/* a name that is no file's; the NUL in front is left out */
+	__u8 _pad_local[5];
+	__u8 path[LOCAL_PATH];
+	__u8 _pad_end[4];
+};
+
+/* Where whoever writes stays when everything else has ended. tracer/detect/footholds.py has a fact for each. */
+enum foothold_what {
+	FOOTHOLD_NONE = 0,
+	FOOTHOLD_KEYS = 1,    /* who may log in by ssh */
+	FOOTHOLD_CRON = 2,    /* cron and at */
+	FOOTHOLD_SERVICE = 3, /* systemd's units, init scripts */
+	FOOTHOLD_STARTUP = 4, /* what a shell or a session runs when it begins */
+	FOOTHOLD_PRELOAD = 5, /* what the loader puts into every program */
+	FOOTHOLD_ACCOUNT = 6, /* who there is, and who may become root */
+	FOOTHOLDS = 7,
+};
+
+enum foothold_flag {
+	FOOTHOLD_PACKAGED = 1 << 0, /* by the system's package manager */
+	FOOTHOLD_LINKED = 1 << 1,   /* a folder or file became a link to somewhere else */
+};
+
+#define FOOTHOLD_PATH 512
+
+/* A file was written, or put, where it will be obeyed later; its path follows. */
+struct event_foothold {
+	struct event_head head; /* of who wrote; ts: when we heard of it */
+	__u16 path_len;	     /* the front is missing if it had been longer */
+	__u8 what;	     /* enum foothold_what */
+	__u8 foothold_flags; /* enum foothold_flag */
+	__u8 _pad_foothold[4];
 };
 
 /* Captured of each direction of a flow, or of a datagram. */
@@ -461,7 +520,10 @@ VIGILES_ASSERT(sizeof(struct flow_addr) == 40, "flow_addr");
 VIGILES_ASSERT(sizeof(struct event_connect) == 168, "event_connect");
 VIGILES_ASSERT(sizeof(struct event_listen) == sizeof(struct event_connect), "event_listen");
 VIGILES_ASSERT(sizeof(struct event_span) == 80, "event_span");
-VIGILES_ASSERT(sizeof(struct event_flow_close) == 120, "event_flow_close");
+VIGILES_ASSERT(sizeof(struct event_flow_close) == 136, "event_flow_close");
+VIGILES_ASSERT(sizeof(struct event_flow_sample) == 112, "event_flow_sample");
+VIGILES_ASSERT(sizeof(struct event_foothold) == 48, "event_foothold");
+VIGILES_ASSERT(sizeof(struct event_local_connect) == 160, "event_local_connect");
 VIGILES_ASSERT(sizeof(struct event_first_bytes) == 168, "event_first_bytes");
 VIGILES_ASSERT(sizeof(struct event_gpu_open) == 56, "event_gpu_open");
 VIGILES_ASSERT(sizeof(struct event_gpu_ioctl) == 128, "event_gpu_ioctl");

@@ -25,6 +25,8 @@ struct flow {
 	__u32 last_port; /* of the last unconnected datagram */
 	__u32 last_address[4];
 	__u32 base[DIRECTIONS]; /* sequence number of the stream's first byte */
+	__u64 sampled[DIRECTIONS]; /* bytes that samples have told of, see sockets.bpf.c */
+	__u32 packets[DIRECTIONS];
 	__u32 uses; /* a socket may connect again: then everything begins anew */
 	__u16 handshake_port; /* whose data came with a handshake, while this was a listener */
 	__u8 flags;
@@ -59,7 +61,17 @@ INLINE void own_flow(struct flow *flow, struct task_struct *task)
 	flow->seen = 0;
 	flow->cut = 0;
 	flow->handshake_port = 0;
+	flow->sampled[DIRECTION_SENT] = 0;
+	flow->sampled[DIRECTION_RECEIVED] = 0;
+	flow->packets[DIRECTION_SENT] = 0;
+	flow->packets[DIRECTION_RECEIVED] = 0;
 	flow->uses++;
+}
+
+/* Bytes behind `now` that no sample has told of; a socket that began anew counts from 0. */
+INLINE __u64 since_sample(__u64 now, __u64 sampled)
+{
+	return now >= sampled ? now - sampled : now;
 }
 
 INLINE void head_of_owner(struct event_head *head, struct flow *flow)

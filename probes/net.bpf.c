@@ -244,6 +244,10 @@ INLINE void tell_close(struct sock *sk, struct flow *flow, __u64 now)
 		if (e->received && sk->__sk_common.skc_flags & (1UL << SOCK_DONE))
 			e->received -= 1;
 	}
+	if (e->sent > flow->sampled[DIRECTION_SENT])
+		e->sent_last = e->sent - flow->sampled[DIRECTION_SENT];
+	if (e->received > flow->sampled[DIRECTION_RECEIVED])
+		e->received_last = e->received - flow->sampled[DIRECTION_RECEIVED];
 	e->error = sk->sk_err;
 	e->established = flow->established;
 	fill_addr(&e->addr, sk);

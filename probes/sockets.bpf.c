@@ -1,19 +1,24 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The sockets that the tree holds already: read by user space once, when it attaches
- * to a running tree. Each gets its owner and the mark of a late-comer, so that what
- * it carries from now on is looked at and known not to be its beginning. A socket
- * that several processes hold belongs to the first that is met.
+ * The sockets of the tree, as user space reads them through iterators: this costs no
+ * packet and no system call anything.
  */
 #include "tree.bpf.h"
 #include "flow.bpf.h"
 
+/*
+ * Those that the tree holds already: read once, when user space attaches to a running
+ * tree. Each gets its owner and the mark of a late-comer, so that what it carries from
+ * now on is looked at and known not to be its beginning. A socket that several processes
+ * hold belongs to the first that is met.
+ */
 SEC("iter/task_file")
 int on_socket(struct bpf_iter__task_file *ctx)
 {
 	struct task_struct *task = ctx->task;
 	struct file *file = ctx->file;
 	struct event_flow_open e = {};
+	struct tcp_sock *tp;
 	struct socket *socket;
 	struct flow *flow;
 	struct sock *sk;
@@ -40,6 +45,13 @@ int on_socket(struct bpf_iter__task_file *ctx)
 	own_flow(flow, task);
 	flow->flags |= FLOW_LATE;
 	flow->cookie = bpf_get_socket_cookie(sk);
+	tp = bpf_skc_to_tcp_sock(sk);
+	if (tp) { /* what it has carried so far is nobody's news */
+		flow->sampled[DIRECTION_SENT] = tp->bytes_sent - tp->bytes_retrans;
+		flow->sampled[DIRECTION_RECEIVED] = tp->bytes_received;
+		flow->packets[DIRECTION_SENT] = tp->data_segs_out;
+		flow->packets[DIRECTION_RECEIVED] = tp->data_segs_in;
+	}
 	e.head.ts = flow->began;
 	head_of_owner(&e.head, flow);
 	e.head.size = sizeof(e);
@@ -52,5 +64,60 @@ int on_socket(struct bpf_iter__task_file *ctx)
 	/* A socket that listens or has no other end is only marked. */
 	if (e.addr.remote_port)
 		bpf_seq_write(ctx->meta->seq, &e, sizeof(e));
+	return 0;
+}
+
+/*
+ * What each TCP connection of the tree has carried since the last pass. Why so: TCP counts
+ * by itself, in both directions, so a packet pays nothing; only sockets that carry our
+ * storage are met; and all of one pass are read at one moment, give or take microseconds,
+ * which is what makes them comparable. What it misses: the order of things within a pass,
+ * and UDP. The last call has no socket: it ends the pass.
+ *
+ * A record that found no room in the reader's buffer is asked for again: nothing is taken
+ * as told before it has been written.
+ */
+SEC("iter/bpf_sk_storage_map")
+int on_sample(struct bpf_iter__bpf_sk_storage_map *ctx)
+{
+	struct event_flow_sample e = {};
+	struct flow *flow = ctx->value;
+	struct sock *sk = ctx->sk;
+	__u64 sent, received;
+	__u32 out, in;
+	struct tcp_sock *tp;
+
+	e.head.ts = bpf_ktime_get_boot_ns();
+	e.head.size = sizeof(e);
+	e.head.kind = EVENT_FLOW_SAMPLE;
+	if (!sk || !flow) {
+		bpf_seq_write(ctx->meta->seq, &e, sizeof(e));
+		return 0;
+	}
+	tp = bpf_skc_to_tcp_sock(sk);
+	if (!tp || sk->__sk_common.skc_state == TCP_LISTEN || !flow->owner_tgid)
+		return 0;
+	sent = tp->bytes_sent - tp->bytes_retrans;
+	received = tp->bytes_received;
+	if (sent == flow->sampled[DIRECTION_SENT] && received == flow->sampled[DIRECTION_RECEIVED])
+		return 0;
+	out = tp->data_segs_out;
+	in = tp->data_segs_in;
+	e.sent = since_sample(sent, flow->sampled[DIRECTION_SENT]);
+	e.received = since_sample(received, flow->sampled[DIRECTION_RECEIVED]);
+	e.sent_packets = out >= flow->packets[DIRECTION_SENT] ?
+				 out - flow->packets[DIRECTION_SENT] : out;
+	e.received_packets = in >= flow->packets[DIRECTION_RECEIVED] ?
+				     in - flow->packets[DIRECTION_RECEIVED] : in;
+	head_of_owner(&e.head, flow);
+	e.cookie = flow->cookie ? flow->cookie : bpf_get_socket_cookie(sk);
+	fill_addr(&e.addr, sk);
+	e.addr.flags = flow->flags;
+	if (bpf_seq_write(ctx->meta->seq, &e, sizeof(e)))
+		return 0;
+	flow->sampled[DIRECTION_SENT] = sent;
+	flow->sampled[DIRECTION_RECEIVED] = received;
+	flow->packets[DIRECTION_SENT] = out;
+	flow->packets[DIRECTION_RECEIVED] = in;
 	return 0;
 }

@@ -139,3 +139,30 @@ def span_end(name: Name, *, ts: int = 1, **more: Any) -> bytes:
     row = _of("EVENT_SPAN", schema.SPAN, tgid, ts, {"what": schema.SPAN_WHAT["SPAN_END"], **more})
     _in_span(row, name)
     return row.tobytes()
+
+
+def sample(
+    cookie: int, remote: str = "198.51.100.7", port: int = 443, *, tgid: int = 1, ts: int = 1, **more: Any
+) -> bytes:
+    """Without more: nothing has been carried. Cookie 0: the pass is over."""
+    row = _of("EVENT_FLOW_SAMPLE", schema.FLOW_SAMPLE, tgid, ts, more)
+    row["cookie"] = cookie
+    _ends(row, remote, port, TCP)
+    if "local_port" in more:
+        row["local_port"] = more["local_port"]
+    return row.tobytes()
+
+
+def foothold(what: str, path: bytes, *, tgid: int = 1, ts: int = 1, **more: Any) -> bytes:
+    row = _of("EVENT_FOOTHOLD", schema.FOOTHOLD, tgid, ts, more)
+    row["what"], row["path_len"] = schema.FOOTHOLD_WHAT[f"FOOTHOLD_{what}"], len(path)
+    row["size"] = schema.FOOTHOLD.itemsize + len(path)
+    return row.tobytes() + path
+
+
+def local_connect(name: bytes, *, tgid: int = 1, ts: int = 1, **more: Any) -> bytes:
+    """A leading NUL: an abstract name."""
+    row = _of("EVENT_LOCAL_CONNECT", schema.LOCAL_CONNECT, tgid, ts, more)
+    row["path"][: len(name)] = np.frombuffer(name, np.uint8)
+    row["path_len"], row["abstract"] = len(name), name[:1] == b"\0"
+    return row.tobytes()

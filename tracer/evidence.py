@@ -11,8 +11,10 @@ import numpy as np
 
 from tracer.detect.execfacts import describe_facts
 from tracer.detect.facts import FACT_BIT, FACTS, WORD_BITS
+from tracer.detect.footholds import WHAT_NAME as FOOTHOLD_NAME
 from tracer.detect.gpu import KNOWN, TRAINER, TRAINER_START
 from tracer.detect.netscan_evidence import of_scan
+from tracer.detect.relay_evidence import of_relay, outside_of
 from tracer.detect.tamper import WHAT_NAME, bpf_command, signal_name
 from tracer.detect.wire.describe import describe as describe_bytes
 from tracer.gpu.names import describe as describe_gpu
@@ -29,9 +31,20 @@ EVIDENCE_MAX = 16
 _SHOWN_BYTES = 64
 _INET = 2
 _TRANSPORT = {6: "tcp", 17: "udp", 1: "icmp", 58: "icmpv6"}
-_EXEC, _FIRST, _CONNECT, _LISTEN, _FILE, _TAMPER, _CLOSE = (
+_EXEC, _FIRST, _CONNECT, _LISTEN, _FILE, _TAMPER, _CLOSE, _SAMPLE, _FOOTHOLD, _LOCAL = (
     schema.KIND[f"EVENT_{name}"]
-    for name in ("EXEC", "FIRST_BYTES", "CONNECT", "LISTEN", "FILE", "TAMPER", "FLOW_CLOSE")
+    for name in (
+        "EXEC",
+        "FIRST_BYTES",
+        "CONNECT",
+        "LISTEN",
+        "FILE",
+        "TAMPER",
+        "FLOW_CLOSE",
+        "FLOW_SAMPLE",
+        "FOOTHOLD",
+        "LOCAL_CONNECT",
+    )
 )
 _NET_FACTS = tuple(fact.name for fact in FACTS if "connect" in fact.on)
 _LISTEN_FACTS = tuple(fact.name for fact in FACTS if "listen" in fact.on)
@@ -59,6 +72,12 @@ def evidence_of(
         return _of_tamper(engine, cgroup_path)
     if fired.kind == _CLOSE:
         return of_scan(engine.state.scans, fired.subject)
+    if fired.kind == _SAMPLE:
+        return _of_relay(engine, fired)
+    if fired.kind == _FOOTHOLD:
+        return _of_foothold(engine)
+    if fired.kind == _LOCAL:
+        return _of_local(engine)
     return _of_gpu(engine, fired)
 
 
@@ -111,12 +130,10 @@ def _address(raw: bytes, family: int) -> str:
     return str(ipaddress.IPv4Address(raw[:4]) if family == _INET else ipaddress.IPv6Address(raw[:16]))
 
 
-def _ends(engine: Engine, record: np.void, now_ns: int) -> dict[str, Any]:
-    """Who talks to whom: the other end with the name it was looked up by, if it was."""
-    family, remote = int(record["family"]), record["remote"].tobytes()
+def _other_end(engine: Engine, remote: bytes, family: int, port: int, now_ns: int) -> dict[str, Any]:
+    """The other end, with the name it was looked up by, if it was."""
     address = _address(remote, family)
     name, *aliases = (decode(text) for text in engine.names_of(remote, family, now_ns))
-    port = int(record["remote_port"])
     shown = _place(address, port, family)
     return {
         "remote": f"{name} ({shown})" if name else shown,
@@ -124,6 +141,14 @@ def _ends(engine: Engine, record: np.void, now_ns: int) -> dict[str, Any]:
         "remote_port": port,
         **({"remote_name": name} if name else {}),
         **({"remote_aliases": aliases} if aliases else {}),
+    }
+
+
+def _ends(engine: Engine, record: np.void, now_ns: int) -> dict[str, Any]:
+    """Who talks to whom."""
+    family, remote, port = int(record["family"]), record["remote"].tobytes(), int(record["remote_port"])
+    return {
+        **_other_end(engine, remote, family, port, now_ns),
         "transport": _TRANSPORT.get(int(record["protocol"]), str(int(record["protocol"]))),
     }
 
@@ -153,6 +178,39 @@ def _of_listen(engine: Engine) -> dict[str, Any]:
         "local_port": port,
         "transport": _TRANSPORT.get(int(record["protocol"]), str(int(record["protocol"]))),
     } | _net_facts(engine, _LISTEN_FACTS)
+
+
+def _of_relay(engine: Engine, fired: Fired) -> dict[str, Any]:
+    relays = engine.state.relays
+    remote, family, _, port = outside_of(relays)
+    return {
+        **_other_end(engine, remote, family, port, fired.time_ns),
+        **of_relay(relays, int(engine.state.signals[0]), fired.time_ns),
+    }
+
+
+def local_name(record: np.void) -> bytes:
+    """Of a UNIX socket; an abstract one's with @ in front, as tools show it."""
+    name = record["path"].tobytes()[: int(record["path_len"])]
+    return b"@" + name[1:] if record["abstract"] else name.partition(b"\0")[0]
+
+
+def _of_local(engine: Engine) -> dict[str, Any]:
+    name = local_name(np.frombuffer(engine.fired_record(), schema.LOCAL_CONNECT, 1)[0])
+    return {"socket": decode(name), **_find(engine, {"path": [name]})}
+
+
+def _of_foothold(engine: Engine) -> dict[str, Any]:
+    raw = engine.fired_record()
+    record = np.frombuffer(raw, schema.FOOTHOLD, 1)[0]
+    size = schema.FOOTHOLD.itemsize
+    flags = int(record["foothold_flags"])
+    return {
+        "what": FOOTHOLD_NAME.get(int(record["what"]), str(int(record["what"]))),
+        "file": decode(raw[size : size + int(record["path_len"])]),
+        "linked": bool(flags & schema.FOOTHOLD_FLAG["FOOTHOLD_LINKED"]),
+        "by_package_manager": bool(flags & schema.FOOTHOLD_FLAG["FOOTHOLD_PACKAGED"]),
+    }
 
 
 def _of_flow(engine: Engine, fired: Fired) -> dict[str, Any]:

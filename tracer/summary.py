@@ -29,6 +29,8 @@ class Tally:
     by_severity: Counter[str] = field(default_factory=Counter)
     latencies_us: list[float] = field(default_factory=list)
     files_lost: Counter[str] = field(default_factory=Counter)
+    samples_failed: int = 0
+    footholds_lost: Counter[str] = field(default_factory=Counter)
     excused: int = 0
     #: by rule: alerts like one that has been told, see tracer.repeats
     repeated: Counter[str] = field(default_factory=Counter)
@@ -218,7 +220,9 @@ def summarise(
         threads=int(counters["threads"].sum()),
         tables=engine.table_losses()
         | {"spans-refused": int(counters["spans_refused"].sum())}
-        | {f"files-{why}": n for why, n in sorted(tally.files_lost.items())},
+        | {f"files-{why}": n for why, n in sorted(tally.files_lost.items())}
+        | {"samples-failed": tally.samples_failed}
+        | {f"footholds-{why}": n for why, n in sorted(tally.footholds_lost.items())},
         missing_hooks=dict(probes.missing),
         tally=tally,
         lag_p50_us=p50 / 1000 if p50 else None,

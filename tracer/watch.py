@@ -9,6 +9,7 @@ import os
 import select
 import socket
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import cache
@@ -26,6 +27,9 @@ from tracer.engine.first import keep_record
 from tracer.engine.intrinsics import address_of
 from tracer.engine.processes import NONE, find_exact
 from tracer.engine.ring import Ring
+from tracer.errors import LoadError
+from tracer.footholds.records import FootholdRecords
+from tracer.footholds.watcher import Footholds
 from tracer.kernel import cgroup, schema
 from tracer.kernel.probes import Probes
 from tracer.promptness import schedule_promptly, settle_memory
@@ -48,6 +52,10 @@ LINGER_S = 0.02
 POLL_S = 0.001
 #: Housekeeping: loss counters, repair, clock.
 TICK_S = 0.25
+#: What flows carry is asked this often: an answer from inside goes out within one sample, or by the next.
+SAMPLE_S = 0.1
+#: Of our time, asking takes no more than this part, however many flows there are.
+SAMPLE_SHARE = 0.05
 TAP_BYTES = 1 << 22
 #: How long the end of a watch waits for executed files that are still being read.
 FILES_PATIENCE_S = 2.0
@@ -139,6 +147,7 @@ class Watch:
         one_by_one: bool = False,
         recorder: Recorder | None = None,
         guard: Guard = Guard(),
+        footholds: Footholds | None = None,
     ) -> None:
         self.probes = probes
         self.engine = engine
@@ -173,6 +182,11 @@ class Watch:
         self._poll = select.epoll()
         for ring in self._rings:
             self._poll.register(ring.fd, select.EPOLLIN)
+        self._own = {ring.fd for ring in self._rings}
+        self._footholds = FootholdRecords(footholds, engine) if footholds is not None else None
+        if self._footholds is not None:
+            self._poll.register(self._footholds.fd, select.EPOLLIN)
+            self._own.add(self._footholds.fd)
         self._token = 1
         self._examined_for: dict[int, tuple[Program, Who, int]] = {}
         self._refused = 0  # by this examiner: those it counts as lost, but never had
@@ -181,7 +195,7 @@ class Watch:
         settle_memory()
         schedule_promptly()
         self._began = time.monotonic()
-        self._next_tick = self._began
+        self._next_tick = self._next_sample = self._began
         self._last_lost = 0
         self._last_forks_missed = 0
 
@@ -233,11 +247,14 @@ class Watch:
                 self._next_tick = now + TICK_S
                 self._tick()
                 return
+            if now >= self._next_sample:
+                self._sample()
+                continue
             if now < busy_until:
                 if self._wait(POLL_S):
                     return
             elif self.engine.sleep_allowed():
-                interrupted = self._wait(self._next_tick - now)
+                interrupted = self._wait(min(self._next_tick, self._next_sample) - now)
                 self.engine.awake()
                 if interrupted:
                     return
@@ -247,7 +264,9 @@ class Watch:
         ready = {fd for fd, _ in self._poll.poll(max(seconds, 0))}
         if self._examiner.ready in ready:
             self._take_reports()
-        return bool(ready - {self._rings[0].fd, self._rings[1].fd, self._examiner.ready})
+        if self._footholds is not None and self._footholds.fd in ready:
+            self._take_footholds()
+        return bool(ready - self._own - {self._examiner.ready})
 
     def _drain_all(self) -> int:
         """Drain until the rings are empty, or a tick is due; how many records."""
@@ -361,8 +380,33 @@ class Watch:
             for fired in self.engine.feed([record.tobytes()], count=False):
                 self._tell(fired, found.report, who._replace(program=program))
 
+    def _take_footholds(self) -> None:
+        """Judge what members of the tree have written where it will be obeyed."""
+        if self._footholds is None:
+            return
+        tick, self._next_tick = self._next_tick, float("inf")
+        self._drain_all()  # who has written may have been born a moment ago
+        self._next_tick = tick
+        for fired in self.engine.feed(self._footholds.take(), count=False):
+            self._tell(fired)
+
+    def _sample(self) -> None:
+        """Judge what all flows have carried since the last time. One flow alone is no relay, but may have ended."""
+        began = time.monotonic()
+        if self.engine.live_flows > 1 or self.engine.legs_moved:
+            try:
+                samples = self.probes.samples()
+            except LoadError:  # no memory for an iterator: what it would have said comes with the next one
+                self.tally.samples_failed += 1
+                samples = []
+            for fired in self.engine.feed(samples, count=False):
+                self._tell(fired)
+        ended = time.monotonic()
+        self._next_sample = ended + max(SAMPLE_S, (ended - began) / SAMPLE_SHARE)
+
     def _tick(self) -> None:
         """Repair what a loss may have broken."""
+        self._take_footholds()  # under a storm nobody waits
         counters = self.probes.counters()
         self._refresh_clock()
         if self._recorder is not None:
@@ -439,8 +483,10 @@ class Watch:
 
     def finish(self) -> Summary:
         """Drain what is left and sum up."""
-        self._next_tick = float("inf")
+        self._next_tick = self._next_sample = float("inf")
         self._drain_all()
+        self._take_footholds()
+        self.tally.footholds_lost = self._footholds.lost() if self._footholds is not None else Counter()
         self._finish_examining()
         self._stop_examining()
         for alert in self._repeats.remaining():

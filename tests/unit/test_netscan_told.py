@@ -259,7 +259,9 @@ def test_a_process_inherits_nothing_of_whose_place_it_gets():
     tree = Tree()
     for address in SWEEP[:19]:
         tree.attempt(address, 22)
+    tree.fork(150, 1)
     tree.exit(100)
+    tree.exit(150)  # whoever has ended last stays for a while
     tree.records.append(synthetic.execute(200, 1, tree.now, [b"sh"], b"/usr/bin/dash"))
     tree.attempt(SWEEP[30], 22, who=200)
     e = engine()

@@ -159,3 +159,38 @@ def test_a_parent_is_adopted_but_never_in_a_circle():
     c = procs.add_process(p, 3, 3, procs.NONE, 3)
     procs.adopt_parent(p, c, b)
     assert line(p, c) == [(3, 3), (2, 2), (1, 1)]
+
+
+def test_who_has_ended_stays_until_enough_others_have():
+    p = procs.make_processes(capacity=64 * 4, blocks=64)  # four stay
+    assert len(p.recent) == 4
+    root = procs.add_process(p, 1, 10, procs.NONE, 0)
+    for number in range(2, 12):
+        entry = procs.add_process(p, number, 10 * number, root, number)
+        procs.end_process(p, entry, 100 + number)
+        assert procs.find(p, number) == procs.NONE
+        found = procs.find_recent(p, number, 0)
+        assert found == entry
+        assert procs.line_of(p, found, np.zeros(8, np.int64)) == 2
+        procs.end_process(p, entry, 999)  # it ends but once
+        assert p.state[procs.ENDED] == number - 1
+    assert [procs.find_recent(p, number, 0) != procs.NONE for number in range(2, 12)] == [False] * 6 + [
+        True
+    ] * 4
+    assert procs.find_recent(p, 11, 111) != procs.NONE
+    assert procs.find_recent(p, 11, 112) == procs.NONE, "it ended before that"
+    assert procs.find_recent(p, 9, 112) == procs.NONE
+    assert p.state[procs.LIVE_COUNT] == 1
+    assert p.table[root]["children"] == 4
+    # a pid that has been given away again is whoever had it last
+    again = procs.add_process(p, 11, 777, root, 200)
+    procs.end_process(p, again, 201)
+    assert p.table[procs.find_recent(p, 11, 0)]["start"] == 777
+
+
+def test_a_small_table_has_no_room_for_who_has_ended():
+    p = procs.make_processes(capacity=32, blocks=64)
+    entry = procs.add_process(p, 1, 10, procs.NONE, 0)
+    procs.end_process(p, entry, 1)
+    assert procs.find_recent(p, 1, 0) == procs.NONE
+    assert procs.add_process(p, 2, 20, procs.NONE, 0) == entry

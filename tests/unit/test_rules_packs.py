@@ -448,6 +448,8 @@ net.kube-api -                  runtime-api-ports @external
 net.kube-api low                kube-names @internal
 """
 SHELLS = """
+shell.behind medium             @behind-flow
+shell.behind -                  shells @stdin-pipe
 shell.reverse high              shells @stdin-network @stdout-network
 shell.reverse medium            shells @stdin-network @stdout-network @shell-command
 shell.reverse medium            shells @stdin-network
@@ -506,6 +508,53 @@ net.scan high                   @scans-block @scans-addresses
 net.scan medium                 @scans-itself
 net.scan -                      @by-descendants
 """
+RELAYS = """
+tunnel.relay high               @relays-inward
+tunnel.relay high               @relays-inward @late-relay @by-relatives
+tunnel.relay medium             @relays-inward @for-outsiders
+tunnel.relay medium             @relays-outward
+tunnel.relay -                  @late-relay @by-relatives
+"""
+FOOTHOLDS = """
+foothold.ssh-keys high          @writes-keys
+foothold.ssh-keys high          @writes-keys @packaged
+foothold.schedule high          @writes-cron
+foothold.schedule low           @writes-cron @packaged
+foothold.schedule high          @writes-cron @packaged @linked
+foothold.service high           @writes-service
+foothold.service low            @writes-service @packaged @linked
+foothold.startup medium         @writes-startup
+foothold.startup low            @writes-startup @packaged
+foothold.preload critical       @writes-preload
+foothold.account high           @writes-account
+foothold.account low            @writes-account @packaged
+foothold.preload -              @writes-startup
+"""
+HAND_OFFS = """
+foothold.hand-off medium    at now + 1 hour
+foothold.hand-off medium    batch
+foothold.hand-off medium    systemd-run --user --on-active=60 /tmp/x
+foothold.hand-off medium    crontab /tmp/table
+foothold.hand-off medium    crontab -
+foothold.hand-off medium    crontab -u root -e
+foothold.hand-off medium    systemctl --user enable sync.service
+foothold.hand-off medium    loginctl enable-linger agent
+foothold.hand-off medium    busctl call org.freedesktop.systemd1 /org/freedesktop/systemd1 org.freedesktop.systemd1.Manager StartTransientUnit
+"""
+NO_HAND_OFFS = """
+crontab -l
+systemctl status nginx
+systemctl --user list-timers
+loginctl list-sessions
+busctl list
+cat at
+grep -r crontab .
+batchnorm --help
+"""
+LOCAL = """
+net.runtime-socket medium       runtime-sockets
+net.runtime-socket -            @abstract
+"""
 SIGNALS_ALONE = {
     "flow": WIRE,
     "connect": CONNECTS,
@@ -513,6 +562,9 @@ SIGNALS_ALONE = {
     "file": FILES,
     "tamper": TAMPERING,
     "scan": SCANS,
+    "relay": RELAYS,
+    "foothold": FOOTHOLDS,
+    "local": LOCAL,
 }
 # What everyday work has on the wire; of it nothing worse than medium is told.
 EVERYDAY = """
@@ -553,6 +605,16 @@ def rules() -> RuleSet:
 
 def fired(rules: RuleSet, event: Sample) -> dict[str, str]:
     return {rule.id: severity for rule, severity in rules.judge(event)}
+
+
+@pytest.mark.parametrize(("rule", "severity", "command"), rows(HAND_OFFS, 3))
+def test_hand_offs(rules: RuleSet, rule: str, severity: str, command: str):
+    assert fired(rules, sample(command)).get(rule) == severity
+
+
+@pytest.mark.parametrize("command", NO_HAND_OFFS.strip().splitlines())
+def test_what_hands_nothing_over(rules: RuleSet, command: str):
+    assert fired(rules, sample(command)) == {}
 
 
 @pytest.mark.parametrize(("severity", "command"), rows(MINERS, 2))

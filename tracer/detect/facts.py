@@ -70,6 +70,11 @@ FACTS: tuple[Fact, ...] = (
     Fact("ssh-stdio", ("exec",), "ssh -W: standard input and output lead through the far side"),
     Fact("wallet", ("exec",), "an argument holds a wallet address"),
     Fact("pool-address", ("exec",), "an argument holds the scheme+transport://host:port of a mining pool"),
+    Fact(
+        "behind-flow",
+        ("exec",),
+        "a shell that is told nothing to do yet, started by a program, no interpreter, that has connected outside",
+    ),
     *(Fact(trait.name, ("flow",), trait.meaning) for trait in TRAITS),
     Fact(
         "external",
@@ -112,11 +117,37 @@ FACTS: tuple[Fact, ...] = (
     Fact("scans-itself", ("scan",), "many ports of this host were tried in vain, over loopback"),
     Fact("by-descendants", ("scan",), "not one process alone has tried, but those that it has started"),
     Fact("by-shell", ("scan",), "the process runs a shell: what it starts one after the other is a loop"),
+    Fact("relays-inward", ("relay",), "what comes from outside goes on to a place inside, and back"),
+    Fact(
+        "relays-outward", ("relay",), "what somebody inside sends here goes on to a place outside, and back"
+    ),
+    Fact("for-outsiders", ("relay",), "the other end outside opened the connection"),
+    Fact("late-relay", ("relay",), "one of the connections is older than the watch"),
+    Fact("by-relatives", ("relay",), "one process has the connection outside, a relative the one inside"),
+    Fact("writes-keys", ("foothold",), "a file that says who may log in by ssh"),
+    Fact("writes-cron", ("foothold",), "a table of cron's or a job of at's"),
+    Fact("writes-service", ("foothold",), "a unit of systemd's, or an init script"),
+    Fact("writes-startup", ("foothold",), "a file that shells or sessions run when they begin"),
+    Fact("writes-preload", ("foothold",), "the list of what the loader puts into every program"),
+    Fact("writes-account", ("foothold",), "a file that says who there is, or who may become root"),
+    Fact("packaged", ("foothold",), "the system's package manager did it"),
+    Fact("linked", ("foothold",), "it became a link to somewhere else"),
+    Fact("abstract", ("local",), "the socket's name is no file's"),
 )
 
 
 def _numbered() -> dict[str, int]:
-    spaces = {"exec": 0, "gpu": 0, "file": 0, "flow": 0, "tamper": 0, "scan": 0}
+    spaces = {
+        "exec": 0,
+        "gpu": 0,
+        "file": 0,
+        "flow": 0,
+        "tamper": 0,
+        "scan": 0,
+        "relay": 0,
+        "foothold": 0,
+        "local": 0,
+    }
     numbers = {protocol.name: WORD_BITS + number for number, protocol in enumerate(PROTOCOLS, 1)}
     for fact in FACTS:
         if fact.name not in numbers:

@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tracer.detect.facts import FACT_BIT
+from tracer.detect.mixing import mixed
 from tracer.jit import inline, njit
 from tracer.rules.thresholds import TARGETS_MAX, THRESHOLDS
 
@@ -107,15 +108,6 @@ def make_scans(processes: int) -> Scans:
     )
 
 
-@inline
-def _mixed(high: int, low: int) -> int:
-    """44 bits of an address."""
-    value = high ^ low * -0x61C8864680B583EB
-    value = (value ^ (value >> 30 & 0x3FFFFFFFF)) * -0x40A7B892E31B1A47
-    # the mask comes last: for LLVM a product of two that are not negative can't be, and needs none
-    return value >> 19 & 0xFFFFFFFFFFF
-
-
 @njit
 def _restart(s: Scans, at: int, now: int) -> None:
     row = s.series[at]
@@ -153,7 +145,7 @@ def note_target(s: Scans, at: int, high: int, low: int, port: int, outcome: int,
     """Something was tried in vain: the facts that hold since now, as bits; often none."""
     row = s.series[at]
     loopback = at & 1
-    address = 0 if loopback else _mixed(high, low)
+    address = 0 if loopback else mixed(high, low)
     same = 0
     spare = -1
     for place in range(row.count):
@@ -232,7 +224,7 @@ def _take_off(s: Scans, at: int, place: int) -> None:
 def take_off(s: Scans, at: int, high: int, low: int, port: int) -> None:
     """The place has been used: it was not tried in vain."""
     row = s.series[at]
-    address = 0 if at & 1 else _mixed(high, low)
+    address = 0 if at & 1 else mixed(high, low)
     found = -1
     for place in range(row.count):
         target = s.targets[at, place]
@@ -253,7 +245,7 @@ def was_used(s: Scans, entry: int, tgid: int, start: int, high: int, low: int, p
     row = s.used[entry]
     if row[_TGID] != tgid or row[_START] != start:
         return False
-    key = _mixed(high, low) << _ADDRESS | port
+    key = mixed(high, low) << _ADDRESS | port
     there = False
     for place in range(_PLACES, _PLACES + min(row[_WRITTEN], USED_MAX)):
         there |= row[place] == key
@@ -270,7 +262,7 @@ def remember_used(s: Scans, entry: int, tgid: int, start: int, high: int, low: i
         row[_TGID] = tgid
         row[_START] = start
         row[_WRITTEN] = 0
-    row[_PLACES + row[_WRITTEN] % USED_MAX] = _mixed(high, low) << _ADDRESS | port
+    row[_PLACES + row[_WRITTEN] % USED_MAX] = mixed(high, low) << _ADDRESS | port
     row[_WRITTEN] += 1
 
 

@@ -27,6 +27,7 @@ IS_MODULE = 1 << 3  # python -m NAME
 IS_INLINE = 1 << 4  # python -c CODE
 IS_SSH = 1 << 5  # an ssh client, by the name of its file
 IS_FOR_GIT = 1 << 6  # ... that is told to run git's other half
+IS_BARE = 1 << 7  # a shell that is given neither commands nor a script: it reads what it is to do
 
 _FNV_OFFSET = 0x0BF29CE484222325
 _FNV_PRIME = 0x100000001B3
@@ -61,7 +62,7 @@ def _begins(data: Bytes, lo: int, hi: int, text: bytes) -> bool:
 
 #: Python's options that take a value (Python/getopt.c: "+bBc:dEhiIJm:OPqRsStuvVW:xX:?").
 _W, _X, _C, _M = 87, 88, 99, 109
-_DASH = 45
+_DASH, _PLUS = 45, 43
 
 
 @njit
@@ -118,6 +119,25 @@ def _asks_for_git(data: Bytes, lo: int, hi: int) -> bool:
 
 
 @njit
+def _is_bare(data: Bytes, lo: int, hi: int) -> bool:
+    """Whether a shell with these arguments, argv[0] included, has only options, and none that brings commands.
+
+    (The value of an option, as of -o, counts as a script: then it is one too few.)
+    """
+    at = _argument_end(data, lo, hi) + 1
+    while at < hi:
+        end = _argument_end(data, at, hi)
+        if end == at or (data[at] != _DASH and data[at] != _PLUS):
+            return False
+        long = end > at + 1 and data[at + 1] == _DASH
+        for letter in range(at + 1, end):
+            if byte_at(data, letter) == _C and (not long or letter == at + 2):
+                return False
+        at = end + 1
+    return True
+
+
+@njit
 def classify(data: Bytes, path_lo: int, path_hi: int, args_lo: int, args_hi: int) -> tuple[int, int]:
     """(bits of IMAGE.program, script hash or 0) for an exec of ``path`` with ``args``."""
     kind = name_class(data, path_lo, path_hi)
@@ -125,6 +145,8 @@ def classify(data: Bytes, path_lo: int, path_hi: int, args_lo: int, args_hi: int
     script = 0
     if kind & SHELL:
         bits |= IS_SHELL
+        if _is_bare(data, args_lo, args_hi):
+            bits |= IS_BARE
     if kind & (OPENSSH | AUTOSSH | DBCLIENT | DROPBEAR):
         bits |= IS_SSH
         if _asks_for_git(data, args_lo, args_hi):

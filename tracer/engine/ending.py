@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from tracer.detect.facts import FACT_BIT
 from tracer.detect.netscan import (
     BY_DESCENDANTS,
     BY_SHELL,
@@ -24,19 +23,18 @@ from tracer.detect.netscan import (
     was_used,
 )
 from tracer.detect.program import IS_SHELL
-from tracer.engine.first import TRIED_IN_VAIN, address_words
+from tracer.engine.first import TRIED_IN_VAIN, address_words, place_of
 from tracer.engine.flows import ABOVE, Flows, close_flow, find_flow
 from tracer.engine.flows import NONE as NO_FLOW
 from tracer.engine.intrinsics import bytes_at, i64, record_reader
 from tracer.engine.processes import LIVE, NONE, Processes, find_exact
+from tracer.engine.relays import carried_last
 from tracer.engine.state import State, note, state_at
 from tracer.jit import entry as compiled_entry
 from tracer.jit import inline_kernel, njit
 from tracer.kernel import schema
 from tracer.rules.evaluate import evaluate
 from tracer.rules.model import ON_SCAN
-from tracer.rules.numbers import SPACE_NETWORK
-from tracer.rules.ranges import add_signals
 
 FLOW_CLOSE = schema.KIND["EVENT_FLOW_CLOSE"]
 _BYTES = schema.FLOW_CLOSE.itemsize
@@ -45,7 +43,6 @@ _REMOTE = schema.FLOW_CLOSE.fields["remote"][1]
 _NOT_OURS = schema.FLOW_FLAG["FLOW_ACCEPTED"] | schema.FLOW_FLAG["FLOW_LATE"]
 _TCP = 6
 _ECONNREFUSED = 111
-_INTERNAL, _LOOPBACK = (1 << FACT_BIT[name] for name in ("internal", "loopback"))
 
 read_flow_close = record_reader(schema.FLOW_CLOSE)
 
@@ -85,16 +82,6 @@ def _whose(state: State, tgid: int, start: int, cookie: int) -> tuple[int, int]:
             if entry != NONE:
                 return entry, level + 1
     return i64(NONE), i64(0)
-
-
-@inline_kernel
-def _place(state: State, high: int, low: int) -> int:
-    """0: inside, 1: this host, -1: neither."""
-    state.signals[:] = 0
-    add_signals(state.ranges, i64(SPACE_NETWORK), high, low, state.signals)
-    if state.signals[0] & _LOOPBACK:
-        return 1
-    return 0 if state.signals[0] & _INTERNAL else -1
 
 
 @njit
@@ -170,13 +157,20 @@ def on_flow_close(where: int, address: int, length: int) -> int:
     state = state_at(where)
     e = read_flow_close(address)
     count = i64(0)
+    if i64(e.protocol) == _TCP and e.established:
+        data = bytes_at(address, i64(_BYTES))
+        high, low = address_words(data, i64(_REMOTE), i64(e.family))
+        carried_last(
+            state, i64(e.tgid), i64(e.start), high, low, i64(e.remote_port), i64(e.local_port), i64(e.flags),
+            i64(e.cookie), i64(e.sent_last), i64(e.received_last), i64(e.ts),
+        )  # fmt: skip
     if i64(e.protocol) == _TCP and not e.flags & _NOT_OURS and state.scans.limits[WINDOW] != 0:
         entry, level = _whose(state, i64(e.tgid), i64(e.start), i64(e.cookie))
         data = bytes_at(address, i64(_BYTES))
         high, low = address_words(data, i64(_REMOTE), i64(e.family))
         port = i64(e.remote_port)
         mine = entry != NONE and level == 0
-        place = i64(-1) if entry == NONE else _place(state, high, low)
+        place = i64(-1) if entry == NONE else place_of(state, high, low)
         if place == -1:
             pass
         elif e.established and i64(e.sent) > 0:

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tracer.detect.gpu import for_users
+from tracer.detect.legs import LEGS_DROPPED, MOVED_INSIDE, MOVED_OUTSIDE, NOT_COMPARED, PAIRS_DROPPED
 from tracer.engine import arena as strings
 from tracer.engine import processes as procs
 from tracer.engine.address import laid_out
@@ -129,6 +130,7 @@ class Engine:
             flows=flows,
         )
         self.state.scans.limits[:] = numbers_of(rules.thresholds, "scan")
+        self.state.relays.limits[:] = numbers_of(rules.thresholds, "relay")
         self._lay_out()
         self._rings = np.zeros((2, 4), np.int64)
         self._bound: tuple[Ring, ...] = ()
@@ -138,7 +140,7 @@ class Engine:
         #: told of all that does not come through the rings
         self.journal: Journal | None = None
         self._text = np.zeros(_TEXT_MAX, np.uint8)
-        self._line = np.zeros(procs.DEPTH + 8, np.int64)
+        self._line = np.zeros(procs.DEPTH + procs.RECENT + 8, np.int64)
 
     def judge_by(self, rules: RuleSet, epoch: int) -> None:
         """Judge by ``rules`` from the next record on; ``epoch``: what probes' verdicts by them carry."""
@@ -153,6 +155,7 @@ class Engine:
         )
         self.state.epoch[0] = epoch
         self.state.scans.limits[:] = numbers_of(rules.thresholds, "scan")
+        self.state.relays.limits[:] = numbers_of(rules.thresholds, "relay")
         self._lay_out()
 
     def _lay_out(self) -> None:
@@ -236,6 +239,7 @@ class Engine:
         self.describe(procs.NONE)
         self.lineage(procs.NONE)
         procs.find(self.state.processes, 0)
+        procs.find_recent(self.state.processes, 0, 0)
         procs.end_unseen(self.state.processes, 0)
         procs.list_live(self.state.processes, True, self._line)
         row_of(self.state.processes.spans, 0)
@@ -404,6 +408,9 @@ class Engine:
             "flow-table-full": int(self.state.flows.state[F_FULL]),
             "name-table-full": int(self.state.names.state[N_FULL]),
             "scan-targets-dropped": int(self.state.scans.state[0]),
+            "relay-legs-dropped": int(self.state.relays.state[LEGS_DROPPED]),
+            "relay-pairs-dropped": int(self.state.relays.state[PAIRS_DROPPED]),
+            "relay-legs-not-compared": int(self.state.relays.state[NOT_COMPARED]),
             "files-not-queued": int(self.state.files.state[X_LOST]),
             "environments-cut": int(p.state[procs.ENVIRONMENTS_CUT]),
             "spans-not-kept": int(p.spans.state[S_FULL]),
@@ -416,6 +423,12 @@ class Engine:
     def live_flows(self) -> int:
         """Flows in the table."""
         return int(self.state.flows.state[F_LIVE])
+
+    @property
+    def legs_moved(self) -> bool:
+        """Has a connection carried something since the last pass, and ended?"""
+        state = self.state.relays.state
+        return bool(state[MOVED_OUTSIDE] or state[MOVED_INSIDE])
 
     def lag_percentile(self, share: float) -> float | None:
         """Hook → engine in ns, upper edge of the bucket that holds ``share`` of urgent records."""

@@ -40,6 +40,8 @@ Ints = npt.NDArray[np.int64]
 
 # Bits of PROCESS.net
 HOLDS_SSH = 1 << 0  # it has opened a flow that turned out to be SSH
+CONNECTED_OUTSIDE = 1 << 2  # over TCP, at some time
+LOCAL_TOLD = 8  # from this bit on: 1 + the rank of what was told of its UNIX connections
 TRIED_IN_VAIN = 1 << 1  # it, or one below it, has: see tracer.detect.netscan
 
 _INET = 2
@@ -103,6 +105,16 @@ def remote_signals(
         signals[0] |= _LATE
     if protocol != _TCP:
         signals[0] |= _DATAGRAMS
+
+
+@inline_kernel
+def place_of(state: State, high: int, low: int) -> int:
+    """Where an address is. 0: inside, 1: this host, -1: neither."""
+    state.signals[:] = 0
+    add_signals(state.ranges, i64(SPACE_NETWORK), high, low, state.signals)
+    if state.signals[0] & _LOOPBACK:
+        return 1
+    return 0 if state.signals[0] & _INTERNAL else -1
 
 
 @njit

@@ -13,29 +13,49 @@ import numpy as np
 
 from tracer.detect import gpu as gpu_detect
 from tracer.detect.execfacts import exec_facts
-from tracer.detect.facts import WORDS
+from tracer.detect.facts import FACT_BIT, WORDS
 from tracer.detect.names import Bytes, basename
 from tracer.detect.program import IS_WORKER, classify
 from tracer.detect.tamper import tamper_facts
 from tracer.engine import arena as strings
 from tracer.engine import processes as procs
 from tracer.engine.address import call_at
+from tracer.engine.behind import behind_flow
 from tracer.engine.ending import on_flow_close, remember_above
 from tracer.engine.files import note_file
-from tracer.engine.first import address_words, judge_connect, judge_listen, keep_record, on_first, read_first
+from tracer.engine.first import (
+    CONNECTED_OUTSIDE,
+    address_words,
+    judge_connect,
+    judge_listen,
+    keep_record,
+    on_first,
+    place_of,
+    read_first,
+)
 from tracer.engine.flows import CONNECTING, ESTABLISHED, LISTENING, UNCONNECTED, find_flow, forget, open_flow
 from tracer.engine.flows import NONE as NO_FLOW
 from tracer.engine.intrinsics import bytes_at, i64, record_reader
 from tracer.engine.marked import on_span, put_into_span, span_named
+from tracer.engine.placed import FOOTHOLD, LOCAL_CONNECT, on_foothold, on_local_connect
 from tracer.engine.processes import NONE
+from tracer.engine.relays import FLOW_SAMPLE, on_flow_sample
 from tracer.engine.spans import NONE as NO_SPAN
-from tracer.engine.state import DECIDED, DONE, IN_SPAN, State, state_at
+from tracer.engine.state import DECIDED, DONE, IN_SPAN, State, known, state_at
 from tracer.engine.state import note as _note
 from tracer.jit import entry as compiled_entry
 from tracer.jit import inline_kernel
 from tracer.kernel import schema
 from tracer.rules.evaluate import evaluate
-from tracer.rules.model import ON_EXEC, ON_FILE, ON_GPU, ON_TAMPER, WHERE_ARGS, WHERE_NAME, WHERE_PATH
+from tracer.rules.model import (
+    ON_EXEC,
+    ON_FILE,
+    ON_GPU,
+    ON_TAMPER,
+    WHERE_ARGS,
+    WHERE_NAME,
+    WHERE_PATH,
+)
 from tracer.rules.numbers import SPACE_IOCTL
 from tracer.rules.ranges import add_signals
 from tracer.rules.scan import scan
@@ -53,6 +73,7 @@ GPU_COMPUTE = schema.GPU_FLAG["GPU_COMPUTE"]
 GPU_FIRST = schema.GPU_FLAG["GPU_FIRST"]
 EXEC_ENV_CUT = schema.EXEC_FLAG["EXEC_ENV_CUT"]
 LEFT = schema.TAMPER_WHAT["TAMPER_LEFT"]
+FLAG_LATE = schema.FLOW_FLAG["FLOW_LATE"]
 FLAG_UNCONNECTED = schema.FLOW_FLAG["FLOW_UNCONNECTED"]
 FLAG_BOUND = schema.FLOW_FLAG["FLOW_BOUND"]
 
@@ -60,9 +81,12 @@ HEAD_BYTES = schema.HEAD.itemsize
 EXEC_BYTES = schema.EXEC.itemsize
 CONNECT_BYTES = schema.CONNECT.itemsize
 TAMPER_BYTES = schema.TAMPER.itemsize
+EXTERNAL = 1 << FACT_BIT["external"]
 assert schema.CONNECT.fields is not None
 CONNECT_REMOTE = schema.CONNECT.fields["remote"][1]
 CONNECT_LOCAL = schema.CONNECT.fields["local"][1]
+assert schema.FLOW_OPEN.fields is not None
+FLOW_OPEN_BYTES, FLOW_OPEN_REMOTE = schema.FLOW_OPEN.itemsize, schema.FLOW_OPEN.fields["remote"][1]
 TCP = 6
 
 #: Bytes that a record of each kind has at least.
@@ -79,17 +103,6 @@ read_flow_open = record_reader(schema.FLOW_OPEN)
 read_file = record_reader(schema.FILE)
 read_tamper = record_reader(schema.TAMPER)
 read_gpu_ioctl = record_reader(schema.GPU_IOCTL)
-
-
-@inline_kernel
-def known(state: State, tgid: int, start: int, ts: int) -> int:
-    """The entry of the process an event is about; made without a parent if its fork was missed."""
-    p = state.processes
-    entry = procs.find_exact(p, tgid, start)
-    if entry == NONE:
-        entry = procs.add_process(p, tgid, start, i64(NONE), ts)
-        p.state[procs.MISSED_FORK] += 1
-    return entry
 
 
 @inline_kernel
@@ -189,6 +202,7 @@ def on_exec(where: int, address: int, length: int) -> int:
         data, path_lo, name_lo, name_lo, cwd_lo, args_lo, args_hi,
         i64(e.flags), i64(e.stdio[0]), i64(e.stdio[1]), state.spans,
     )  # fmt: skip
+    s[0] |= behind_flow(p, entry, bits, i64(e.stdio[0]))
     count = evaluate(i64(ON_EXEC), s, state.rules, state.fired)
     if count:
         _note(state, entry, EXEC, i64(e.ts), 0, count)
@@ -201,7 +215,7 @@ def on_exit(state: State, address: int) -> None:
     e = read_head(address)
     entry = procs.find_exact(state.processes, i64(e.tgid), i64(e.start))
     if entry != NONE:
-        procs.exit_process(state.processes, entry)
+        procs.end_process(state.processes, entry, i64(e.ts))
 
 
 @inline_kernel
@@ -266,6 +280,8 @@ def on_connect(where: int, address: int, length: int) -> int:
     count = judge_connect(
         state, process, high, low, i64(e.remote_port), i64(e.protocol), i64(e.flags), i64(e.ts)
     )
+    if process != NONE and i64(e.protocol) == TCP and state.signals[0] & EXTERNAL:
+        state.processes.table[process].net |= CONNECTED_OUTSIDE
     if count:
         keep_record(state.record, data)
         _note(state, process, CONNECT, i64(e.ts), i64(e.cookie), count)
@@ -282,6 +298,13 @@ def on_flow_open(state: State, address: int) -> None:
         return
     _describe_flow(state, entry, e)
     state.flows.table[entry].state = ESTABLISHED
+    if i64(e.flags) & FLAG_LATE and i64(e.protocol) == TCP:  # whoever opened it did so before the watch
+        high, low = address_words(
+            bytes_at(address, i64(FLOW_OPEN_BYTES)), i64(FLOW_OPEN_REMOTE), i64(e.family)
+        )
+        process = procs.find_exact(state.processes, i64(e.tgid), i64(e.start))
+        if process != NONE and place_of(state, high, low) == -1:
+            state.processes.table[process].net |= CONNECTED_OUTSIDE
 
 
 @compiled_entry
@@ -349,6 +372,9 @@ ENTRIES: dict[int, int] = {
     FILE: on_file.address,
     TAMPER: on_tamper.address,
     SPAN: on_span.address,
+    FLOW_SAMPLE: on_flow_sample.address,
+    FOOTHOLD: on_foothold.address,
+    LOCAL_CONNECT: on_local_connect.address,
 }
 
 

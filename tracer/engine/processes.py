@@ -24,6 +24,9 @@ NONE = -1
 #: The longest line of ancestors kept; beyond it exited ancestors are taken out of the line.
 DEPTH = 256
 
+#: So many that have ended last stay, for what is told of them a moment late.
+RECENT = 256
+
 FREE, LIVE, EXITED = range(3)
 
 #: 55 characters and a NUL: see events.h.
@@ -83,18 +86,21 @@ IMAGE = np.dtype(
     MISSED_FORK,  # processes first heard of by something else than their fork
     ROUND,  # number of the last reconciliation
     ENVIRONMENTS_CUT,  # execs whose environment was not looked through to its end
-) = range(12)
+    ENDED,  # processes that have ever been put among the recent ones
+) = range(13)
 
 
 class Processes(NamedTuple):
     """``table`` PROCESS[n]; ``images`` IMAGE[n]; ``slots`` int32[2**k], a hash of tgid to the live
-    entry, + 1; ``state`` int64[12]; ``arena`` the strings; ``spans`` what they are in.
+    entry, + 1; ``state`` int64[13]; ``recent`` int64[n, 2], a ring: entry + 1 of whoever ended lately, and when;
+    ``arena`` the strings; ``spans`` what they are in.
     """
 
     table: npt.NDArray[np.void]
     images: npt.NDArray[np.void]
     slots: npt.NDArray[np.int32]
     state: npt.NDArray[np.int64]
+    recent: npt.NDArray[np.int64]
     arena: Arena
     spans: Spans
 
@@ -106,7 +112,8 @@ def make_processes(capacity: int = 1 << 17, blocks: int = 1 << 18, spans: int = 
         np.zeros(capacity, PROCESS),
         np.zeros(capacity, IMAGE),
         np.zeros(slots, np.int32),
-        np.zeros(12, np.int64),
+        np.zeros(13, np.int64),
+        np.zeros((min(RECENT, capacity // 64), 2), np.int64),
         strings.make_arena(blocks),
         make_spans(spans),
     )
@@ -226,6 +233,36 @@ def exit_process(p: Processes, entry: int) -> None:
 
 
 @njit
+def end_process(p: Processes, entry: int, now: int) -> None:
+    """The process has ended; it stays in the table until RECENT others have."""
+    if p.table[entry].state != LIVE:
+        return
+    if len(p.recent):
+        at = p.state[ENDED] % len(p.recent)
+        p.state[ENDED] += 1
+        old = p.recent[at, 0] - 1
+        p.recent[at, 0] = entry + 1
+        p.recent[at, 1] = now
+        p.table[entry].children += 1  # as if somebody descended from it
+        if old >= 0:
+            p.table[old].children -= 1
+            _forget_exited(p, old)
+    exit_process(p, entry)
+
+
+@njit
+def find_recent(p: Processes, tgid: int, since: int) -> int:
+    """The entry of the process that had this pid and has ended last, ``since`` then; or NONE."""
+    for back in range(min(len(p.recent), p.state[ENDED])):
+        row = p.recent[(p.state[ENDED] - 1 - back) % len(p.recent)]
+        if row[1] < since:
+            return NONE
+        if p.table[row[0] - 1].tgid == tgid:
+            return int(row[0] - 1)
+    return NONE
+
+
+@njit
 def _shorten_line(p: Processes, entry: int) -> None:
     """Keep a line within DEPTH: take out the nearest exited ancestor with no other descendants.
 
@@ -235,7 +272,7 @@ def _shorten_line(p: Processes, entry: int) -> None:
     at = p.table[entry].parent
     while at != NONE:
         above = p.table[at].parent
-        if p.table[at].state == EXITED and p.table[at].children == 1 and above != NONE:
+        if p.table[at].state == EXITED and p.table[at].children == 1 and above != NONE:  # none of the recent
             p.table[below].parent = above
             p.table[above].children += 1
             p.table[at].children = 0

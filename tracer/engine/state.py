@@ -10,11 +10,14 @@ import numpy.typing as npt
 
 from tracer.detect.facts import WORDS
 from tracer.detect.gpu import GpuState, make_gpu
+from tracer.detect.legs import Relays, make_relays
 from tracer.detect.netscan import Scans, make_scans
 from tracer.detect.wire.identify import identify_at, scratch_space
+from tracer.engine import processes as procs
 from tracer.engine.address import reader_of
 from tracer.engine.files import Files, make_files
 from tracer.engine.flows import Flows, make_flows
+from tracer.engine.intrinsics import i64
 from tracer.engine.names import Names, make_names
 from tracer.engine.processes import Processes, make_processes
 from tracer.jit import inline_kernel
@@ -87,6 +90,7 @@ class State(NamedTuple):
     record: npt.NDArray[np.uint8]
     files: Files
     scans: Scans
+    relays: Relays
     calls: npt.NDArray[np.int64]
 
 
@@ -128,6 +132,7 @@ def make_state(
         np.zeros(RECORD_BYTES, np.uint8),
         make_files(),
         make_scans(processes),
+        make_relays(),
         calls,
     )
 
@@ -137,6 +142,17 @@ def _example() -> State:
     table, _ = compile_rules((), ())
     automaton = compile_groups((INTERPRETER_GROUP,))
     return make_state(automaton, table, compile_ranges(()), processes=1, flows=1)
+
+
+@inline_kernel
+def known(state: State, tgid: int, start: int, ts: int) -> int:
+    """The entry of the process an event is about; made without a parent if its fork was missed."""
+    p = state.processes
+    entry = procs.find_exact(p, tgid, start)
+    if entry == procs.NONE:
+        entry = procs.add_process(p, tgid, start, i64(procs.NONE), ts)
+        p.state[procs.MISSED_FORK] += 1
+    return entry
 
 
 @inline_kernel

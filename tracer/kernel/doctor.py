@@ -12,6 +12,7 @@ from typing import Any
 
 from tracer.errors import VigilesError
 from tracer.kernel import cgroup, host, libbpf, schema
+from tracer.text import printable
 
 _GETPPID_ROUNDS = 7
 _GETPPID_CALLS = 20_000
@@ -155,7 +156,10 @@ def _hooks(report: Report, *, gpu: bool) -> None:
                 text += ", not attached: this kernel takes none"
             report.add(section, hook.program.removeprefix("on_"), "ok", text)
         else:
-            report.add(section, hook.program.removeprefix("on_"), "no", f"{hook.shows} — {complaint}")
+            state = "info" if hook.place == "local" else "no"  # what only younger kernels have
+            report.add(
+                section, hook.program.removeprefix("on_"), state, f"{hook.shows} — not here: {complaint}"
+            )
 
 
 def schema_sections() -> list[tuple[str, str]]:
@@ -212,6 +216,24 @@ def _guard(report: Report) -> None:
     report.add("guard", "without tracer", "info", f"the guard goes on: {kept}")
 
 
+def _footholds(report: Report) -> None:
+    """What tells of files that are obeyed later."""
+    from tracer.footholds.places import everywhere
+    from tracer.footholds.watcher import Footholds
+
+    shows = "writes to ~/.ssh, cron's tables, units, start-up files"
+    try:
+        footholds = Footholds(everywhere())
+    except VigilesError as error:
+        report.add("hook", "footholds", "no", error.message, error.hint)
+        return
+    state = "ok" if footholds.folders else "info"
+    report.add("hook", "footholds", state, f"{shows} — fanotify on {footholds.folders} folders")
+    for path, why in footholds.refused:
+        report.add("hook", "", "info", f"not in {printable(path)}: {why} (a file system without handles?)")
+    footholds.close()
+
+
 def _gpus(report: Report) -> bool:
     from tracer.gpu.devices import discover, summary
 
@@ -249,5 +271,6 @@ def examine() -> Report:
     gpu = _gpus(report)
     if able:
         _hooks(report, gpu=gpu)
+        _footholds(report)
         _guard(report)
     return report

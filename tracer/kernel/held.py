@@ -77,9 +77,9 @@ class Held:
         return self._programs[name]
 
     @contextmanager
-    def iterate(self, name: str) -> Iterator[int]:
-        """Run an iterator program: a descriptor from which its output can be read once."""
-        with iterate(name, self._programs[name]) as fd:
+    def iterate(self, name: str, over: int | None = None) -> Iterator[int]:
+        """Run an iterator program, as :meth:`tracer.kernel.object.Object.iterate` does."""
+        with iterate(name, self._programs[name], over) as fd:
             yield fd
 
     def links(self) -> list[Link]:

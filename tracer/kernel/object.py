@@ -74,6 +74,10 @@ class Map:
         return np.ascontiguousarray(rows).view(dtype).reshape(cpus)
 
 
+#: Sections that libbpf does not know before 1.3: enum bpf_prog_type, enum bpf_attach_type.
+_SECTIONS = {"cgroup/connect_unix": (18, 49)}
+
+
 class Link:
     """An attachment; the program is detached when it is closed, or when the process ends."""
 
@@ -106,6 +110,11 @@ class Object:
         self._handle: int | None = self._lib.bpf_object__open_file(os.fsencode(path), ctypes.byref(options))
         if not self._handle:
             raise libbpf.failure(f"{path} can't be opened as a BPF object")
+        for name, section in self.programs():
+            if section in _SECTIONS:
+                kind, place = _SECTIONS[section]
+                self._lib.bpf_program__set_type(self._program(name), kind)
+                self._lib.bpf_program__set_expected_attach_type(self._program(name), place)
 
     def __enter__(self) -> Self:
         return self
@@ -200,9 +209,12 @@ class Object:
         return link
 
     @contextmanager
-    def iterate(self, name: str) -> Iterator[int]:
-        """Run an iterator program: a descriptor from which its output can be read once."""
-        with iterate(name, self.program_fd(name)) as fd:
+    def iterate(self, name: str, over: int | None = None) -> Iterator[int]:
+        """Run an iterator program: a descriptor from which its output can be read once.
+
+        ``over``: the map whose elements it is to meet, for a program that meets elements.
+        """
+        with iterate(name, self.program_fd(name), over) as fd:
             yield fd
 
     def links(self) -> list[Link]:
@@ -213,11 +225,29 @@ class Object:
 _BPF_TRACE_ITER = 28  # enum bpf_attach_type, include/uapi/linux/bpf.h
 
 
+class _LinkOptions(ctypes.Structure):
+    """The beginning of libbpf's struct bpf_link_create_opts: it goes by the size that is given."""
+
+    _fields_ = (
+        ("size", ctypes.c_size_t),
+        ("flags", ctypes.c_uint32),
+        ("iter_info", ctypes.c_void_p),
+        ("iter_info_len", ctypes.c_uint32),
+        ("target_btf_id", ctypes.c_uint32),
+    )
+
+
 @contextmanager
-def iterate(name: str, program: int) -> Iterator[int]:
+def iterate(name: str, program: int, over: int | None = None) -> Iterator[int]:
     """Run the iterator program with this descriptor: another, from which its output can be read once."""
     lib = libbpf.library()
-    link = lib.bpf_link_create(program, 0, _BPF_TRACE_ITER, None)
+    options = None
+    if over is not None:  # union bpf_iter_link_info: the map's descriptor comes first
+        info = (ctypes.c_uint32 * 4)(over)
+        options = ctypes.byref(
+            _LinkOptions(ctypes.sizeof(_LinkOptions), 0, ctypes.addressof(info), ctypes.sizeof(info), 0)
+        )
+    link = lib.bpf_link_create(program, 0, _BPF_TRACE_ITER, options)
     if link < 0:
         raise libbpf.failure(f"iterator {name} can't be attached", link)
     try:

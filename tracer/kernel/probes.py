@@ -44,7 +44,7 @@ class Hook:
 
     program: str
     shows: str
-    place: str  # kernel | modules | lsm | cgroup | gpu | iterator
+    place: str  # kernel | modules | lsm | cgroup | local (a cgroup's, from Linux 6.7 on) | gpu | iterator
     needed: bool = False
 
 
@@ -54,6 +54,7 @@ HOOKS: tuple[Hook, ...] = (
     Hook("on_exit", "exits", "kernel", needed=True),
     Hook("on_task", "processes that were there before", "iterator", needed=True),
     Hook("on_socket", "flows that were there before", "iterator"),
+    Hook("on_sample", "what flows carry, ten times a second", "iterator"),
     Hook("on_signal", "signals to the tracer", "kernel"),
     Hook("on_cgroup", "processes leaving the tree's cgroup, the tracer moved", "kernel"),
     Hook("on_freeze", "the tracer frozen", "kernel"),
@@ -84,6 +85,7 @@ HOOKS: tuple[Hook, ...] = (
     Hook("on_egress", "first bytes sent", "cgroup"),
     Hook("on_ingress", "first bytes received", "cgroup"),
     Hook("on_span", "spans: tool calls and steps that the tree marks", "cgroup"),
+    Hook("on_connect_local", "connects to UNIX sockets", "local"),
     Hook("on_device", "GPU devices opened", "cgroup"),
     Hook("on_sys_enter", "GPU ioctls (at every system call of the host)", "gpu"),
 )
@@ -149,6 +151,7 @@ def refuses() -> bool:
 KEPT_MAPS = (
     "ring_critical", "ring_bulk", "counters", "reader", "control", "cuts", "knowledge", "members", "gpu_devices",
     "named",
+    "flows",
 )  # fmt: skip
 #: And those that only these programs have.
 KEPT_WITH = {"on_file_open": "guarded_files", "on_bpf_map": "guarded_ids", "on_span": "open_spans"}
@@ -160,7 +163,7 @@ class Probes:
     def __init__(self, options: ProbeOptions) -> None:
         self.options = options
         self.knowledge = Knowledge(options.rules) if options.rules else None
-        there = {"kernel", "cgroup", "iterator"}
+        there = {"kernel", "cgroup", "local", "iterator"}
         there |= {"gpu"} if options.devices else set()
         there |= {"modules"} if host.takes_modules() else set()
         there |= {"lsm"} if refuses() else set()
@@ -168,7 +171,7 @@ class Probes:
         self.missing: dict[str, str] = {}
         self._object: Object | Held
         try:
-            self._object = self._load(wanted)
+            self._object = self._load_with_local(wanted)
         except LoadError:
             for name, complaint in usable(sorted(wanted)).items():
                 if complaint:
@@ -183,6 +186,16 @@ class Probes:
         devices = self._object.map("gpu_devices")
         for key, value in map_entries(options.devices):
             devices.update(key, value)
+
+    def _load_with_local(self, wanted: set[str]) -> Object:
+        """Load these, and without what only younger kernels take if that is refused: doctor says so."""
+        try:
+            return self._load(wanted)
+        except LoadError:
+            rest = wanted - {hook.program for hook in HOOKS if hook.place == "local"}
+            found = self._load(rest)
+            wanted &= rest
+            return found
 
     @classmethod
     def adopted(cls, left: Remains) -> Probes:
@@ -337,7 +350,7 @@ class Probes:
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             for hook in HOOKS:
-                if hook.place == "cgroup" and hook.program in self.loaded:
+                if hook.place in ("cgroup", "local") and hook.program in self.loaded:
                     self._attach(hook, fd)
         finally:
             os.close(fd)
@@ -355,9 +368,9 @@ class Probes:
         """The processes of the tree right now, TASK[n]; also draws in threads and children."""
         return self.tree.tasks()
 
-    def _read_iterator(self, program: str) -> bytes:
+    def _read_iterator(self, program: str, over: int | None = None) -> bytes:
         parts = []
-        with self._object.iterate(program) as fd:
+        with self._object.iterate(program, over) as fd:
             while chunk := os.read(fd, 1 << 20):
                 parts.append(chunk)
         return b"".join(parts)
@@ -380,6 +393,14 @@ class Probes:
             if key == _SPAN_NAME.pack(int(e["span_start"]), int(e["span_tgid"]), int(e["span_token"])):
                 records.append((int(e["ts"]), record[: int(e["size"])]))
         return [record for _, record in sorted(records)]
+
+    def samples(self) -> list[bytes]:
+        """What each TCP connection of the tree has carried since the last call, as FLOW_SAMPLE records."""
+        if "on_sample" not in self.loaded:
+            return []
+        size = schema.FLOW_SAMPLE.itemsize
+        found = self._read_iterator("on_sample", self.map("flows").fd)
+        return [found[at : at + size] for at in range(0, len(found) - size + 1, size)]
 
     def counters(self) -> npt.NDArray[np.void]:
         """COUNTERS[cpus]: what was sent, lost, and why."""

@@ -60,6 +60,11 @@ TASK = BTF.dtype("event_task")
 COUNTERS = BTF.dtype("counters")
 FIRST_BYTES = BTF.dtype("event_first_bytes")
 FILE = BTF.dtype("event_file")
+FLOW_SAMPLE = BTF.dtype("event_flow_sample")
+FOOTHOLD = BTF.dtype("event_foothold")
+LOCAL_CONNECT = BTF.dtype("event_local_connect")
+FOOTHOLD_WHAT = BTF.enum("foothold_what")
+FOOTHOLD_FLAG = BTF.enum("foothold_flag")
 KNOWLEDGE_HEADER = BTF.dtype("knowledge_header")
 KNOWLEDGE_PATTERN = BTF.dtype("knowledge_pattern")
 KNOWLEDGE_RULE = BTF.dtype("knowledge_rule")
@@ -86,6 +91,9 @@ LAYOUT: dict[int, np.dtype[np.void]] = {
     KIND["EVENT_FILE"]: FILE,
     KIND["EVENT_TAMPER"]: TAMPER,
     KIND["EVENT_SPAN"]: SPAN,
+    KIND["EVENT_FLOW_SAMPLE"]: FLOW_SAMPLE,
+    KIND["EVENT_FOOTHOLD"]: FOOTHOLD,
+    KIND["EVENT_LOCAL_CONNECT"]: LOCAL_CONNECT,
 }
 
 
@@ -110,4 +118,5 @@ KIND_NAME: dict[int, str] = {
     number: name.removeprefix("EVENT_").lower().replace("_", "-") for name, number in KIND.items()
 }
 #: Kinds that probes count as sent and lost, in the order of events.h.
-SENT_KINDS: tuple[int, ...] = tuple(k for k in LAYOUT if k not in (KIND["EVENT_TASK"], KIND["EVENT_FILE"]))
+_UNSENT = {KIND[f"EVENT_{name}"] for name in ("TASK", "FILE", "FLOW_SAMPLE", "FOOTHOLD")}
+SENT_KINDS: tuple[int, ...] = tuple(k for k in LAYOUT if k not in _UNSENT)

@@ -37,7 +37,9 @@ _BITS = {name: 1 << schema.ACTION[f"ACTION_{name.upper().replace('-', '_')}"] fo
 #: Why nothing was done to a process that is no more.
 ENDED = "the process had ended already"
 _CONNECT = schema.KIND["EVENT_CONNECT"]
-_ON_SOCKETS = frozenset(schema.KIND[f"EVENT_{kind}"] for kind in ("FIRST_BYTES", "CONNECT", "LISTEN"))
+_ON_SOCKETS = frozenset(
+    schema.KIND[f"EVENT_{kind}"] for kind in ("FIRST_BYTES", "CONNECT", "LISTEN", "FLOW_SAMPLE")
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,15 +17,30 @@ if TYPE_CHECKING:
 
 #: In rising order: the place is the rank.
 SEVERITIES = ("low", "medium", "high", "critical")
-FAMILIES = ("miner", "tunnel", "shell", "gpu", "exec", "tamper", "net")
+FAMILIES = ("miner", "tunnel", "shell", "gpu", "exec", "tamper", "net", "foothold")
 #: Places are numbers: enum action of probes/events.h.
 ACTIONS = ("alert", "block", "kill", "kill-tree", "freeze", "quarantine")
 #: What the ids of groups begin with that a policy makes; no rule file may use it.
 POLICY_PREFIX = "policy-"
 
 #: Kinds of event that rules judge, with the number that compiled code knows them by.
-ON = {"exec": 0, "gpu": 1, "flow": 2, "connect": 3, "file": 4, "listen": 5, "tamper": 7, "scan": 8}
-ON_EXEC, ON_GPU, ON_FLOW, ON_CONNECT, ON_FILE, ON_LISTEN, ON_TAMPER, ON_SCAN = ON.values()
+ON = {
+    "exec": 0, "gpu": 1, "flow": 2, "connect": 3, "file": 4, "listen": 5, "tamper": 7, "scan": 8, "relay": 10,
+    "foothold": 11, "local": 12,
+}  # fmt: skip
+(
+    ON_EXEC,
+    ON_GPU,
+    ON_FLOW,
+    ON_CONNECT,
+    ON_FILE,
+    ON_LISTEN,
+    ON_TAMPER,
+    ON_SCAN,
+    ON_RELAY,
+    ON_FOOTHOLD,
+    ON_LOCAL,
+) = ON.values()
 #: Not kinds of event, but questions of probes: what may go on in quarantine; who may use the GPU.
 ON_STAY, ON_GPU_USER = 6, 9
 
@@ -54,6 +69,9 @@ FIELDS_ON = {
     "listen": ("network", "port"),  # its own address and port
     "tamper": (),  # facts alone
     "scan": (),
+    "relay": (),
+    "foothold": (),
+    "local": ("path",),  # of the socket
 }
 
 #: What a byte next to an indicator must be: a bit number in ``Automaton.edges``.

@@ -37,6 +37,16 @@ THRESHOLDS: dict[str, dict[str, Threshold]] = {
         "own_ports_below": Threshold(1, 65536, "ports from here on don't count over loopback"),
         "window_s": Threshold(10, 86400, "seconds over which they are counted together"),
     },
+    "relay": {
+        "exchanges": Threshold(2, 1000, "samples, each way, in which both connections moved together"),
+        "bytes": Threshold(256, 1 << 30, "bytes carried inside, both ways together"),
+        "changes": Threshold(1, 1000, "times that the amount was another than the time before"),
+        "apart_percent": Threshold(1, 100, "of those, at most, in which one moved without the other"),
+        "overhead_percent": Threshold(1, 400, "what goes over the connection outside may be so much more"),
+        "packet_bytes": Threshold(1, 4096, "and this for each packet"),
+        "slack_bytes": Threshold(1, 1 << 20, "and this once"),
+        "window_s": Threshold(1, 3600, "seconds after which what has not moved is forgotten"),
+    },
 }
 
 

@@ -19,6 +19,8 @@ from pathlib import Path
 from tracer.alerts import Alert
 from tracer.engine.engine import Engine
 from tracer.errors import VigilesError
+from tracer.footholds.places import HOME
+from tracer.footholds.watcher import Footholds
 from tracer.gpu.devices import stand_in
 from tracer.kernel import cgroup
 from tracer.kernel.probes import ProbeOptions, Probes
@@ -160,7 +162,7 @@ def _act(stack: ExitStack, folder: Path, rules: RuleSet, result: Result) -> None
         command = Command(_argv(scenario, folder), identity, enter)
     stack.callback(command.close)
     alerts = _Alerts()
-    _watch(stack, folder, command, rules, alerts, result)
+    _watch(stack, folder, command, world.home(INSIDE), rules, alerts, result)
     result.flags = alerts.flags
     thwarted = result.enforced and scenario.kind == "malicious"
     if result.reason:
@@ -177,7 +179,13 @@ def _act(stack: ExitStack, folder: Path, rules: RuleSet, result: Result) -> None
 
 
 def _watch(
-    stack: ExitStack, folder: Path, command: Command, rules: RuleSet, alerts: _Alerts, result: Result
+    stack: ExitStack,
+    folder: Path,
+    command: Command,
+    home: Path,
+    rules: RuleSet,
+    alerts: _Alerts,
+    result: Result,
 ) -> None:
     """Let the command go and watch until it has ended and its tree is empty, or time is up."""
     scenario = result.scenario
@@ -200,7 +208,18 @@ def _watch(
     recorder = begin(files, WriteOptions(), engine, tree.path.name, probes, enforces=lambda: result.enforced)
     stack.callback(recorder.close)
     guard = Guard(enforce=result.enforced, cgroup=tree.path)
-    watch = Watch(probes, engine, [alerts, recorder], tree=tree.path.name, recorder=recorder, guard=guard)
+    # its home is among our files, as whoever watches sees it; the system's own folders are the host's
+    footholds = Footholds([(home, HOME)])
+    stack.callback(footholds.close)
+    watch = Watch(
+        probes,
+        engine,
+        [alerts, recorder],
+        tree=tree.path.name,
+        recorder=recorder,
+        guard=guard,
+        footholds=footholds,
+    )
     stack.callback(watch.close)
     watch.repair()
     began = time.monotonic()

@@ -23,6 +23,7 @@ from tracer.text import printable
 if TYPE_CHECKING:
     from tracer.alerts import Alert
     from tracer.engine.engine import Engine
+    from tracer.footholds.watcher import Footholds
     from tracer.kernel.probes import ProbeOptions, Probes
     from tracer.observer import Observe, Observer
     from tracer.policy import Policy
@@ -210,6 +211,7 @@ class Session:
         from tracer.engine.engine import Engine
         from tracer.watch import Guard, Watch
 
+        footholds = self._watch_footholds()
         engine = Engine(self.rules)
         on_records = self._takers(engine)
         engine.warm()
@@ -230,12 +232,28 @@ class Session:
             one_by_one=self._observer is not None,
             recorder=recorder,
             guard=guard,
+            footholds=footholds,
         )
         self.stack.callback(watch.close)
         jit.mark_warm()
         if (took := time.monotonic() - began) > _SLOW_S:
             self.say(f"compiled the engine in {took:.0f} s (once; events waited in the ring)")
         return watch
+
+    def _watch_footholds(self) -> Footholds | None:
+        """Have fanotify(7) tell of files that are obeyed later; None, and said, where it doesn't."""
+        from tracer.footholds.places import everywhere
+        from tracer.footholds.watcher import Footholds
+
+        try:
+            footholds = Footholds(everywhere())
+        except HostError as error:
+            self._complain("what is written where it will be obeyed is not seen", error)
+            return None
+        self.stack.callback(footholds.close)
+        for path, why in footholds.refused:
+            self.say(f"footholds are not watched in {printable(path)}: {why}")
+        return footholds
 
     def _takers(self, engine: Engine) -> Callable[[bytes], None] | None:
         """Who is handed every record; None, as usual, if nobody is."""

@@ -12,8 +12,10 @@ from typing import Any, TextIO
 import numpy as np
 
 from tracer import clock
+from tracer.detect.footholds import WHAT_NAME as FOOTHOLD_NAME
 from tracer.detect.tamper import WHAT_NAME, bpf_command, signal_name
 from tracer.engine.tap import each
+from tracer.evidence import local_name
 from tracer.gpu.names import describe
 from tracer.kernel import schema
 from tracer.text import command_line, shown
@@ -113,6 +115,18 @@ def _span(e: np.void, tail: bytes) -> str:
     return f"{whose} begins{above}: {said}{cut}"
 
 
+def _flow_sample(e: np.void, _tail: bytes) -> str:
+    return f"{_flow(e)} {e['sent']} B out, {e['received']} B in" if e["cookie"] else "end of a pass"
+
+
+def _foothold(e: np.void, tail: bytes) -> str:
+    return f"{FOOTHOLD_NAME.get(int(e['what']), e['what'])}: {shown(tail[: int(e['path_len'])])}"
+
+
+def _local_connect(e: np.void, _tail: bytes) -> str:
+    return f"to {shown(local_name(e))}"
+
+
 def _gpu_open(e: np.void, _tail: bytes) -> str:
     return f"device {e['major']}:{e['minor']}"
 
@@ -145,6 +159,9 @@ _FORMAT: dict[str, Callable[[np.void, bytes], str]] = {
     "file": _file,
     "tamper": _tamper,
     "span": _span,
+    "flow-sample": _flow_sample,
+    "foothold": _foothold,
+    "local-connect": _local_connect,
     "gpu-open": _gpu_open,
     "gpu-ioctl": _gpu_ioctl,
     "gpu-counts": _gpu_counts,

@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What samples of all connections say: whose legs belong together, and which rules a relay fires."""
+
+from __future__ import annotations
+
+from tracer.detect.facts import FACT_BIT
+from tracer.detect.legs import (
+    ACCEPTED,
+    INSIDE,
+    LATE,
+    MOVED_INSIDE,
+    MOVED_OUTSIDE,
+    OUTSIDE,
+    TOLD,
+    WINDOW,
+    end_pass,
+    is_news,
+    move,
+)
+from tracer.detect.program import IS_SHELL
+from tracer.detect.relay import go_on, is_relay, try_pair
+from tracer.engine.first import address_words, place_of
+from tracer.engine.intrinsics import bytes_at, i64, record_reader
+from tracer.engine.processes import NONE, Processes, find_exact, find_recent
+from tracer.engine.state import State, note, state_at
+from tracer.jit import entry as compiled_entry
+from tracer.jit import inline_kernel, njit
+from tracer.kernel import schema
+from tracer.rules.evaluate import evaluate
+from tracer.rules.model import ON_RELAY
+
+FLOW_SAMPLE = schema.KIND["EVENT_FLOW_SAMPLE"]
+_BYTES = schema.FLOW_SAMPLE.itemsize
+assert schema.FLOW_SAMPLE.fields is not None
+_REMOTE = schema.FLOW_SAMPLE.fields["remote"][1]
+_ACCEPTED = schema.FLOW_FLAG["FLOW_ACCEPTED"]
+_LATE = schema.FLOW_FLAG["FLOW_LATE"]
+#: The kernel gives the ports from here on to whoever connects (ip_local_port_range): a connection that is
+#: older than the watch doesn't say who opened it, but its port here does.
+_FIRST_CLIENT_PORT = 32768
+#: Of the last bytes of a connection no sample says how many packets they were: these hold the most.
+_PACKET_BYTES = 1448
+_INWARD, _OUTWARD, _FOR_OUTSIDERS, _LATE_RELAY, _BY_RELATIVES = (
+    1 << FACT_BIT[name]
+    for name in ("relays-inward", "relays-outward", "for-outsiders", "late-relay", "by-relatives")
+)
+
+read_flow_sample = record_reader(schema.FLOW_SAMPLE)
+
+
+@inline_kernel
+def carried(
+    state: State, tgid: int, start: int, high: int, low: int, remote_port: int, local_port: int, flags: int,
+    cookie: int, sent: int, received: int, sent_packets: int, received_packets: int, now: int,
+) -> None:  # fmt: skip
+    """Take in what a connection has carried since it was last asked."""
+    marks = i64(0)
+    if flags & _LATE:
+        marks |= LATE
+    if flags & _ACCEPTED or (flags & _LATE and local_port < _FIRST_CLIENT_PORT):
+        marks |= ACCEPTED
+    side = i64(OUTSIDE) if place_of(state, high, low) == -1 else i64(INSIDE)
+    port = local_port if marks & ACCEPTED else remote_port
+    entry = find_exact(state.processes, tgid, start)
+    move(
+        state.relays, tgid, start, entry, side, marks, high, low, port, cookie,
+        received, sent, received_packets, sent_packets, now,
+    )  # fmt: skip
+
+
+@inline_kernel
+def carried_last(
+    state: State, tgid: int, start: int, high: int, low: int, remote_port: int, local_port: int, flags: int,
+    cookie: int, sent: int, received: int, now: int,
+) -> None:  # fmt: skip
+    """The same at its end."""
+    if state.relays.limits[WINDOW] == 0 or sent + received == 0:
+        return
+    carried(
+        state, tgid, start, high, low, remote_port, local_port, flags, cookie, sent, received,
+        (sent + _PACKET_BYTES - 1) // _PACKET_BYTES, (received + _PACKET_BYTES - 1) // _PACKET_BYTES, now,
+    )  # fmt: skip
+
+
+@njit
+def _live_parent(p: Processes, entry: int) -> int:
+    return int(p.table[entry].parent) if entry != NONE else NONE
+
+
+@njit
+def _related(p: Processes, one: int, other: int) -> bool:
+    """Parent and child, or two commands of a shell's pipeline?"""
+    if one == NONE or other == NONE:
+        return False
+    above, beside = _live_parent(p, one), _live_parent(p, other)
+    if above == other or beside == one:
+        return True
+    if above == NONE or above != beside or p.table[above].image == NONE:
+        return False
+    return bool(p.images[p.table[above].image].program & IS_SHELL)
+
+
+@inline_kernel
+def _compare(state: State, now: int) -> None:
+    """Begin with pairs of legs that have moved in this pass."""
+    r, p = state.relays, state.processes
+    for outer in range(r.state[MOVED_OUTSIDE]):
+        o = r.moved[0, outer]
+        for inner in range(r.state[MOVED_INSIDE]):
+            i = r.moved[1, inner]
+            same = r.legs[o].tgid == r.legs[i].tgid and r.legs[o].start == r.legs[i].start
+            if same or _related(p, r.legs[o].entry, r.legs[i].entry):
+                try_pair(r, o, i, now)
+
+
+@inline_kernel
+def _judge(state: State, at: int, now: int) -> int:
+    """Which rules the pair fires that have not been told of its leg outside; how many of state.fired."""
+    r = state.relays
+    outer, inner = r.legs[r.pairs[at].outer], r.legs[r.pairs[at].inner]
+    state.signals[:] = 0
+    state.signals[0] = _OUTWARD if inner.flags & ACCEPTED else _INWARD
+    if outer.flags & ACCEPTED:
+        state.signals[0] |= _FOR_OUTSIDERS
+    if (outer.flags | inner.flags) & LATE:
+        state.signals[0] |= _LATE_RELAY
+    if outer.tgid != inner.tgid or outer.start != inner.start:
+        state.signals[0] |= _BY_RELATIVES
+    count = evaluate(i64(ON_RELAY), state.signals, state.rules, state.fired)
+    left = 0
+    for place in range(count):
+        alternative = state.fired[place]
+        if is_news(outer, state.rules.rule[alternative], state.rules.severity[alternative]):
+            state.fired[left] = alternative
+            left += 1
+    if left:
+        r.state[TOLD] = at
+        entry = find_exact(state.processes, outer.tgid, outer.start)
+        if entry == NONE:
+            entry = find_recent(state.processes, outer.tgid, i64(0))
+            if entry != NONE and state.processes.table[entry].start != outer.start:
+                entry = i64(NONE)
+        note(state, entry, i64(FLOW_SAMPLE), now, outer.cookie, left)
+    return left
+
+
+@inline_kernel
+def _end(state: State, now: int) -> int:
+    """All connections of this pass are known; how many of state.fired."""
+    r = state.relays
+    go_on(r, now)
+    _compare(state, now)
+    end_pass(r)
+    epoch = state.epoch[0] + 2  # never 0, whatever judges
+    for at in range(len(r.pairs)):
+        if r.pairs[at].judged == epoch or not is_relay(r, at):
+            continue
+        r.pairs[at].judged = epoch
+        count = _judge(state, at, now)
+        if count:  # others have their turn after the next pass
+            return count
+    return 0
+
+
+@compiled_entry
+def on_flow_sample(where: int, address: int, length: int) -> int:
+    state = state_at(where)
+    e = read_flow_sample(address)
+    if state.relays.limits[WINDOW] == 0:
+        return 0
+    if i64(e.cookie) == 0:
+        return _end(state, i64(e.ts))
+    data = bytes_at(address, i64(_BYTES))
+    high, low = address_words(data, i64(_REMOTE), i64(e.family))
+    carried(
+        state, i64(e.tgid), i64(e.start), high, low, i64(e.remote_port), i64(e.local_port), i64(e.flags),
+        i64(e.cookie), i64(e.sent), i64(e.received), i64(e.sent_packets), i64(e.received_packets), i64(e.ts),
+    )  # fmt: skip
+    return 0
