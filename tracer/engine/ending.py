@@ -157,20 +157,20 @@ def on_flow_close(where: int, address: int, length: int) -> int:
     state = state_at(where)
     e = read_flow_close(address)
     count = i64(0)
+    high, low, there = i64(0), i64(0), i64(-1)
+    if i64(e.protocol) == _TCP:
+        high, low = address_words(bytes_at(address, i64(_BYTES)), i64(_REMOTE), i64(e.family))
+        there = place_of(state, high, low)
     if i64(e.protocol) == _TCP and e.established:
-        data = bytes_at(address, i64(_BYTES))
-        high, low = address_words(data, i64(_REMOTE), i64(e.family))
         carried_last(
-            state, i64(e.tgid), i64(e.start), high, low, i64(e.remote_port), i64(e.local_port), i64(e.flags),
+            state, i64(e.tgid), i64(e.start), there, high, low, i64(e.remote_port), i64(e.local_port), i64(e.flags),
             i64(e.cookie), i64(e.sent_last), i64(e.received_last), i64(e.ts),
         )  # fmt: skip
     if i64(e.protocol) == _TCP and not e.flags & _NOT_OURS and state.scans.limits[WINDOW] != 0:
         entry, level = _whose(state, i64(e.tgid), i64(e.start), i64(e.cookie))
-        data = bytes_at(address, i64(_BYTES))
-        high, low = address_words(data, i64(_REMOTE), i64(e.family))
         port = i64(e.remote_port)
         mine = entry != NONE and level == 0
-        place = i64(-1) if entry == NONE else place_of(state, high, low)
+        place = i64(-1) if entry == NONE else there
         if place == -1:
             pass
         elif e.established and i64(e.sent) > 0:

@@ -50,16 +50,16 @@ read_flow_sample = record_reader(schema.FLOW_SAMPLE)
 
 @inline_kernel
 def carried(
-    state: State, tgid: int, start: int, high: int, low: int, remote_port: int, local_port: int, flags: int,
+    state: State, tgid: int, start: int, place: int, high: int, low: int, remote_port: int, local_port: int, flags: int,
     cookie: int, sent: int, received: int, sent_packets: int, received_packets: int, now: int,
 ) -> None:  # fmt: skip
-    """Take in what a connection has carried since it was last asked."""
+    """Take in what a connection has carried since it was last asked. ``place``: see place_of."""
     marks = i64(0)
     if flags & _LATE:
         marks |= LATE
     if flags & _ACCEPTED or (flags & _LATE and local_port < _FIRST_CLIENT_PORT):
         marks |= ACCEPTED
-    side = i64(OUTSIDE) if place_of(state, high, low) == -1 else i64(INSIDE)
+    side = i64(OUTSIDE) if place == -1 else i64(INSIDE)
     port = local_port if marks & ACCEPTED else remote_port
     entry = find_exact(state.processes, tgid, start)
     move(
@@ -70,14 +70,14 @@ def carried(
 
 @inline_kernel
 def carried_last(
-    state: State, tgid: int, start: int, high: int, low: int, remote_port: int, local_port: int, flags: int,
+    state: State, tgid: int, start: int, place: int, high: int, low: int, remote_port: int, local_port: int, flags: int,
     cookie: int, sent: int, received: int, now: int,
 ) -> None:  # fmt: skip
     """The same at its end."""
     if state.relays.limits[WINDOW] == 0 or sent + received == 0:
         return
     carried(
-        state, tgid, start, high, low, remote_port, local_port, flags, cookie, sent, received,
+        state, tgid, start, place, high, low, remote_port, local_port, flags, cookie, sent, received,
         (sent + _PACKET_BYTES - 1) // _PACKET_BYTES, (received + _PACKET_BYTES - 1) // _PACKET_BYTES, now,
     )  # fmt: skip
 
@@ -173,7 +173,7 @@ def on_flow_sample(where: int, address: int, length: int) -> int:
     data = bytes_at(address, i64(_BYTES))
     high, low = address_words(data, i64(_REMOTE), i64(e.family))
     carried(
-        state, i64(e.tgid), i64(e.start), high, low, i64(e.remote_port), i64(e.local_port), i64(e.flags),
+        state, i64(e.tgid), i64(e.start), place_of(state, high, low), high, low, i64(e.remote_port), i64(e.local_port), i64(e.flags),
         i64(e.cookie), i64(e.sent), i64(e.received), i64(e.sent_packets), i64(e.received_packets), i64(e.ts),
     )  # fmt: skip
     return 0
