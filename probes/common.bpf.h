@@ -129,14 +129,11 @@ INLINE void count_lost(struct counters *c, __u8 kind)
 		__sync_fetch_and_add(&c->lost[kind], 1);
 }
 
-/* Fill the head of a record about `task`'s process. */
-INLINE void fill_head(struct event_head *head, struct task_struct *task, enum event_kind kind,
-		      enum event_ring ring, __u32 size, struct counters *c)
+/* Fill the head of a record, but for whose it is. */
+INLINE void fill_what(struct event_head *head, enum event_kind kind, enum event_ring ring, __u32 size,
+		      struct counters *c)
 {
 	head->ts = bpf_ktime_get_boot_ns();
-	head->start = BPF_CORE_READ(task, group_leader, start_boottime);
-	head->tgid = BPF_CORE_READ(task, tgid);
-	head->tid = BPF_CORE_READ(task, pid);
 	head->cpu = bpf_get_smp_processor_id();
 	head->size = size;
 	head->kind = kind;
@@ -144,6 +141,16 @@ INLINE void fill_head(struct event_head *head, struct task_struct *task, enum ev
 	/* Atomic, since cgroup programs can be preempted by one another. */
 	head->seq = __sync_fetch_and_add(&c->seq[ring], 1);
 	__sync_fetch_and_add(&c->sent[kind], 1);
+}
+
+/* Fill the head of a record about `task`'s process. */
+INLINE void fill_head(struct event_head *head, struct task_struct *task, enum event_kind kind,
+		      enum event_ring ring, __u32 size, struct counters *c)
+{
+	head->start = BPF_CORE_READ(task, group_leader, start_boottime);
+	head->tgid = BPF_CORE_READ(task, tgid);
+	head->tid = BPF_CORE_READ(task, pid);
+	fill_what(head, kind, ring, size, c);
 }
 
 /*

@@ -46,8 +46,9 @@ INLINE void send_gpu_counts(struct task_struct *leader, int final)
 		return;
 	state->flushed_at = bpf_ktime_get_boot_ns();
 	state->dirty = 0;
-	r = reserve_shared(struct gpu_counts_record, sizeof(r->event), leader, EVENT_GPU_COUNTS,
-			   final, (void)0);
+	r = reserve_shared(struct gpu_counts_record, sizeof(r->event), final,
+			   fill_head(&__h, leader, EVENT_GPU_COUNTS, RING_BULK,
+				     sizeof(struct gpu_counts_record), __c));
 	if (!r)
 		return;
 	r->event.uncounted = state->uncounted;

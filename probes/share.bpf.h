@@ -117,21 +117,23 @@ INLINE int held_back(const struct event_head *head, struct counters *c, __u32 ne
 
 /* Reserve a record of the bulk ring about `task`'s process, as reserve_event does of the other. */
 #define reserve_bulk(type, task, event_kind, news)                                                 \
-	reserve_shared(type, sizeof(type), task, event_kind, news, (void)0)
+	reserve_shared(type, sizeof(type), news,                                                   \
+		       fill_head(&__h, task, event_kind, RING_BULK, sizeof(type), __c))
 
 /* The same about whoever a flow belongs to, whatever the current task is. */
 #define reserve_of_flow(type, flow, event_kind)                                                    \
-	reserve_shared(type, sizeof(type), bpf_get_current_task_btf(), event_kind, 0,              \
-		       head_of_owner(&__h, flow))
+	reserve_shared(type, sizeof(type), 0, ({                                                   \
+			       fill_what(&__h, event_kind, RING_BULK, sizeof(type), __c);          \
+			       head_of_owner(&__h, flow);                                          \
+		       }))
 
-#define reserve_shared(type, zeroed, task, event_kind, news, whose)                                \
+#define reserve_shared(type, zeroed, news, fill)                                                   \
 	({                                                                                         \
 		type *__e = NULL;                                                                  \
 		struct counters *__c = my_counters();                                              \
 		if (__c) {                                                                         \
 			struct event_head __h = {};                                                \
-			fill_head(&__h, task, event_kind, RING_BULK, sizeof(type), __c);           \
-			whose;                                                                     \
+			fill;                                                                      \
 			if (!held_back(&__h, __c, news))                                           \
 				__e = reserve_headed(ring_bulk, type, zeroed, &__h, __c);          \
 		}                                                                                  \

@@ -46,6 +46,15 @@ def test_addresses():
     assert answers(struct.pack(">H", len(message)) + message, TCP) == answers(message)
 
 
+def test_a_stream_s_message_ends_where_it_says():
+    message = answer(b"a.example", record(POINTER, 1, V4.packed))
+    for short in range(1, 5):
+        said = struct.pack(">H", len(message) - short) + message
+        assert answers(said, TCP) == (b"a.example", [])
+    alias = answer(b"a.example", record(POINTER, 5, b"\1a\0"))
+    assert answers(struct.pack(">H", len(alias) - 1) + alias, TCP)[0] == b"a.example"
+
+
 def test_names_between():
     chain = [
         record(POINTER, 5, b"\3cdn" + POINTER),

@@ -238,6 +238,8 @@ def dns_answers(data: Bytes, lo: int, hi: int, transport: int, text: Bytes, answ
     lo = message(data, lo, hi, transport)
     if lo < 0 or data[lo + 2] & 0x80 == 0:
         return 0, 0
+    if transport == TCP:  # what comes behind the message is the next one
+        hi = min(hi, lo + u16(data, lo - 2))
     length = _append_name(data, lo, lo + 12, hi, text, i64(0))
     at = question_end(data, lo + 12, hi) + 4
     count = 0
