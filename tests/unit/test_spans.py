@@ -69,7 +69,7 @@ STEPS = st.lists(
 @settings(max_examples=300)
 @given(STEPS, st.sampled_from([1, 4, 8]))
 def test_agrees_with_the_twin(steps, room):
-    engine = Engine(PACKS, processes=64, flows=4)
+    engine = Engine(PACKS, processes=63, flows=4)  # so few that nobody who has ended stays
     engine.state = engine.state._replace(
         processes=engine.state.processes._replace(spans=table.make_spans(room))
     )

@@ -20,7 +20,7 @@ GAP_S = 900
 _COUNTS = SEVERITIES.index("medium")
 _STORY = {
     "net": "probing", "tunnel": "tunnel", "shell": "remote shell", "miner": "miner", "gpu": "GPU use",
-    "exec": "suspicious program", "tamper": "tampering with the watch",
+    "exec": "suspicious program", "foothold": "foothold", "tamper": "tampering with the watch",
 }  # fmt: skip
 
 
