@@ -115,6 +115,9 @@ class NaiveRelays:
         rows = self.rows(pair)
         if sum(row[way][1] for row in rows for way in range(2)) < self.limits["bytes"]:
             return False
+        outside, inside = (sum(row[1][place] for row in rows) for place in range(2))
+        if outside > inside * self.limits["back_times"]:
+            return False
         for way in range(2):
             together, apart = self.rhythm(pair, way)
             if together < self.limits["exchanges"] or apart * 100 > together * self.limits["apart_percent"]:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import mmap
 import os
 import select
@@ -11,7 +10,7 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Protocol
@@ -22,12 +21,12 @@ from tracer import clock
 from tracer.alerts import Alert, AlertBuilder, Origin, Who
 from tracer.engine import reconcile
 from tracer.engine.drain import FIRED, MORE, TAP_FULL
-from tracer.engine.engine import BATCH, Engine, Fired, Program
-from tracer.engine.first import keep_record
+from tracer.engine.engine import BATCH, Engine, Fired
 from tracer.engine.intrinsics import address_of
-from tracer.engine.processes import NONE, find_exact
+from tracer.engine.processes import NONE
 from tracer.engine.ring import Ring
 from tracer.errors import LoadError
+from tracer.examining import Examining
 from tracer.footholds.records import FootholdRecords
 from tracer.footholds.watcher import Footholds
 from tracer.kernel import cgroup, schema
@@ -35,15 +34,14 @@ from tracer.kernel.probes import Probes
 from tracer.promptness import schedule_promptly, settle_memory
 from tracer.record.recorder import BLOCK_BYTES, Recorder
 from tracer.record.snapshot import snapshot
+from tracer.rehearsal import rehearse
 from tracer.repeats import Repeats
 from tracer.respond.acts import Identity
 from tracer.respond.orders import Orders
 from tracer.respond.responder import Responder
 from tracer.reteach import reteach
 from tracer.rules import RuleSet
-from tracer.sinks.terminal import format_alert
 from tracer.summary import Summary, Tally, summarise
-from tracer.triage.examiner import Examiner
 from tracer.triage.report import FileReport
 
 #: After the last record, poll this long before sleeping until woken: a wake-up costs the traced
@@ -96,37 +94,6 @@ class Guard:
     enforce: bool = False
     cgroup: Path | None = None
     excuse: Callable[[Alert], bool] | None = None
-
-
-def rehearse(rules: RuleSet, tree: str) -> None:
-    """Make one alert that nobody is told: the first real one must not wait for lazy imports."""
-    engine = Engine(rules, processes=4, flows=4)
-    path = b"/usr/bin/rehearsal"
-    record = np.zeros((), schema.EXEC)
-    record["kind"], record["tgid"], record["start"] = schema.KIND["EVENT_EXEC"], 1, 1
-    record["path_len"], record["args_len"] = len(path), len(path) + 1
-    record["size"] = schema.EXEC.itemsize + 2 * len(path) + 1
-    for _ in engine.feed([record.tobytes() + path + path + b"\0"]):
-        pass
-    said = b'{"id":1,"method":"rehearsal","params":{}}\n'
-    first = np.zeros((), schema.FIRST_BYTES)
-    first["kind"], first["tgid"], first["start"] = schema.KIND["EVENT_FIRST_BYTES"], 1, 1
-    first["size"], first["len"] = schema.FIRST_BYTES.itemsize + len(said), len(said)
-    first["family"], first["protocol"], first["first"] = socket.AF_INET, socket.IPPROTO_TCP, len(said)
-    for _ in engine.feed([first.tobytes() + said]):
-        pass
-    keep_record(engine.state.record, np.frombuffer(first.tobytes() + said, np.uint8))
-    builder = AlertBuilder(engine, Origin(tree, "", lambda _: ""), 0)
-    for kind in ("EVENT_EXEC", "EVENT_FIRST_BYTES", "EVENT_CONNECT"):
-        fired = Fired(tuple(engine.rules.alternative_rule[:1]), 0, schema.KIND[kind], 0, 0)
-        for alert in builder.build(fired, 0):
-            json.dumps(alert.to_json())
-            format_alert(alert, colour=False)
-
-
-def ended(pid: int, start_ns: int) -> Program:
-    """A process of which no more is known than that it was there."""
-    return Program(pid, start_ns, b"", b"", b"", (), False, 0, 0, 0, 0, False)
 
 
 class Watch:
@@ -187,9 +154,6 @@ class Watch:
         if self._footholds is not None:
             self._poll.register(self._footholds.fd, select.EPOLLIN)
             self._own.add(self._footholds.fd)
-        self._token = 1
-        self._examined_for: dict[int, tuple[Program, Who, int]] = {}
-        self._refused = 0  # by this examiner: those it counts as lost, but never had
         self._start_examining(engine.rules)
         rehearse(engine.rules, tree)
         settle_memory()
@@ -221,20 +185,12 @@ class Watch:
         self._start_examining(rules)
 
     def _start_examining(self, rules: RuleSet) -> None:
-        self._examiner = Examiner(rules.groups)
-        self._poll.register(self._examiner.ready, select.EPOLLIN)
+        self._examining = Examining(self.engine, self._builder, rules)
+        self._poll.register(self._examining.ready, select.EPOLLIN)
 
     def _stop_examining(self) -> None:
-        self._poll.unregister(self._examiner.ready)
-        self._examiner.close()
-        self.tally.files_lost.update(self._examiner.lost)
-        self.tally.files_lost["unfinished"] += max(self._unanswered(), 0)
-        self._examined_for.clear()
-        self._refused = 0
-
-    def _unanswered(self) -> int:
-        """Files that the examiner has taken and said nothing of: neither a report nor that it is lost."""
-        return len(self._examined_for) - (self._examiner.lost.total() - self._refused)
+        self._poll.unregister(self._examining.ready)
+        self.tally.files_lost.update(self._examining.close())
 
     def step(self) -> None:
         """Take in what there is, tell what fired, then wait a little for more."""
@@ -262,11 +218,11 @@ class Watch:
     def _wait(self, seconds: float) -> bool:
         """True when something else than a ring or the examiner has something to say."""
         ready = {fd for fd, _ in self._poll.poll(max(seconds, 0))}
-        if self._examiner.ready in ready:
+        if self._examining.ready in ready:
             self._take_reports()
         if self._footholds is not None and self._footholds.fd in ready:
             self._take_footholds()
-        return bool(ready - self._own - {self._examiner.ready})
+        return bool(ready - self._own - {self._examining.ready})
 
     def _drain_all(self) -> int:
         """Drain until the rings are empty, or a tick is due; how many records."""
@@ -280,7 +236,7 @@ class Watch:
                     self._tell(fired)
             if self.engine.tapped >= self._tap_enough or why == TAP_FULL:
                 self._take_tap()
-            self._submit_files()
+            self._examining.submit()
             if why not in (FIRED, TAP_FULL, MORE):
                 return total
             if time.monotonic() >= self._next_tick:
@@ -349,36 +305,13 @@ class Watch:
         """The processes that are in the tree now, by the kernel's word."""
         return self.probes.tree.identities()
 
-    def _submit_files(self) -> None:
-        """Have the executables looked into that the tree has run for the first time."""
-        for pid, start, device, inode, when, path in self.engine.take_files():
-            # it may have ended when its file has been read: remember who it was
-            who = self._builder.who(find_exact(self.engine.state.processes, pid, start))
-            self._examined_for[self._token] = (who.program or ended(pid, start), who, when)
-            if not self._examiner.submit(pid, start, device, inode, self._token, path):
-                del self._examined_for[self._token]
-                self._refused += 1
-            self._token += 1
-
     def _take_reports(self) -> None:
         """Judge what has been found out about executed files."""
-        for found in self._examiner.collect():
-            was = self._examined_for.pop(found.token, None)
-            if was is None:
-                continue
-            program, who, when = was
-            if not program.exe:
-                program = replace(program, exe=found.report.path)
-            record = np.zeros((), schema.FILE)
-            record["kind"], record["size"] = schema.KIND["EVENT_FILE"], schema.FILE.itemsize
-            record["ts"], record["tgid"] = when, program.pid
-            record["start"] = program.start_ns
-            record["epoch"] = self.engine.state.epoch[0]
-            record["signals"] = found.report.signals()
+        for found in self._examining.answers():
             if self._recorder is not None:
-                self._recorder.file(found.report, who._replace(program=program))
-            for fired in self.engine.feed([record.tobytes()], count=False):
-                self._tell(fired, found.report, who._replace(program=program))
+                self._recorder.file(found.report, found.who)
+            for fired in self.engine.feed([found.record], count=False):
+                self._tell(fired, found.report, found.who)
 
     def _take_footholds(self) -> None:
         """Judge what members of the tree have written where it will be obeyed."""
@@ -451,7 +384,7 @@ class Watch:
         if judge:
             for fired in reconcile.fill_in(self.engine, stale):
                 self._tell(fired)
-        self._submit_files()
+        self._examining.submit()
         return len(tasks)
 
     def adopt_spans(self) -> int:
@@ -478,7 +411,7 @@ class Watch:
     def _finish_examining(self) -> None:
         """Give the last files a moment: the program that mattered may have been the last."""
         end = time.monotonic() + FILES_PATIENCE_S
-        while self._unanswered() > 0 and (left := end - time.monotonic()) > 0:
+        while self._examining.unanswered > 0 and (left := end - time.monotonic()) > 0:
             self._wait(min(left, TICK_S))
 
     def finish(self) -> Summary:
@@ -506,7 +439,7 @@ class Watch:
 
     def close(self) -> None:
         """Unmap the rings. The probes are closed by whoever made them."""
-        self._examiner.close()
+        self._examining.close()
         self.responder.close()
         self._poll.close()
         for ring in self._rings:

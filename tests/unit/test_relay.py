@@ -125,6 +125,7 @@ LIMITS = st.fixed_dictionaries(
         "bytes": st.sampled_from([256, 2048]),
         "changes": st.sampled_from([1, 3]),
         "apart_percent": st.sampled_from([1, 25, 100]),
+        "back_times": st.sampled_from([1, 8]),
         "window_s": st.just(10),
     }
 )

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import stat
@@ -139,6 +140,7 @@ def test_a_name_that_is_taken_over_meanwhile_is_left_alone(place):
             )
         ),
     ],
+    ids=map(str, itertools.count()),  # what is in them has our pid
 )  # fmt: skip
 def test_damaged_files_are_passed_over(place, raw):
     put(place, "good.json")

@@ -15,9 +15,9 @@ def warm() -> None:
 
     began = time.monotonic()
     from tracer.engine.engine import Engine
+    from tracer.rehearsal import rehearse
     from tracer.rules import load_rules
     from tracer.triage.examiner import Examiner
-    from tracer.watch import rehearse
 
     rules = load_rules([])
     Engine(rules).warm()

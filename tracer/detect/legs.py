@@ -23,7 +23,9 @@ OUTSIDE, INSIDE = 1, 2
 ACCEPTED, LATE = 1, 2
 
 # Places in Relays.limits
-EXCHANGES, BYTES, CHANGES, APART, OVERHEAD, PACKET, SLACK, WINDOW = range(len(THRESHOLDS["relay"]))
+EXCHANGES, BYTES, CHANGES, APART, OVERHEAD, PACKET, SLACK, BACK_TIMES, WINDOW = range(
+    len(THRESHOLDS["relay"])
+)
 assert list(THRESHOLDS["relay"])[WINDOW] == "window_s"
 
 #: Places that a leg, or a pair, may be in.
@@ -91,7 +93,7 @@ SECOND = 1_000_000_000
 
 class Relays(NamedTuple):
     """``legs`` LEG[n], ``pairs`` PAIR[m], both powers of two; ``moved`` int64[2, MOVED_MAX]: legs that moved
-    in this pass, by side; ``limits`` int64[8]: the thresholds; ``state`` int64[8].
+    in this pass, by side; ``limits`` int64[9]: the thresholds; ``state`` int64[8].
     """
 
     legs: npt.NDArray[np.void]

@@ -22,6 +22,7 @@ from typing import Any
 
 from tracer.detect.legs import (
     APART,
+    BACK_TIMES,
     BYTES,
     CHANGES,
     EXCHANGES,
@@ -173,6 +174,8 @@ def is_relay(r: Relays, at: int) -> bool:
     """Is that enough to say so?"""
     pair = r.pairs[at]
     if pair.used == 0 or pair.inside[IN] + pair.inside[BACK] < r.limits[BYTES]:
+        return False
+    if pair.outside[BACK] > pair.inside[BACK] * r.limits[BACK_TIMES]:
         return False
     for way in range(2):
         if pair.together[way] < r.limits[EXCHANGES]:
