@@ -213,3 +213,21 @@ def test_what_cannot_be_recorded_is_not_begun(tmp_path):
         done = vigiles("run", *arguments, "--", "touch", str(tmp_path / "ran"))
         assert done.returncode == 1 and said in done.stderr
     assert sorted(p.name for p in tmp_path.iterdir()) == ["open", "there"]
+
+
+def test_a_log_says_what_marks_say(tmp_path):
+    """The demonstration marks its tool calls and logs them: from the log alone the same steps are found."""
+    record, log = tmp_path / "r", tmp_path / "calls.jsonl"
+    done = vigiles("demo", "--record", str(record), "--log", str(log))
+    assert done.returncode == 0, done.stderr
+    alerts = read(record, layout.ALERT)
+    assert {a["rule"] for a in alerts} >= {"net.scan", "miner.command", "gpu.unexpected-client"}
+    found = vigiles("correlate", str(record), "--log", str(log), "--json").stdout.splitlines()
+    told = [(alert["span"]["step"], alert["rule"]) for alert in alerts]
+    assert [
+        (int((said := json.loads(row))["candidates"][0]["step"]), said["alert"]["rule"]) for row in found
+    ] == told
+    assert all(json.loads(row)["candidates"][0]["chance"] > 0.9 for row in found)
+    story = json.loads(vigiles("report", "--format", "json", str(record)).stdout)
+    (incident,) = story["incidents"]
+    assert incident["line"].startswith("probing, then tunnel") and incident["severity"] == "critical"

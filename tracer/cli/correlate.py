@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from tracer.correlate.match import Candidate, Offset
 
 _WIDTH = 100
+#: Beside the likeliest, those that might be it; --json has all.
+_WORTH_TELLING = 0.02
 
 
 @click.command()
@@ -102,7 +104,7 @@ def _tell(alert: dict[str, Any], candidates: list[Candidate], *, as_json: bool) 
     )
     if not candidates:
         print("  no line of the log is near")
-    for candidate in candidates[:3]:
+    for candidate in candidates[:1] + [c for c in candidates[1:3] if c.chance >= _WORTH_TELLING]:
         call = candidate.call
         where = ", ".join(
             f"{name} {value}" for name, value in (("step", call.step), ("episode", call.episode)) if value

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import re
+import shlex
 from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
@@ -93,6 +94,14 @@ def compare_clocks(calls: Sequence[ToolCall], ran: Iterable[Ran]) -> Offset:
     return Offset(middle, spread if best > 1 else 0.5, best)
 
 
+def _unquoted(command: str) -> str:
+    """As a shell would hand it on: logs quote what they join."""
+    try:
+        return " ".join(shlex.split(command))
+    except ValueError:  # a quotation mark that is none
+        return command
+
+
 class _Said:
     """What a line of processes was started with, to be asked for many commands."""
 
@@ -107,7 +116,7 @@ class _Said:
 
     def whole(self, command: str, words: frozenset[str]) -> Ran | None:
         """Who was started with the whole of ``command``, as an argument or in one."""
-        found = self._exact.get(command)
+        found = self._exact.get(command) or self._exact.get(_unquoted(command))
         if found is not None or len(command) < _TELLING or not words <= self.all_words:
             return found
         return next((exec_ for exec_ in self.line if command in exec_.text), None)

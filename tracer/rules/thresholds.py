@@ -45,7 +45,9 @@ THRESHOLDS: dict[str, dict[str, Threshold]] = {
         "overhead_percent": Threshold(1, 400, "what goes over the connection outside may be so much more"),
         "packet_bytes": Threshold(1, 4096, "and this for each packet"),
         "slack_bytes": Threshold(1, 1 << 20, "and this once"),
-        "back_times": Threshold(1, 1000, "what has gone back outside is at most so many times what came from inside"),
+        "back_times": Threshold(
+            1, 1000, "what has gone back outside is at most so many times what came from inside"
+        ),
         "window_s": Threshold(1, 3600, "seconds after which what has not moved is forgotten"),
     },
 }
