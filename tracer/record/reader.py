@@ -129,9 +129,16 @@ class Recording:
             at += layout.PREFIX_BYTES + head.stored
 
     def blocks(self) -> Iterator[Found]:
-        """Every whole block, in order. What is damaged is in ``damage`` afterwards."""
-        self.damage = []
-        yield from self._scan(self.damage)
+        """Every whole block, in order. What is damaged is in ``damage`` afterwards, once."""
+        found: list[Damage] = []
+        for block in self._scan(found):
+            self._tell(found)
+            yield block
+        self._tell(found)
+
+    def _tell(self, found: list[Damage]) -> None:
+        self.damage += [damage for damage in found if damage not in self.damage]
+        found.clear()
 
     def payload(self, found: Found) -> bytes | None:
         """What a block holds, with records in this version's layout; None, and damage, if it can't be had."""
@@ -141,9 +148,7 @@ class Recording:
         elif found.head.codec != layout.RAW:
             raw = None
         if raw is None or len(raw) != found.head.raw:
-            self.damage.append(
-                Damage(found.at, found.end, found.head.number, "its payload can't be decompressed")
-            )
+            self._tell([Damage(found.at, found.end, found.head.number, "its payload can't be decompressed")])
             return None
         return self._adapter.convert(raw) if found.head.type in _RECORDS else raw
 
@@ -167,7 +172,7 @@ class Recording:
             said = None
         if found.head.type not in SHAPES or not SHAPES[found.head.type](said):
             why = f"it holds no {layout.NAMES[found.head.type]}"
-            self.damage.append(Damage(found.at, found.end, found.head.number, why))
+            self._tell([Damage(found.at, found.end, found.head.number, why)])
             return None
         return said
 
