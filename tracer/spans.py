@@ -39,7 +39,7 @@ class Span:
         """What the outermost one that says something of ``key`` says, or a deeper span of the same process."""
         found, owner = None, None
         for span in reversed(self.path):
-            value = attributes(span).get(key)
+            value = attributes(span.text).get(key)
             if value is not None and owner in (None, (span.pid, span.start_ns)):
                 found, owner = value, (span.pid, span.start_ns)
         return found
@@ -77,10 +77,10 @@ def _word(value: str | int) -> str:
     return shorten(printable(str(value)), _WORD_WIDTH)
 
 
-def attributes(span: OpenedSpan) -> dict[str, str | int]:
+def attributes(text: bytes) -> dict[str, str | int]:
     """What was said of a span; of what was said twice, the first. Whole numbers are numbers."""
     found: dict[str, str | int] = {}
-    for pair in span.text.split(b"\0"):
+    for pair in text.split(b"\0"):
         key, there, value = pair.partition(b"=")
         if there and key and (name := decode(key)) not in found:
             found[name] = int(value) if _NUMBER.fullmatch(value) else decode(value)
@@ -88,7 +88,7 @@ def attributes(span: OpenedSpan) -> dict[str, str | int]:
 
 
 def _to_json(span: OpenedSpan, exe: bytes) -> dict[str, Any]:
-    said = attributes(span)
+    said = attributes(span.text)
     return {
         "id": f"{span.pid}.{span.start_ns}.{span.token}",
         "attributes": said,

@@ -193,6 +193,9 @@ def test_spans_come_again(tmp_path):
     again, player = replayed(PACKS, tmp_path / "r")
     assert again == live.alerts
     assert (again[0]["span"]["tool"], again[0]["span"]["step"]) == ("bash", 4)
+    (parts,) = in_order([tmp_path / "r"])
+    told = {event.kind: event.to_json()["span"] for event in events(parts)}
+    assert told["exec"] == {"id": "1.1000.6", "attributes": {"tool": "bash"}} == told["fork"]
     laid = snapshot(player.engine)
     other = Engine(PACKS, processes=16, flows=16)
     list(other.play(laid, count=False))

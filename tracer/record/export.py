@@ -16,6 +16,7 @@ from tracer.kernel import schema
 from tracer.record import layout
 from tracer.record.reader import Recording
 from tracer.sinks.events import describe_event
+from tracer.spans import attributes
 from tracer.text import decode
 
 _EXEC = schema.KIND["EVENT_EXEC"]
@@ -23,7 +24,13 @@ _FORK = schema.KIND["EVENT_FORK"]
 _EXIT = schema.KIND["EVENT_EXIT"]
 _FIRST = schema.KIND["EVENT_FIRST_BYTES"]
 _GPU_COUNTS = schema.KIND["EVENT_GPU_COUNTS"]
+_SPAN = schema.KIND["EVENT_SPAN"]
 _INET = 2
+#: What is said of so many spans is remembered; of older ones the name is left.
+_SPANS_MAX = 100_000
+
+Key = tuple[int, int]
+SpanName = tuple[int, int, int]
 #: Of the head and of verdicts: what only machines want.
 _HIDDEN = frozenset({"ts", "seq", "size", "ring", "tree", "kind", "signals", "epoch", "row", "took_ns"})
 _ADDRESSES = ("local", "remote")
@@ -42,13 +49,14 @@ class Filter:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One recorded event. ``made``: in user space, of what was there already."""
+    """One recorded event. ``made``: in user space, of what was there already. ``span``: the innermost around it."""
 
     wall_ns: int
     record: np.void
     tail: bytes
     exe: str
     made: bool
+    span: dict[str, Any] | None = None
 
     @property
     def kind(self) -> str:
@@ -74,6 +82,7 @@ class Event:
             if name not in _HIDDEN and not name.startswith("_") and name not in {"tgid", "tid", "start"}:
                 said[name] = _value(e, name)
         said |= _strings(e, self.tail)
+        said["span"] = self.span
         if self.made:
             said["made"] = True
         return said
@@ -110,27 +119,55 @@ def _strings(e: np.void, tail: bytes) -> dict[str, Any]:
     return {}
 
 
-class _Programs:
-    """What each process runs, by the execs so far; forgotten when it ends."""
+class _Processes:
+    """What each process runs, by the execs so far, and which span it is in; forgotten when it ends."""
 
     def __init__(self) -> None:
-        self._exe: dict[tuple[int, int], str] = {}
+        self._exe: dict[Key, str] = {}
+        self._span: dict[Key, SpanName] = {}
+        self._said: dict[SpanName, dict[str, Any]] = {}
 
-    def see(self, e: np.void, tail: bytes) -> str:
-        """The program behind an event, which may change it."""
+    def see(self, e: np.void, tail: bytes) -> tuple[str, dict[str, Any] | None]:
+        """The program behind an event, which may change it, and the span around it."""
         kind, who = int(e["kind"]), (int(e["tgid"]), int(e["start"]))
-        if kind == _EXEC:
+        if kind == _SPAN:
+            self._open(e, tail)
+        elif kind == _EXEC:
             self._exe[who] = decode(tail[: int(e["path_len"])])
         elif kind == _FORK:
             self._exe[who] = self._exe.get((int(e["parent_tgid"]), int(e["parent_start"])), "")
-        elif kind == _EXIT:
-            return self._exe.pop(who, "")
-        return self._exe.get(who, "")
+            if named := _span_named(e):
+                self._span[who] = named
+        name = _span_named(e) or self._span.get(who)
+        span = self._said.get(name) or {"id": ".".join(map(str, name))} if name else None
+        exe = self._exe.get(who, "")
+        if kind == _EXIT:
+            self._exe.pop(who, None)
+            self._span.pop(who, None)
+        return exe, span
+
+    def _open(self, e: np.void, tail: bytes) -> None:
+        name = _span_named(e)
+        if name is None or e["what"] != schema.SPAN_WHAT["SPAN_BEGIN"] or name in self._said:
+            return
+        if len(self._said) >= _SPANS_MAX:
+            del self._said[next(iter(self._said))]
+        self._said[name] = {
+            "id": ".".join(map(str, name)),
+            "attributes": attributes(tail[: int(e["len"])]),
+        }
+
+
+def _span_named(e: np.void) -> SpanName | None:
+    """The span that an event names: owner and number; of a SPAN record, itself."""
+    if "span_token" not in (e.dtype.names or ()) or not e["span_token"]:
+        return None
+    return int(e["span_tgid"]), int(e["span_start"]), int(e["span_token"])
 
 
 def events(parts: list[Recording], wanted: Filter = Filter()) -> Iterator[Event]:
     """The events of one recording that are wanted, in the order in which they were taken in."""
-    programs = _Programs()
+    processes = _Processes()
     for number, part in enumerate(parts):
         offset = part.header.wall_offset_ns
         known = number > 0 and part.header.part == parts[number - 1].header.part + 1
@@ -145,8 +182,8 @@ def events(parts: list[Recording], wanted: Filter = Filter()) -> Iterator[Event]
                 continue
             known |= kind == layout.RECORDS
             for record, tail in _records(part.payload(found) or b""):
-                exe = programs.see(record, tail)
-                event = Event(int(record["ts"]) + offset, record, tail, exe, kind != layout.RECORDS)
+                exe, span = processes.see(record, tail)
+                event = Event(int(record["ts"]) + offset, record, tail, exe, kind != layout.RECORDS, span)
                 if _is_wanted(event, wanted):
                     yield event
 
