@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tracer.engine.engine import Engine
+from tracer.incidents import Incidents
 from tracer.kernel import schema
 from tracer.kernel.probes import Probes
 from tracer.respond.responder import Responder
@@ -17,6 +18,8 @@ from tracer.rules.model import ACTIONS
 
 #: The reason for a loss that is counted by kind as well: see probes/share.bpf.h.
 SHARE = "share"
+#: The last ones; the recording has all.
+_INCIDENTS_SHOWN = 10
 #: Latencies kept for the percentiles; beyond it later ones replace earlier ones at even distance.
 _KEPT = 100_000
 
@@ -35,6 +38,7 @@ class Tally:
     #: by rule: alerts like one that has been told, see tracer.repeats
     repeated: Counter[str] = field(default_factory=Counter)
     would: Counter[str] = field(default_factory=Counter)
+    incidents: Incidents = field(default_factory=Incidents)
 
     def add(self, rule: str, severity: str, latency_us: float) -> None:
         """Count one."""
@@ -115,6 +119,17 @@ class Summary:
                 "tables": self.tables,
                 "missing_hooks": self.missing_hooks,
                 "alerts": dict(self.tally.by_rule),
+                "incidents": [
+                    {
+                        "line": i.line,
+                        "severity": i.severity,
+                        "alerts": i.count,
+                        "first_ns": i.first_ns,
+                        "last_ns": i.last_ns,
+                    }
+                    for i in self.tally.incidents.all
+                ],
+                "incidents_forgotten": self.tally.incidents.forgotten,
                 "repeated": dict(+self.tally.repeated),
                 "excused": self.tally.excused,
                 "acted": self.acted,
@@ -145,6 +160,11 @@ class Summary:
         alerts = alerts or "none"
         excused = f" · {_number(self.tally.excused)} excused by the policy" if self.tally.excused else ""
         out.append(f"alerts: {alerts}{excused}")
+        for incident in self.tally.incidents.all[-_INCIDENTS_SHOWN:]:
+            if incident.count > 1:
+                seconds = (incident.last_ns - incident.first_ns) / 1e9
+                told = f"{_number(incident.count)} alerts in {seconds:,.1f} s"
+                out.append(f"incident ({incident.severity}): {incident.line} · {told}")
         acted = [f"{_number(n)} {what}" for what, n in self.acted.items()]
         if self.packets_dropped:
             acted.append(f"{_number(self.packets_dropped)} packets dropped")

@@ -293,6 +293,7 @@ class Watch:
         for sink in self._sinks:
             sink.tell(alert)
         self.tally.add(alert.rule.id, alert.severity, alert.latency_us)
+        self.tally.incidents.add(alert.to_json())
 
     def _identity(self, entry: int) -> Identity | None:
         """Which process is at ``entry``."""

@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 from recordings import EPOCH, Live
 
 from tracer.cli import group
+from tracer.incidents import GAP_S, join
+from tracer.kernel import schema
 from tracer.record.reader import in_order
 from tracer.report import gather
 from tracer.report.html import to_html
-from tracer.report.incidents import GAP_S, join
 from tracer.report.markdown import to_markdown
 from tracer.report.ocsf import to_ocsf
 from tracer.report.references import attack_name, nist, owasp
@@ -103,6 +104,21 @@ def test_coverage_can_be_complete(tmp_path):
     live.recorder.close()
     coverage = story_of(tmp_path / "r")["coverage"]
     assert coverage["remarks"] == [] and coverage["ended"]
+
+
+def test_what_was_there_before_is_said(tmp_path):
+    live = Live(tmp_path / "r", PACKS)
+    late = schema.FLOW_FLAG["FLOW_LATE"]
+    live.feed(
+        [
+            stories.records.execute([b"sh"], b"/bin/sh", tgid=1),
+            stories.records.connect("198.51.100.7", flags=late),
+        ]
+    )
+    live.end()
+    remarks = story_of(tmp_path / "r")["coverage"]["remarks"]
+    assert "1 flows were there before the watch: how they began was not seen" in remarks
+    assert any(line.startswith("1 processes were there before") for line in remarks)
 
 
 def test_without_an_end_it_is_not_complete(tmp_path):

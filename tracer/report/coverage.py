@@ -47,6 +47,7 @@ class Coverage:
     signed: bool = False
     gpu_driver: str | None = None
     processes_before: int = 0
+    flows_before: int = 0
     remarks: list[str] = field(default_factory=list)
 
 
@@ -69,6 +70,7 @@ def certify(found: Gathered) -> Coverage:
         signed=header.signed,
         gpu_driver=printable(header.gpu_driver) if header.gpu_driver else None,
         processes_before=found.processes_before,
+        flows_before=found.flows_before,
     )
     names = dict.fromkeys((*seen, *found.kinds, *told_lost))
     for name in names:
@@ -141,4 +143,6 @@ def _remarks(c: Coverage, found: Gathered, end: dict[str, Any]) -> list[str]:
         lines.append(
             f"{c.processes_before:,} processes were there before the watch: how they came about was not seen"
         )
+    if c.flows_before:
+        lines.append(f"{c.flows_before:,} flows were there before the watch: how they began was not seen")
     return lines

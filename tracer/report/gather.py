@@ -34,7 +34,7 @@ _GPU, _COUNTS, _LISTEN = _KIND["EVENT_GPU_IOCTL"], _KIND["EVENT_GPU_COUNTS"], _K
 _INET = 2
 _TRANSPORT = {6: "tcp", 17: "udp", 1: "icmp", 58: "icmpv6"}
 _LANE = {_EXEC: "execs", _CONNECT: "flows", _OPEN: "flows", _CLOSE: "flows", _GPU: "gpu", _COUNTS: "gpu"}
-_ACCEPTED = schema.FLOW_FLAG["FLOW_ACCEPTED"]
+_ACCEPTED, _LATE = schema.FLOW_FLAG["FLOW_ACCEPTED"], schema.FLOW_FLAG["FLOW_LATE"]
 
 Key = tuple[int, int]
 
@@ -85,6 +85,7 @@ class Gathered:
         self.processes: dict[Key, Process] = {}
         self.processes_seen = 0
         self.processes_before = 0
+        self.flows_before = 0
         self.folded = 0
         self.flows: dict[tuple[Any, ...], FlowRow] = {}
         self.flows_left_out: Counter[str] = Counter()
@@ -185,6 +186,7 @@ class Gathered:
         cookie, ts = int(e["cookie"]), int(e["ts"])
         if cookie in self._open:
             return
+        self.flows_before += bool(int(e["flags"]) & _LATE)
         if len(self._open) < _OPEN_FLOWS_MAX:
             self._open[cookie] = key
         row = self.flows.get(key)

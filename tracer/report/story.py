@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from tracer import __version__, clock
+from tracer.incidents import Incident, Part, join
 from tracer.record.reader import Recording
 from tracer.report.coverage import certify
 from tracer.report.gather import FLOWS_MAX, PROCESSES_MAX, Gathered, Process
-from tracer.report.incidents import Incident, Part, join
 from tracer.report.references import attack_name, nist, owasp
 from tracer.rules import RuleSet
 from tracer.rules.model import SEVERITIES
@@ -114,6 +114,7 @@ def _incident(number: int, incident: Incident, offset: int) -> dict[str, Any]:
         "began": clock.rfc3339(incident.first_ns + offset),
         "ended": clock.rfc3339(incident.last_ns + offset),
         "alerts": incident.count,
+        "parts_left_out": incident.left_out,
         "attack": [{"id": t, "name": attack_name(t)} for t in attack],
         "owasp": list(dict.fromkeys(word for rule in rules for word in owasp(rule))),
         "nist": list(dict.fromkeys(word for rule in rules for word in nist(rule))),

@@ -72,7 +72,8 @@ function incidents() {
     make("h3", {}, tag(i.severity, i.severity), `${i.number}. ${i.line}`),
     make("div", { class: "dim" }, `${clock(i.began)}${i.ended !== i.began ? ` to ${clock(i.ended)}` : ""} · ${plural(i.alerts, "alert")}`),
     make("div", { class: "line" }, i.attack.map((a) => tag(`${a.id}${a.name ? ` ${a.name}` : ""}`)), i.owasp.map((t) => tag(`OWASP ${t}`)), i.nist.map((t) => tag(`NIST ${t}`))),
-    i.parts.map(part)));
+    i.parts.map(part),
+    i.parts_left_out ? make("p", { class: "dim" }, `${plural(i.parts_left_out, "alert")} more, of other things, are counted here and told in the recording.`) : null));
   section("incidents", "Incidents", cards.length ? cards : make("p", { class: "dim" }, "None."));
 }
 

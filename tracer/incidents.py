@@ -16,6 +16,8 @@ from tracer.rules.model import SEVERITIES
 
 #: An agent that goes about something does not pause for longer; two separate stories rarely follow so closely.
 GAP_S = 900
+#: Different things in one incident, and incidents, that are kept.
+PARTS_MAX, INCIDENTS_MAX = 1000, 1000
 #: Families of less than this do not make a story graver.
 _COUNTS = SEVERITIES.index("medium")
 _STORY = {
@@ -38,9 +40,13 @@ class Part:
 
 @dataclass(slots=True)
 class Incident:
-    """Alerts that tell one story."""
+    """Alerts that tell one story. ``left_out``: those for whose part there was no room; they count all the same."""
 
     parts: list[Part] = field(default_factory=list)
+    #: of rules, in the order of the first alert of each
+    families: list[str] = field(default_factory=list)
+    ranks: set[tuple[str, int]] = field(default_factory=set)
+    left_out: int = 0
     severity: str = "low"
     first_ns: int = 0
     last_ns: int = 0
@@ -52,34 +58,56 @@ class Incident:
         words = [_STORY.get(family, family) for family in self.families]
         return ", then ".join(words)
 
-    @property
-    def families(self) -> list[str]:
-        """Of rules, in the order of the first alert of each."""
-        return list(dict.fromkeys(part.alert["rule"].partition(".")[0] for part in self.parts))
+
+class Incidents:
+    """Joins alerts (as JSON) as they come, in order of time, of one tree or several."""
+
+    def __init__(self) -> None:
+        #: in the order in which they began
+        self.all: list[Incident] = []
+        #: incidents that have ended and were let go, so that there is room
+        self.forgotten = 0
+        self._going_on: dict[str, tuple[Incident, dict[tuple[Any, ...], Part]]] = {}
+
+    def add(self, alert: dict[str, Any]) -> None:
+        """Take one alert."""
+        when, tree = alert["times_ns"]["hook"], alert["tree"]
+        incident, parts = self._going_on.get(tree, (None, {}))
+        if incident is None or when - incident.last_ns > GAP_S * 1_000_000_000:
+            incident, parts = Incident(first_ns=when), {}
+            self.all.append(incident)
+            self._going_on[tree] = incident, parts
+            if len(self.all) > INCIDENTS_MAX:
+                # the least grave of those that are over: what matters stays
+                over = [i for i in self.all if all(i is not going for going, _ in self._going_on.values())]
+                least = min(over or self.all[:1], key=lambda i: SEVERITIES.index(i.severity))
+                self.all.remove(least)
+                self.forgotten += 1
+        _add(incident, parts, alert, when)
+        incident.severity = _severity(incident)
 
 
 def join(alerts: Iterable[dict[str, Any]]) -> list[Incident]:
-    """Incidents of ``alerts`` (as JSON), which are in order of time and may be of several trees."""
-    done: list[Incident] = []
-    going_on: dict[str, tuple[Incident, dict[tuple[Any, ...], Part]]] = {}
+    """Incidents of ``alerts``, which are in order of time."""
+    incidents = Incidents()
     for alert in alerts:
-        when = alert["times_ns"]["hook"]
-        tree = alert["tree"]
-        incident, parts = going_on.get(tree, (None, {}))
-        if incident is None or when - incident.last_ns > GAP_S * 1_000_000_000:
-            incident, parts = Incident(first_ns=when), {}
-            done.append(incident)
-            going_on[tree] = incident, parts
-        _add(incident, parts, alert, when)
-    for incident in done:
-        incident.severity = _severity(incident)
-    return done
+        incidents.add(alert)
+    return incidents.all
 
 
 def _add(incident: Incident, parts: dict[tuple[Any, ...], Part], alert: dict[str, Any], when: int) -> None:
     key = (alert["rule"], alert["severity"], alert["exe"], alert["evidence"].get("remote"))
+    family = alert["rule"].partition(".")[0]
+    incident.ranks.add((family, SEVERITIES.index(alert["severity"])))
+    if family not in incident.families:
+        incident.families.append(family)
+    incident.last_ns = max(incident.last_ns, when)
+    incident.count += 1
     part = parts.get(key)
     if part is None:
+        if len(parts) >= PARTS_MAX:
+            incident.left_out += 1
+            return
         part = parts[key] = Part(alert, 0)
         incident.parts.append(part)
     part.count += 1
@@ -92,15 +120,9 @@ def _add(incident: Incident, parts: dict[tuple[Any, ...], Part], alert: dict[str
         else "none"
     )
     part.actions[action] = part.actions.get(action, 0) + 1
-    incident.last_ns = max(incident.last_ns, when)
-    incident.count += 1
 
 
 def _severity(incident: Incident) -> str:
-    ranks = {
-        (part.alert["rule"].partition(".")[0], SEVERITIES.index(part.alert["severity"]))
-        for part in incident.parts
-    }
-    gravest = max(rank for _, rank in ranks)
-    families = {family for family, rank in ranks if rank >= _COUNTS}
+    gravest = max(rank for _, rank in incident.ranks)
+    families = {family for family, rank in incident.ranks if rank >= _COUNTS}
     return SEVERITIES[min(gravest + (len(families) > 1), len(SEVERITIES) - 1)]
