@@ -21,5 +21,6 @@ def test_100_000_short_processes_do_not_grow_memory():
     assert found.summary.received["fork"] == found.summary.sent["fork"] == 100_000
     assert found.summary.lost_total == 0
     assert found.engine.live == 0
-    assert int(found.engine.state.processes.state[procs.P_USED]) < 100
+    # those that have ended last stay a while, for what is told of them a moment late
+    assert int(found.engine.state.processes.state[procs.P_USED]) < procs.RECENT + 100
     assert grown_mib < 30, grown_mib
