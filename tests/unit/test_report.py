@@ -72,6 +72,7 @@ def test_processes_flows_and_losses_are_there(story):
     assert sum(f["failed"] for f in story["flows"]["rows"]) == 40
     assert story["sums"]["flows"] == 41
     assert sum(story["timeline"]["lanes"]["execs"]) == 2 + 40 + 1 + 5
+    assert list(story["timeline"]["lanes"]) == ["execs", "flows", "gpu", "spans"]
     assert [loss["records"] for loss in story["timeline"]["losses"]] == [1204]
     assert any("1,204 events were lost" in line for line in story["coverage"]["remarks"])
     assert story["coverage"]["losses"][0]["kinds"] == {"connect": 1204}

@@ -22,6 +22,8 @@ from tracer.text import decode, printable, shorten
 PROCESSES_MAX = 2000
 FLOWS_MAX = 2000
 BUCKETS = 1200
+#: Of the timeline, from above.
+LANES = ("execs", "flows", "gpu", "spans")
 _ARGUMENTS_MAX = 400
 _OPEN_FLOWS_MAX = 200_000
 #: Whatever a head says: no recording lasts 36 years.
@@ -31,9 +33,18 @@ _KIND = schema.KIND
 _FORK, _EXEC, _EXIT = _KIND["EVENT_FORK"], _KIND["EVENT_EXEC"], _KIND["EVENT_EXIT"]
 _CONNECT, _OPEN, _CLOSE = _KIND["EVENT_CONNECT"], _KIND["EVENT_FLOW_OPEN"], _KIND["EVENT_FLOW_CLOSE"]
 _GPU, _COUNTS, _LISTEN = _KIND["EVENT_GPU_IOCTL"], _KIND["EVENT_GPU_COUNTS"], _KIND["EVENT_LISTEN"]
+_SPAN = _KIND["EVENT_SPAN"]
 _INET = 2
 _TRANSPORT = {6: "tcp", 17: "udp", 1: "icmp", 58: "icmpv6"}
-_LANE = {_EXEC: "execs", _CONNECT: "flows", _OPEN: "flows", _CLOSE: "flows", _GPU: "gpu", _COUNTS: "gpu"}
+_LANE = {
+    _EXEC: "execs",
+    _CONNECT: "flows",
+    _OPEN: "flows",
+    _CLOSE: "flows",
+    _GPU: "gpu",
+    _COUNTS: "gpu",
+    _SPAN: "spans",
+}
 _ACCEPTED, _LATE = schema.FLOW_FLAG["FLOW_ACCEPTED"], schema.FLOW_FLAG["FLOW_LATE"]
 
 Key = tuple[int, int]
@@ -92,7 +103,7 @@ class Gathered:
         self.kinds: Counter[str] = Counter()
         self.began_ns, self.ended_ns = _span(parts, self.alerts)
         self.step_ns = max((self.ended_ns - self.began_ns) // BUCKETS + 1, 1)
-        self.lanes = {name: np.zeros(BUCKETS, np.int64) for name in ("execs", "flows", "gpu")}
+        self.lanes = {name: np.zeros(BUCKETS, np.int64) for name in LANES}
         self._open: dict[int, tuple[Any, ...]] = {}
         self._flagged = {
             (row["pid"], row["start_ns"]) for row in self.alerts if row["pid"] is not None and row["start_ns"]

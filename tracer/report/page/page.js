@@ -117,7 +117,7 @@ function timeline() {
     for (const gap of t.gaps) svg.append(make("rect", { class: "lost", x: at(gap.from), y: 0, width: Math.max(at(gap.to) - at(gap.from), 2), height: 225 }, make("title", {}, `${number(gap.records)} events not written`)));
     names.forEach((name, lane) => {
       const counts = t.lanes[name];
-      const base = 60 + lane * 60;
+      const base = 48 + lane * 48;
       const columns = Math.min(Math.ceil(span), 500);
       const found = [];
       for (let c = 0; c < columns; c += 1) {
@@ -130,7 +130,7 @@ function timeline() {
       const most = Math.max(...found, 1);
       found.forEach((sum, c) => {
         if (!sum) return;
-        const height = Math.max(Math.log1p(sum) / Math.log1p(most) * 46, 2);
+        const height = Math.max(Math.log1p(sum) / Math.log1p(most) * 38, 2);
         svg.append(make("rect", { class: "bar", x: c * 1000 / columns, y: base - height, width: Math.max(1000 / columns - 0.5, 0.8), height }, make("title", {}, `${name}: ${number(sum)}`)));
       });
       svg.append(make("line", { class: "axis", x1: 0, x2: 1000, y1: base, y2: base }));
