@@ -50,6 +50,19 @@ class Alert:
         """From the kernel's time of the deciding event to the hand-out to the sinks."""
         return round((self.handout_ns - self.hook_ns) / 1000, 1)
 
+    def outline(self) -> dict[str, Any]:
+        """What it takes to join it with others, see :mod:`tracer.incidents`: little, since it is kept."""
+        return {
+            "rule": self.rule.id,
+            "severity": self.severity,
+            "exe": decode(self.program.exe) if self.program else None,
+            "evidence": {"remote": self.evidence["remote"]} if "remote" in self.evidence else {},
+            "action": self.response.action,
+            "would": self.response.would,
+            "times_ns": {"hook": self.hook_ns},
+            "tree": self.tree,
+        }
+
     def to_json(self) -> dict[str, Any]:
         """The alert as the contract has it."""
         p = self.program

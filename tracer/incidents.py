@@ -16,8 +16,10 @@ from tracer.rules.model import SEVERITIES
 
 #: An agent that goes about something does not pause for longer; two separate stories rarely follow so closely.
 GAP_S = 900
-#: Different things in one incident, and incidents, that are kept.
-PARTS_MAX, INCIDENTS_MAX = 1000, 1000
+#: Different things in one incident that are kept.
+PARTS_MAX = 1000
+#: Incidents that a watch keeps, which may go on for months.
+INCIDENTS_MAX = 100
 #: Families of less than this do not make a story graver.
 _COUNTS = SEVERITIES.index("medium")
 _STORY = {
@@ -60,9 +62,10 @@ class Incident:
 
 
 class Incidents:
-    """Joins alerts (as JSON) as they come, in order of time, of one tree or several."""
+    """Joins alerts (as JSON) as they come, in order of time, of one tree or several. ``most`` are kept."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int | None = None) -> None:
+        self._most = most
         #: in the order in which they began
         self.all: list[Incident] = []
         #: incidents that have ended and were let go, so that there is room
@@ -77,7 +80,7 @@ class Incidents:
             incident, parts = Incident(first_ns=when), {}
             self.all.append(incident)
             self._going_on[tree] = incident, parts
-            if len(self.all) > INCIDENTS_MAX:
+            if self._most is not None and len(self.all) > self._most:
                 # the least grave of those that are over: what matters stays
                 over = [i for i in self.all if all(i is not going for going, _ in self._going_on.values())]
                 least = min(over or self.all[:1], key=lambda i: SEVERITIES.index(i.severity))

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tracer.engine.engine import Engine
-from tracer.incidents import Incidents
+from tracer.incidents import INCIDENTS_MAX, Incidents
 from tracer.kernel import schema
 from tracer.kernel.probes import Probes
 from tracer.respond.responder import Responder
@@ -38,7 +38,7 @@ class Tally:
     #: by rule: alerts like one that has been told, see tracer.repeats
     repeated: Counter[str] = field(default_factory=Counter)
     would: Counter[str] = field(default_factory=Counter)
-    incidents: Incidents = field(default_factory=Incidents)
+    incidents: Incidents = field(default_factory=lambda: Incidents(INCIDENTS_MAX))
 
     def add(self, rule: str, severity: str, latency_us: float) -> None:
         """Count one."""

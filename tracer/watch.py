@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
 
@@ -32,7 +32,7 @@ from tracer.footholds.watcher import Footholds
 from tracer.kernel import cgroup, schema
 from tracer.kernel.probes import Probes
 from tracer.promptness import schedule_promptly, settle_memory
-from tracer.record.recorder import BLOCK_BYTES, Recorder
+from tracer.record.recorder import BLOCK_BYTES, CGROUPS_MAX, Recorder
 from tracer.record.snapshot import snapshot
 from tracer.rehearsal import rehearse
 from tracer.repeats import Repeats
@@ -121,7 +121,7 @@ class Watch:
         self.tally = Tally()
         self._sinks = list(sinks)
         self._recorder = recorder
-        origin = Origin(tree, socket.gethostname(), cache(self._cgroup_path))
+        origin = Origin(tree, socket.gethostname(), lru_cache(CGROUPS_MAX)(self._cgroup_path))
         self._builder = AlertBuilder(engine, origin, clock.wall_offset_ns())
         self._repeats = Repeats()
         self._on_records = on_records
@@ -293,7 +293,7 @@ class Watch:
         for sink in self._sinks:
             sink.tell(alert)
         self.tally.add(alert.rule.id, alert.severity, alert.latency_us)
-        self.tally.incidents.add(alert.to_json())
+        self.tally.incidents.add(alert.outline())
 
     def _identity(self, entry: int) -> Identity | None:
         """Which process is at ``entry``."""

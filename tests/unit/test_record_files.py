@@ -255,7 +255,7 @@ def test_a_disk_that_was_full_leaves_a_gap(tmp_path, monkeypatch):
 
 
 def test_a_slow_disk_costs_blocks_and_no_time(tmp_path, monkeypatch):
-    monkeypatch.setattr(writer_module, "QUEUE_BYTES", 10_000)
+    monkeypatch.setattr(writer_module, "QUEUE_BYTES", 10 * (1000 + writer_module.BLOCK_COST))
     slow, go_on = threading.Event(), threading.Event()
     really = PartFiles.append
 

@@ -15,8 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from recordings import EPOCH, Live
 
+from tracer import incidents
 from tracer.cli import group
-from tracer.incidents import GAP_S, join
+from tracer.incidents import GAP_S, Incidents, join
 from tracer.kernel import schema
 from tracer.record.reader import in_order
 from tracer.report import gather
@@ -141,6 +142,19 @@ def test_many_processes_are_counted_not_left_out(tmp_path, monkeypatch):
     assert counted == processes["left_out"] == processes["seen"] - len(told) > 250
 
 
+def test_a_storm_of_flagged_ones_is_counted_too(tmp_path, monkeypatch):
+    monkeypatch.setattr("tracer.report.story.PROCESSES_MAX", 20)
+    live = Live(tmp_path / "r", PACKS)
+    live.take([stories.records.execute([b"sh"], b"/bin/sh", tgid=1)])
+    for pid in range(2, 60):
+        miner = stories.records.execute([b"./xmrig"], b"/tmp/xmrig", tgid=pid, ts=pid)
+        live.take([stories.fork(pid, 1, pid), miner, stories.finish(pid, pid + 1)])
+    live.end()
+    processes = story_of(tmp_path / "r")["processes"]
+    assert len(processes["rows"]) <= 21 and processes["left_out"] == 59 - len(processes["rows"])
+    assert sum(sum(row["others"].values()) for row in processes["rows"]) == processes["left_out"]
+
+
 class Page(HTMLParser):
     """Which elements there are, as a browser would see them."""
 
@@ -214,6 +228,19 @@ def test_what_belongs_together():
     assert [i.count for i in found] == [2, 1]
     found = join([alert(0, "net.scan", "medium"), alert(1, "tunnel.x"), alert(2, "miner.y")])
     assert found[0].severity == "critical" and found[0].line == "probing, then tunnel, then miner"
+
+
+def test_what_there_is_no_room_for_counts_all_the_same(monkeypatch):
+    monkeypatch.setattr(incidents, "PARTS_MAX", 5)
+    cheap = [alert(n / 100, "net.x", "low", exe=f"/{n}") for n in range(100)]
+    (found,) = join([*cheap, alert(2, "tunnel.y", "medium"), alert(3, "miner.z", "critical")])
+    assert (found.count, len(found.parts), found.left_out) == (102, 5, 97)
+    assert found.severity == "critical" and found.line == "probing, then tunnel, then miner"
+    kept = Incidents(3)
+    for n in range(10):
+        kept.add(alert(n * 10 * GAP_S, severity="critical" if n == 0 else "low"))
+    assert kept.forgotten == 7 and len(kept.all) == 3
+    assert kept.all[0].severity == "critical" and kept.all[-1].first_ns == int(90 * GAP_S * 1e9)
 
 
 @given(

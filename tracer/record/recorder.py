@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 #: A block of records is made of so much, or of what there is when something else has to be told.
 BLOCK_BYTES = 1 << 18
+#: Cgroups whose names are remembered as written; told twice, the first one counts.
+CGROUPS_MAX = 1 << 14
 #: Of an alert: which one it is, and what came of it.
 OUTCOME = ("rule", "pid", "start_ns", "action", "would", "action_error", "times_ns")
 #: In the first record of a tap.
@@ -92,6 +94,8 @@ class Recorder:
 
     def cgroup(self, number: int, path: str) -> None:
         """The name of a cgroup, when it is looked up."""
+        if len(self._cgroups) >= CGROUPS_MAX:  # a tree may make as many as it likes
+            self._cgroups.clear()
         if number not in self._cgroups:
             self._cgroups.add(number)
             self._say(layout.CGROUPS, {number: path})

@@ -20,6 +20,8 @@ from tracer.record.layout import Head
 
 #: So much may wait for the disk.
 QUEUE_BYTES = 64 << 20
+#: What a block takes besides its payload, so that many small ones are no way around that.
+BLOCK_COST = 512
 #: After a failure the disk is left alone so long.
 RETRY_S = 0.5
 #: How long the end of a watch waits for the disk.
@@ -126,11 +128,11 @@ class Writer:
     def put(self, block: Block) -> None:
         """Have ``block`` written, if there is room for it to wait."""
         with self._lock:
-            if self._waiting_bytes + len(block.payload) > QUEUE_BYTES:
+            if self._waiting_bytes + len(block.payload) + BLOCK_COST > QUEUE_BYTES:
                 self._count(block, "the disk was too slow")
                 return
             self._waiting.append(block)
-            self._waiting_bytes += len(block.payload)
+            self._waiting_bytes += len(block.payload) + BLOCK_COST
             self._lock.notify()
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="vigiles-record", daemon=True)
@@ -161,7 +163,7 @@ class Writer:
                         break
                 block = self._waiting.popleft() if self._waiting else None
                 if block is not None:
-                    self._waiting_bytes -= len(block.payload)
+                    self._waiting_bytes -= len(block.payload) + BLOCK_COST
                 elif self._ending:
                     break
             if block is not None:

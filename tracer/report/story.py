@@ -160,6 +160,8 @@ def _processes(found: Gathered, offset: int) -> dict[str, Any]:
     """Those that are told one by one, each with the place of its parent; flagged ones and their ancestors first."""
     kept: dict[tuple[int, int], None] = {}
     for key, process in found.processes.items():
+        if len(kept) >= PROCESSES_MAX:
+            break
         if process.flagged:
             line: list[tuple[int, int]] = []
             at: tuple[int, int] | None = key

@@ -207,7 +207,7 @@ function processes() {
     if (holds[n] || rows.length <= 60) { details.setAttribute("open", ""); fill(); }
     return make("li", { class: flagged }, details);
   }
-  const left = story.processes.left_out ? make("p", { class: "dim" }, `${plural(story.processes.left_out, "process", "processes")} that did nothing worth telling ${story.processes.left_out === 1 ? "is" : "are"} counted, not shown.`) : null;
+  const left = story.processes.left_out ? make("p", { class: "dim" }, `${plural(story.processes.left_out, "process", "processes")} more ${story.processes.left_out === 1 ? "is" : "are"} counted, not shown.`) : null;
   section("processes", "Processes", make("div", { class: "tree" }, make("ul", {}, roots.map(item))), left);
 }
 
