@@ -22,8 +22,6 @@ from tracer.footholds.watcher import Footholds
 from tracer.kernel import cgroup, schema
 from tracer.rules import load_rules
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="fanotify needs CAP_SYS_ADMIN")
-
 
 @pytest.fixture
 def home(tmp_path):

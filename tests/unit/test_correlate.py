@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import random
+import time
 from pathlib import Path
 
 import pytest
@@ -169,12 +170,26 @@ def test_plain_text(tmp_path):
         ("make -j8", "4", "ep-7"),
         ("ls -la", "", ""),
     ]
-    assert log.skipped == {"not as the map says": 1}
+    assert log.skipped == {"no time": 1}
+
+
+def test_a_line_made_to_be_slow_is_not(tmp_path):
+    """Many beginnings of what a map looks for, and no end: ten times as long is not a hundred times as slow."""
+
+    def seconds(count: int) -> float:
+        path = tmp_path / "slow"
+        path.write_text("2023-11-14 22:13:20 " + "tool=a step=1 episode=b actio " * count + "\n")
+        start = time.process_time()
+        read_log(path, load_map("text"))
+        return time.process_time() - start
+
+    few = min(seconds(2000) for _ in range(3))
+    assert min(seconds(20_000) for _ in range(3)) < 60 * few
 
 
 @pytest.mark.parametrize(
     "said",
-    ["x = 1", "[fields]\ntime = 3", "[fields]\nwhen = ['a']", "text = '('", "fields = 1", "[fields]\npid = ['a']", "=", "text = 5"],
+    ["x = 1", "[fields]\ntime = 3", "[fields]\nwhen = ['a']", "text = '('", "[text]\ntime = '('", "[text]\ntime = 'x'", "[text]\nwhen = '(x)'", "fields = 1", "[fields]\npid = ['a']", "=", "text = 5"],
 )  # fmt: skip
 def test_maps_with_mistakes(said, tmp_path):
     (tmp_path / "m.toml").write_text(said)

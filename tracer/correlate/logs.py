@@ -3,7 +3,7 @@ r"""Tool calls out of a log, whatever its fields are called: a small map says so
 
 A map is TOML: ``[fields]`` names, for each thing wanted, the places to look in, the first that is there wins.
 A place is keys joined by dots (a dot in a key is ``\.``), and goes on into text that is itself JSON. Or
-``text`` is a regular expression with groups of these names.
+``[text]`` has a regular expression for each, whose first group is what is wanted.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Map:
     """How to read a line."""
 
     places: dict[str, list[list[str]]]
-    text: re.Pattern[str] | None
+    text: dict[str, re.Pattern[str]]
 
 
 def ready_maps() -> list[str]:
@@ -96,16 +96,23 @@ def load_map(name: str) -> Map:
                 hint=f"one of: {', '.join(WANTED)}",
             )
     try:
-        text = re.compile(said["text"]) if "text" in said else None
-    except (re.error, TypeError) as error:
+        text = _expressions(said.get("text", {}))
+    except (re.error, TypeError, AttributeError) as error:
         raise MapError(f"text is no regular expression: {error}", path=str(path), line=None) from None
-    if text is None and "time" not in fields:
+    if "time" not in text and "time" not in fields:
         raise MapError("it does not say where the time is", path=str(path), line=None)
     split = {
         key: [[part.replace("\\.", ".") for part in _DOT.split(p)] for p in places]
         for key, places in fields.items()
     }
     return Map(split, text)
+
+
+def _expressions(said: dict[str, str]) -> dict[str, re.Pattern[str]]:
+    text = {key: re.compile(expression) for key, expression in said.items()}
+    if any(key not in WANTED or not expression.groups for key, expression in text.items()):
+        raise re.error("each has a group, and is named as a field is")
+    return text
 
 
 def read_log(path: Path, how: Map) -> Log:
@@ -132,12 +139,9 @@ def read_log(path: Path, how: Map) -> Log:
 def _read_line(text: str, number: int, how: Map, log: Log) -> None:
     if not text:
         return
-    if how.text is not None:
-        found = how.text.search(text)
-        if found is None:
-            log.skip("not as the map says")
-            return
-        said: dict[str, Any] = found.groupdict()
+    if how.text:
+        found = {key: expression.search(text) for key, expression in how.text.items()}
+        said: dict[str, Any] = {key: match.group(1) for key, match in found.items() if match}
     else:
         try:
             line = json.loads(text)
