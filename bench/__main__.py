@@ -1,25 +1,45 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``python -m bench [NAME…]``: run benchmarks, all of them without a name."""
+"""``python -m bench [NAME…]``, ``vigiles bench NAME…``: run benchmarks; all of them without a name."""
 
 from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Sequence
 
-BENCHES = (
-    "engine", "latency", "matching", "network", "samples", "overhead", "spans", "detection", "guard", "record",
-)  # fmt: skip
+#: Name, and what it is about. ``plots`` comes last: it draws what the others have found.
+BENCHES = {
+    "engine": "ns an event, from ring to state, beside Python callbacks",
+    "latency": "from hook to hand-out",
+    "matching": "judging an exec, loading rules, looking into files",
+    "network": "what looking at first bytes costs",
+    "samples": "reading what connections carry",
+    "overhead": "observed and enforced beside untraced",
+    "spans": "marking tool calls",
+    "detection": "the corpus: what is caught, and how soon",
+    "guard": "the corpus enforced: what is stopped, and how soon",
+    "record": "recording, replaying, reporting",
+    "beside": "latency, cost and loss beside strace, perf, bpftrace, auditd",
+    "instructions": "instructions an event, against their bounds",
+    "plots": "pictures of the last results",
+}
 
 
-def main() -> None:
-    """Run what was asked for."""
-    wanted = sys.argv[1:] or BENCHES
-    for name in wanted:
+def run(names: Sequence[str]) -> None:
+    """One after the other."""
+    for name in names:
         if name not in BENCHES:
             sys.exit(f"there is no bench {name!r}: {', '.join(BENCHES)}")
+    for name in names:
         print(f"== {name}")
         importlib.import_module(f"bench.{name}").main()
 
 
+def show() -> None:
+    """What there is."""
+    for name, about in BENCHES.items():
+        print(f"{name:<14} {about}")
+
+
 if __name__ == "__main__":
-    main()
+    run(sys.argv[1:] or list(BENCHES))

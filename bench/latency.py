@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From hook to hand-out: exec → alert and connect → record in the reader's hands.
+"""From hook to hand-out: exec → alert; connect, first bytes and GPU ioctl → record in the reader's hands.
 
 Idle, and with every core compiling (a busy loop of the C compiler's kind: fork, exec, compute). Every
 sample is a real exec or connect of a real tree under real probes; times are the alerts' own.
@@ -26,6 +26,7 @@ from bench import machine
 from tracer import clock
 from tracer.alerts import Alert
 from tracer.engine.engine import Engine
+from tracer.gpu.devices import stand_in
 from tracer.kernel import cgroup, schema
 from tracer.kernel.probes import ProbeOptions, Probes
 from tracer.launch import Command
@@ -36,14 +37,27 @@ from tracer.watch import Watch
 SAMPLES = 1000
 PAUSE_S = 0.003
 
+RECORDS = {
+    "connect → reader": schema.KIND["EVENT_CONNECT"],
+    "first bytes → reader": schema.KIND["EVENT_FIRST_BYTES"],
+    "GPU ioctl → reader": schema.KIND["EVENT_GPU_IOCTL"],
+}
+
 _LOOP = """
-import os, socket, sys, time
+import fcntl, os, socket, sys, time
 miner, count, pause = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
 server = socket.socket(); server.bind(("127.0.0.1", 0)); server.listen(16)
-for _ in range(count):
+gpu = os.open("/dev/full", os.O_RDWR)
+for number in range(count):
     os.waitpid(os.posix_spawn(miner, [miner], {}), 0)
     time.sleep(pause)
-    client = socket.socket(); client.connect(server.getsockname()); server.accept()[0].close(); client.close()
+    client = socket.socket(); client.connect(server.getsockname())
+    client.send(b"hello %d" % number); server.accept()[0].close(); client.close()
+    time.sleep(pause)
+    try:
+        fcntl.ioctl(gpu, 0xC0204600 + number % 100)
+    except OSError:
+        pass
     time.sleep(pause)
 """
 
@@ -65,7 +79,7 @@ class _Times:
     def __init__(self) -> None:
         self.target, self.failed = "bench", 0
         self.alerts: list[float] = []
-        self.connects: list[float] = []
+        self.records: dict[int, list[float]] = {number: [] for number in RECORDS.values()}
 
     def tell(self, alert: Alert) -> None:
         self.alerts.append((clock.boottime_ns() - alert.hook_ns) / 1000)
@@ -76,8 +90,8 @@ class _Times:
     def take(self, tap: bytes) -> None:
         now = clock.boottime_ns()
         for e, _ in records(tap):
-            if e["kind"] == schema.KIND["EVENT_CONNECT"]:
-                self.connects.append((now - int(e["ts"])) / 1000)
+            if e["kind"] in self.records:
+                self.records[int(e["kind"])].append((now - int(e["ts"])) / 1000)
 
 
 @contextmanager
@@ -108,7 +122,7 @@ def measure() -> dict[str, dict[str, float]]:
         tree = cgroup.TreeCgroup.create()
         stack.callback(tree.remove)
         rules = load_rules([])
-        probes = Probes(ProbeOptions(rules=rules))
+        probes = Probes(ProbeOptions(rules=rules, devices=(stand_in("/dev/full"),)))
         stack.callback(probes.close)
         tree.add(command.pid)
         probes.attach_kernel()
@@ -125,12 +139,15 @@ def measure() -> dict[str, dict[str, float]]:
             watch.step()
         summary = watch.finish()
         assert summary.lost_total == 0, summary.lost
-    return {"exec → alert": _percentiles(times.alerts), "connect → reader": _percentiles(times.connects)}
+    rows = {name: _percentiles(times.records[number]) for name, number in RECORDS.items()}
+    return {"exec → alert": _percentiles(times.alerts)} | rows
+
+
+SHARES = {"p50": 50, "p90": 90, "p99": 99, "p99.9": 99.9, "max": 100}
 
 
 def _percentiles(values: list[float]) -> dict[str, float]:
-    p50, p99 = np.percentile(values, [50, 99])
-    return {"n": len(values), "p50": float(p50), "p99": float(p99), "max": max(values)}
+    return {"n": len(values)} | {name: float(np.percentile(values, at)) for name, at in SHARES.items()}
 
 
 def main() -> None:
@@ -139,10 +156,10 @@ def main() -> None:
     figures: dict[str, Any] = {"idle": measure()}
     with every_core_compiling(SAMPLES * PAUSE_S * 20 + 30):
         figures["every core compiling"] = measure()
-    print(f"\n{'':<22} {'':<18} {'n':>6} {'p50':>8} {'p99':>8} {'max':>8}   µs")
+    print(f"\n{'':<22} {'':<21} {'n':>6} " + " ".join(f"{name:>8}" for name in SHARES) + "   µs")
     for load, rows in figures.items():
         for what, t in rows.items():
-            print(f"{load:<22} {what:<18} {t['n']:6} {t['p50']:8.0f} {t['p99']:8.0f} {t['max']:8.0f}")
+            print(f"{load:<22} {what:<21} {t['n']:6} " + " ".join(f"{t[name]:8.0f}" for name in SHARES))
     print(f"\nkept in {machine.keep('latency', {'us': figures})}")
 
 

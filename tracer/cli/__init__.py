@@ -34,6 +34,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("tracer.cli.demo", "Watch a small agent go wrong."),
     "scenario": ("tracer.cli.scenario", "Act out attacks and everyday work, and see what is flagged."),
     "span": ("tracer.cli.span", "Mark what a shell does, so that alerts can name the tool call."),
+    "bench": ("tracer.cli.bench", "Measure what it costs and how fast it is here."),
     "warm": ("tracer.cli.warm", "Compile the engine now, so that the first watch starts at once."),
 }
 

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What it costs the tree, the tracer's own core, and everybody else on the host."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import statistics
+import sys
+from pathlib import Path
+from typing import Any
+
+from bench.beside.tools import NOTHING, BrokenToolError, Field, Tool
+
+ROUNDS, PASSES = 5, 3
+ROOT = Path(__file__).parents[2]
+#: Everyday work, as a shell does it in a scratch folder.
+JOBS = {
+    "compile": "for n in $(seq 24); do cc -O1 -o part.o -c part.c; done",
+    "test suite": "{python} -m pytest -q -p no:cacheprovider {root}/tests/unit/test_scenario_files.py >/dev/null",
+    "data loader": "{python} -I loader.py",
+}
+_PART = "\n".join(
+    f"int f{n}(int a, int *b) {{ int s = 0; for (int i = 0; i < a; i++) s += b[i] * {n}; return s; }}"
+    for n in range(60)
+)
+_LOADER = """
+import multiprocessing, os
+def load(number):
+    with open(f"/proc/self/maps", "rb") as maps:
+        return len(maps.read()) + sum(len(open(name, "rb").read()) for name in ["loader.py", "part.c"] * 20)
+if __name__ == "__main__":
+    for _ in range(3):
+        with multiprocessing.get_context("fork").Pool(16) as pool:
+            pool.map(load, range(400), chunksize=5)
+"""
+
+
+def _job(field: Field, text: str) -> list[str]:
+    text = text.format(python=shlex.quote(sys.executable), root=shlex.quote(str(ROOT)))
+    return [
+        "sh",
+        "-ec",
+        f"cd {shlex.quote(str(field.folder))}; echo ready; read go; {text}; echo done; read end || true",
+    ]
+
+
+def one_turn(field: Field, tool: Tool | None) -> dict[str, float]:
+    """All figures of one turn: ns an operation, seconds a job, the tracer's share of a core, MiB."""
+    found: dict[str, float] = {}
+
+    def ask_an_outsider() -> None:
+        outcome = field.turn(None, [], ["syscalls", str(PASSES)])
+        found["getppid by others"] = _middle(outcome.said)["getppid"]
+
+    keep = tool.keep if tool else []
+    outcome = field.turn(tool, keep, ["ops", str(PASSES)], ask_an_outsider)
+    found |= _middle(outcome.said)
+    if tool:
+        found["cpu of the tracer"] = outcome.cpu_s / outcome.wall_s
+        found["resident MiB"] = outcome.resident_mib
+    for name, text in JOBS.items():
+        found[name] = field.turn(tool, keep, _job(field, text)).wall_s
+    return found
+
+
+def _middle(said: str) -> dict[str, float]:
+    rows = [json.loads(line) for line in said.splitlines()]
+    return {name: statistics.median(row[name] for row in rows) for name in rows[0]}
+
+
+def measure(field: Field, rounds: int = ROUNDS) -> dict[str, Any]:
+    """By contender and operation: median, and ratio to the same round's figure with nobody watching."""
+    (field.folder / "part.c").write_text(_PART)
+    (field.folder / "loader.py").write_text(_LOADER)
+    turns: dict[str, dict[int, dict[str, float]]] = {}
+    for number in range(rounds):
+        for tool in field.rotated(number):
+            title = tool.title if tool else NOTHING
+            try:
+                turns.setdefault(title, {})[number] = one_turn(field, tool)
+            except BrokenToolError as why:
+                field.absent[f"{title}, overhead"] = str(why)
+    return {title: _against(found, turns[NOTHING]) for title, found in turns.items()}
+
+
+def _against(
+    found: dict[int, dict[str, float]], base: dict[int, dict[str, float]]
+) -> dict[str, dict[str, float]]:
+    figures: dict[str, dict[str, float]] = {}
+    for name in next(iter(found.values())):
+        values = [turn[name] for turn in found.values()]
+        figures[name] = {"median": statistics.median(values)}
+        if name in next(iter(base.values())):
+            ratios = sorted(
+                turn[name] / base[number][name] for number, turn in found.items() if number in base
+            )
+            figures[name] |= {"ratio": statistics.median(ratios), "least": ratios[0], "most": ratios[-1]}
+    return figures
