@@ -21,6 +21,7 @@ BENCHES = {
     "record": "recording, replaying, reporting",
     "beside": "latency, cost and loss beside strace, perf, bpftrace, auditd",
     "instructions": "instructions an event, against their bounds",
+    "scale": "on paper: what a large host would cost, from what was measured",
     "plots": "pictures of the last results",
 }
 

@@ -154,6 +154,14 @@ def refuses() -> bool:
     return host.asks_bpf() and usable(["on_perf"])["on_perf"] is None
 
 
+@functools.cache
+def by_rungs(hooks: tuple[Hook, ...]) -> tuple[Hook, ...]:
+    """Those to take here: of two that do the same, the second only if the kernel refuses the first."""
+    firsts = {hook.instead for hook in hooks if hook.instead}
+    refused = {name for name, complaint in usable(sorted(firsts)).items() if complaint}
+    return tuple(hook for hook in hooks if hook.program not in refused and hook.instead in ({""} | refused))
+
+
 #: Maps that user space has a hand in. Others are the programs' own, which hold them.
 KEPT_MAPS = (
     "ring_critical", "ring_bulk", "counters", "reader", "control", "cuts", "knowledge", "members", "gpu_devices",
@@ -174,11 +182,11 @@ class Probes:
         there |= {"gpu"} if options.devices else set()
         there |= {"modules"} if host.takes_modules() else set()
         there |= {"lsm"} if refuses() else set()
-        wanted = {h.program for h in HOOKS if h.place in there and not h.instead}
+        wanted = {h.program for h in by_rungs(HOOKS) if h.place in there}
         self.missing: dict[str, str] = {}
         self._object: Object | Held
         try:
-            self._object = self._load_by_rungs(wanted)
+            self._object = self._load_with_local(wanted)
         except LoadError:
             for name, complaint in usable(sorted(wanted)).items():
                 if complaint:
@@ -194,20 +202,15 @@ class Probes:
         for key, value in map_entries(options.devices):
             devices.update(key, value)
 
-    def _load_by_rungs(self, wanted: set[str]) -> Object:
-        """Load these; if that is refused, what stands in for some, without what only younger kernels take:
-        doctor says so.
-        """
+    def _load_with_local(self, wanted: set[str]) -> Object:
+        """Load these, and without what only younger kernels take if that is refused: doctor says so."""
         try:
             return self._load(wanted)
         except LoadError:
-            stand_ins = {hook.instead: hook.program for hook in HOOKS if hook.instead}
-            doubtful = {hook.program for hook in HOOKS if hook.place == "local"} | stand_ins.keys()
-            for name, complaint in usable(sorted(doubtful & wanted)).items():
-                if complaint:
-                    wanted.discard(name)
-                    wanted |= {stand_ins[name]} if name in stand_ins else set()
-            return self._load(wanted)
+            rest = wanted - {hook.program for hook in HOOKS if hook.place == "local"}
+            found = self._load(rest)
+            wanted &= rest
+            return found
 
     @classmethod
     def adopted(cls, left: Remains) -> Probes:
