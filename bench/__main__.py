@@ -16,6 +16,7 @@ BENCHES = {
     "samples": "reading what connections carry",
     "overhead": "observed and enforced beside untraced",
     "spans": "marking tool calls",
+    "footprint": "memory, start, attaching, a day of work",
     "detection": "the corpus: what is caught, and how soon",
     "guard": "the corpus enforced: what is stopped, and how soon",
     "record": "recording, replaying, reporting",

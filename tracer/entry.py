@@ -14,6 +14,10 @@ def main() -> None:
         from tracer.marks.command import main as span
 
         sys.exit(span(sys.argv[2:]))
+    if sys.argv[1:2] != ["warm"]:
+        from tracer.jit import prefer_linked
+
+        prefer_linked()
     from tracer.cli import main as command_line
 
     command_line()

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The one place that says how our kernels are compiled.
 
+A watch needs no compiler: :mod:`tracer.linker` makes one shared object of the whole engine, and where a command
+asks for it (:func:`prefer_linked`) the decorators below hand out what is in there and never import Numba.
+
 ``nogil``: the drain loop must not hold up the interpreter. ``cache``: compiled code is kept in a
 directory that only root can write (Numba's cache files are pickles, so a directory that others can
 write would hand them root); see :func:`cache_directory`. ``error_model="numpy"``: no branch per
@@ -17,8 +20,13 @@ import os
 import shutil
 import stat
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from types import ModuleType
+from typing import Any, TypeVar, cast
+
+from tracer.errors import HostError
+from tracer.linked import Linked, processor
 
 PACKAGE = Path(__file__).resolve().parent
 SYSTEM_CACHE = Path("/var/cache/vigiles")
@@ -26,6 +34,7 @@ SYSTEM_CACHE = Path("/var/cache/vigiles")
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+@cache
 def _source_hash() -> str:
     """Numba does not notice a change in a function called from another file: we do."""
     digest = hashlib.blake2b(digest_size=8)
@@ -82,6 +91,8 @@ def _complete(directory: Path) -> Path:
 
 def is_warm() -> bool:
     """Has the engine been compiled for this version on this host?"""
+    if linked() is not None:
+        return True
     directory = cache_directory()
     return directory is not None and _complete(directory).exists()
 
@@ -91,30 +102,94 @@ def mark_warm() -> None:
     directory = cache_directory()
     if directory is None:
         return
-    _complete(directory).touch()
+    if linked() is None:
+        _complete(directory).touch()
+    os.utime(directory)
     others = [d for d in directory.parent.iterdir() if d.is_dir() and d != directory]
     others.sort(key=lambda d: d.stat().st_mtime, reverse=True)
     for old in others[_KEPT_VERSIONS:]:
         shutil.rmtree(old, ignore_errors=True)
 
 
-import numba  # noqa: E402 - nothing above needs it
+_linked_is_preferred = False
 
-_CACHE = cache_directory()
-# Not through the environment: whoever imported Numba first would have the cache beside our sources,
-# writable by others and blind to changes in callees.
-numba.config.CACHE_DIR = "" if _CACHE is None else str(_CACHE)
 
-CACHED = _CACHE is not None
+def prefer_linked() -> None:
+    """Have kernels come from the linked engine, if there is one; before any of them is imported."""
+    global _linked_is_preferred  # noqa: PLW0603 - decorators, which ask, run as modules are imported
+    _linked_is_preferred = True
+
+
+def linked_path() -> Path | None:
+    """Where the linked engine for this processor is, or is to be put."""
+    directory = cache_directory()
+    if directory is None:
+        return None
+    digest = hashlib.blake2b(processor().encode(), digest_size=8)
+    for name in ("linked", "linker"):
+        digest.update((PACKAGE / f"{name}.py").read_bytes())
+    return directory / f"engine-{digest.hexdigest()}.so"
+
+
+@cache
+def linked() -> Linked | None:
+    """The linked engine, if it is preferred and there is one."""
+    if not _linked_is_preferred:
+        return None
+    path = linked_path()
+    if path is None or not _our_own(path):
+        return None
+    try:
+        return Linked(path)
+    except OSError as error:
+        raise HostError(f"can't load the engine: {error}", hint="remove it, then: vigiles warm") from None
+
+
+def _our_own(path: Path) -> bool:
+    """Is this a file of ours that nobody else can write? Its directory is private, too."""
+    try:
+        info = os.lstat(path)
+    except OSError:
+        return False
+    return (
+        stat.S_ISREG(info.st_mode)
+        and info.st_uid == os.geteuid()
+        and not info.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    )
+
+
+def errors() -> int:
+    """Records that the linked engine could not take in because something failed in a kernel."""
+    engine = linked()
+    return 0 if engine is None else engine.errors
+
+
+@cache
+def cache_directory_is_safe() -> bool:
+    """Is there a place to keep compiled code in?"""
+    return cache_directory() is not None
+
+
+@cache
+def _numba() -> ModuleType:
+    """Numba, told where to keep what it compiles. Not through the environment: whoever imported it first
+    would have the cache beside our sources, writable by others and blind to changes in callees.
+    """
+    import numba
+
+    directory = cache_directory()
+    numba.config.CACHE_DIR = "" if directory is None else str(directory)
+    return numba
 
 
 def _compiled(function: F, **more: bool) -> F:
+    engine = linked()
+    if engine is not None:
+        return cast(F, engine.kernel(function))
     # Without the runtime that counts references to arrays: those that kernels are given belong to the
     # caller. In a loop that hands on a tuple of arrays, counting them is most of the work.
-    options = {"_nrt": False} | more
-    compiled: F = numba.njit(nogil=True, cache=CACHED, error_model="numpy", no_cfunc_wrapper=True, **options)(
-        function
-    )
+    options = {"_nrt": False, "cache": cache_directory_is_safe()} | more
+    compiled: F = _numba().njit(nogil=True, error_model="numpy", no_cfunc_wrapper=True, **options)(function)
     return compiled
 
 
@@ -146,9 +221,20 @@ def entry(function: Callable[[int, int, int], int]) -> Any:
     """Compile ``function`` at once, to be called by its ``.address`` (see engine/address.py): whatever
     calls it so doesn't contain its code, and needn't be compiled with it.
     """
-    return numba.cfunc("int64(int64, int64, int64)", cache=CACHED, error_model="numpy")(function)
+    engine = linked()
+    if engine is not None:
+        return engine.kernel(function)
+    numba = _numba()
+    return numba.cfunc("int64(int64, int64, int64)", cache=cache_directory_is_safe(), error_model="numpy")(
+        function
+    )
 
 
 def inline_kernel(function: F) -> F:
     """Both :func:`inline` and :func:`kernel`."""
     return _compiled(function, forceinline=True, no_cpython_wrapper=True)
+
+
+def gate(function: F) -> F:
+    """As :func:`kernel`, for what the linker makes anew each time."""
+    return _compiled(function, no_cpython_wrapper=True, cache=False)

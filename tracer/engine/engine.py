@@ -37,7 +37,7 @@ from tracer.engine.state import (
     make_state,
 )
 from tracer.engine.tap import lay_out
-from tracer.jit import njit
+from tracer.jit import errors, njit
 from tracer.kernel import schema
 from tracer.rules import Rule, RuleSet
 from tracer.rules.ranges import compile_ranges
@@ -417,6 +417,7 @@ class Engine:
             "spans-unknown": int(p.spans.state[S_UNKNOWN]),
             "spans-repeated": int(p.spans.state[S_REPEATED]),
             "malformed": int(self.state.malformed[0]),
+            "engine-errors": errors(),
         }
 
     @property

@@ -362,20 +362,22 @@ def on_tamper(where: int, address: int, length: int) -> int:
     return count
 
 
-#: What State.calls holds for each kind.
-ENTRIES: dict[int, int] = {
-    EXEC: on_exec.address,
-    CONNECT: on_connect.address,
-    LISTEN: on_connect.address,
-    FLOW_CLOSE: on_flow_close.address,
-    FIRST: on_first_bytes.address,
-    FILE: on_file.address,
-    TAMPER: on_tamper.address,
-    SPAN: on_span.address,
-    FLOW_SAMPLE: on_flow_sample.address,
-    FOOTHOLD: on_foothold.address,
-    LOCAL_CONNECT: on_local_connect.address,
+#: What takes in records of a kind, if the loop doesn't do so itself.
+TAKERS: dict[int, Any] = {
+    EXEC: on_exec,
+    CONNECT: on_connect,
+    LISTEN: on_connect,
+    FLOW_CLOSE: on_flow_close,
+    FIRST: on_first_bytes,
+    FILE: on_file,
+    TAMPER: on_tamper,
+    SPAN: on_span,
+    FLOW_SAMPLE: on_flow_sample,
+    FOOTHOLD: on_foothold,
+    LOCAL_CONNECT: on_local_connect,
 }
+#: What State.calls holds for each kind.
+ENTRIES: dict[int, int] = {kind: taker.address for kind, taker in TAKERS.items()}
 
 
 @inline_kernel

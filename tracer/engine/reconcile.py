@@ -34,7 +34,7 @@ _DELETED = " (deleted)"
 
 
 @njit
-def _take_in(p: Processes, tasks: npt.NDArray[np.void], stale: npt.NDArray[np.int64]) -> int:
+def take_in_tasks(p: Processes, tasks: npt.NDArray[np.void], stale: npt.NDArray[np.int64]) -> int:
     """Add what is missing, mark what is there; ``stale`` gets the entries whose program is unknown
     or has changed. Returns how many those are.
     """
@@ -84,7 +84,7 @@ def take_in(engine: Engine, tasks: npt.NDArray[np.void]) -> list[Stale]:
     tasks = np.ascontiguousarray(tasks)
     if engine.journal is not None:
         engine.journal.listed(tasks.tobytes())
-    count = _take_in(engine.state.processes, tasks, stale)
+    count = take_in_tasks(engine.state.processes, tasks, stale)
     return [_stale(engine, int(entry)) for entry in stale[:count]]
 
 

@@ -169,4 +169,4 @@ def note(state: State, entry: int, kind: int, ts: int, subject: int, count: int)
 
 
 #: A kernel ``(address) -> State``, for the words that engine.address lays out.
-state_at = reader_of(_example())
+state_at = reader_of(_example)

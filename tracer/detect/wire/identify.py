@@ -284,6 +284,10 @@ def identify_at(scratch: int, address: int, span: int) -> int:
     return protocol
 
 
+#: Both entries.
+ENTRIES = (identify_at, _tcp_at)
+
+
 def scratch_space() -> tuple[Ints, Ints, Bytes, Ints]:
     """``look``, ``out`` and ``text``, and the piece of memory they are in: int64[own + LOOK + OUT + TEXT / 8]."""
     whole = np.zeros(_OWN + LOOK + OUT + TEXT // 8, np.int64)
