@@ -67,40 +67,21 @@ int on_socket(struct bpf_iter__task_file *ctx)
 	return 0;
 }
 
-/*
- * What each TCP connection of the tree has carried since the last pass. Why so: TCP counts
- * by itself, in both directions, so a packet pays nothing; only sockets that carry our
- * storage are met; and all of one pass are read at one moment, give or take microseconds,
- * which is what makes them comparable. What it misses: the order of things within a pass,
- * and UDP. The last call has no socket: it ends the pass.
- *
- * A record that found no room in the reader's buffer is asked for again: nothing is taken
- * as told before it has been written.
- */
-SEC("iter/bpf_sk_storage_map")
-int on_sample(struct bpf_iter__bpf_sk_storage_map *ctx)
+/* What the connection has carried since it was last told of; nothing if that is nothing. */
+INLINE void tell_sample(struct seq_file *seq, struct sock *sk, struct flow *flow)
 {
 	struct event_flow_sample e = {};
-	struct flow *flow = ctx->value;
-	struct sock *sk = ctx->sk;
 	__u64 sent, received;
 	__u32 out, in;
 	struct tcp_sock *tp;
 
-	e.head.ts = bpf_ktime_get_boot_ns();
-	e.head.size = sizeof(e);
-	e.head.kind = EVENT_FLOW_SAMPLE;
-	if (!sk || !flow) {
-		bpf_seq_write(ctx->meta->seq, &e, sizeof(e));
-		return 0;
-	}
 	tp = bpf_skc_to_tcp_sock(sk);
 	if (!tp || sk->__sk_common.skc_state == TCP_LISTEN || !flow->owner_tgid)
-		return 0;
+		return;
 	sent = tp->bytes_sent - tp->bytes_retrans;
 	received = tp->bytes_received;
 	if (sent == flow->sampled[DIRECTION_SENT] && received == flow->sampled[DIRECTION_RECEIVED])
-		return 0;
+		return;
 	out = tp->data_segs_out;
 	in = tp->data_segs_in;
 	e.sent = since_sample(sent, flow->sampled[DIRECTION_SENT]);
@@ -109,15 +90,86 @@ int on_sample(struct bpf_iter__bpf_sk_storage_map *ctx)
 				 out - flow->packets[DIRECTION_SENT] : out;
 	e.received_packets = in >= flow->packets[DIRECTION_RECEIVED] ?
 				     in - flow->packets[DIRECTION_RECEIVED] : in;
+	e.head.ts = bpf_ktime_get_boot_ns();
+	e.head.size = sizeof(e);
+	e.head.kind = EVENT_FLOW_SAMPLE;
 	head_of_owner(&e.head, flow);
 	e.cookie = flow->cookie ? flow->cookie : bpf_get_socket_cookie(sk);
 	fill_addr(&e.addr, sk);
 	e.addr.flags = flow->flags;
-	if (bpf_seq_write(ctx->meta->seq, &e, sizeof(e)))
-		return 0;
+	if (bpf_seq_write(seq, &e, sizeof(e)))
+		return;
 	flow->sampled[DIRECTION_SENT] = sent;
 	flow->sampled[DIRECTION_RECEIVED] = received;
 	flow->packets[DIRECTION_SENT] = out;
 	flow->packets[DIRECTION_RECEIVED] = in;
+}
+
+/* The last call of an iterator meets nothing: it ends the pass. */
+INLINE void tell_end_of_samples(struct seq_file *seq)
+{
+	struct event_flow_sample e = {};
+
+	e.head.ts = bpf_ktime_get_boot_ns();
+	e.head.size = sizeof(e);
+	e.head.kind = EVENT_FLOW_SAMPLE;
+	bpf_seq_write(seq, &e, sizeof(e));
+}
+
+/*
+ * What each TCP connection of the tree has carried since the last pass. Why so: TCP counts
+ * by itself, in both directions, so a packet pays nothing; only sockets that carry our
+ * storage are met; and all of one pass are read at one moment, give or take microseconds,
+ * which is what makes them comparable. What it misses: the order of things within a pass,
+ * and UDP.
+ *
+ * A record that found no room in the reader's buffer is asked for again: nothing is taken
+ * as told before it has been written.
+ */
+SEC("iter/bpf_sk_storage_map")
+int on_sample(struct bpf_iter__bpf_sk_storage_map *ctx)
+{
+	struct seq_file *seq = ctx->meta->seq;
+	struct flow *flow = ctx->value;
+	struct sock *sk = ctx->sk;
+
+	if (sk && flow)
+		tell_sample(seq, sk, flow);
+	else
+		tell_end_of_samples(seq);
+	return 0;
+}
+
+/*
+ * The same where the kernel refuses that iterator (hardened ones do so of all that hand a
+ * program memory to write to): through the descriptors of all processes, of which those
+ * outside the tree cost a look-up each. What it misses as well: a socket on its way through
+ * another one (SCM_RIGHTS), and one that only the kernel holds.
+ */
+SEC("iter/task_file")
+int on_sample_file(struct bpf_iter__task_file *ctx)
+{
+	struct seq_file *seq = ctx->meta->seq;
+	struct task_struct *task = ctx->task;
+	struct file *file = ctx->file;
+	struct socket *socket;
+	struct flow *flow;
+	struct sock *sk;
+
+	if (!task || !file) {
+		tell_end_of_samples(seq);
+		return 0;
+	}
+	if (!member_of(task))
+		return 0;
+	socket = bpf_sock_from_file(file);
+	if (!socket)
+		return 0;
+	sk = socket->sk;
+	if (!sk)
+		return 0;
+	flow = bpf_sk_storage_get(&flows, sk, 0, 0);
+	if (flow)
+		tell_sample(seq, sk, flow);
 	return 0;
 }

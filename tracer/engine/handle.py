@@ -21,6 +21,7 @@ from tracer.engine import arena as strings
 from tracer.engine import processes as procs
 from tracer.engine.address import call_at
 from tracer.engine.behind import behind_flow
+from tracer.engine.efforts import EFFORT, on_effort
 from tracer.engine.ending import on_flow_close, remember_above
 from tracer.engine.files import note_file
 from tracer.engine.first import (
@@ -375,6 +376,7 @@ ENTRIES: dict[int, int] = {
     FLOW_SAMPLE: on_flow_sample.address,
     FOOTHOLD: on_foothold.address,
     LOCAL_CONNECT: on_local_connect.address,
+    EFFORT: on_effort.address,
 }
 
 

@@ -134,7 +134,7 @@ def syscall_hook_cost_ns(calls: int = _GETPPID_CALLS) -> float:
 
 
 def _hooks(report: Report, *, gpu: bool) -> None:
-    from tracer.kernel.probes import HOOKS, refuses, usable
+    from tracer.kernel.probes import HOOKS, ON_SAMPLE, ON_SAMPLE_FILE, refuses, usable
 
     sections = dict(schema_sections())
     hooks = HOOKS
@@ -156,7 +156,9 @@ def _hooks(report: Report, *, gpu: bool) -> None:
                 text += ", not attached: this kernel takes none"
             report.add(section, hook.program.removeprefix("on_"), "ok", text)
         else:
-            state = "info" if hook.place == "local" else "no"  # what only younger kernels have
+            # what only younger kernels have, or another program does as well
+            spared = hook.place == "local" or (hook.program == ON_SAMPLE and found[ON_SAMPLE_FILE] is None)
+            state = "info" if spared else "no"
             report.add(
                 section, hook.program.removeprefix("on_"), state, f"{hook.shows} — not here: {complaint}"
             )

@@ -8,6 +8,7 @@ import functools
 import mmap
 import os
 import struct
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,13 +49,16 @@ class Hook:
     needed: bool = False
 
 
+ON_SAMPLE, ON_SAMPLE_FILE = "on_sample", "on_sample_file"
 HOOKS: tuple[Hook, ...] = (
     Hook("on_fork", "forks", "kernel", needed=True),
     Hook("on_exec", "execs", "kernel", needed=True),
     Hook("on_exit", "exits", "kernel", needed=True),
     Hook("on_task", "processes that were there before", "iterator", needed=True),
     Hook("on_socket", "flows that were there before", "iterator"),
-    Hook("on_sample", "what flows carry, ten times a second", "iterator"),
+    Hook(ON_SAMPLE, "what flows carry, ten times a second", "iterator"),
+    Hook(ON_SAMPLE_FILE, "the same, by way of descriptors", "iterator"),
+    Hook("on_effort", "how much processes compute, once a second", "iterator"),
     Hook("on_signal", "signals to the tracer", "kernel"),
     Hook("on_cgroup", "processes leaving the tree's cgroup, the tracer moved", "kernel"),
     Hook("on_freeze", "the tracer frozen", "kernel"),
@@ -171,7 +175,7 @@ class Probes:
         self.missing: dict[str, str] = {}
         self._object: Object | Held
         try:
-            self._object = self._load_with_local(wanted)
+            self._object = self._load_what_is_taken(wanted)
         except LoadError:
             for name, complaint in usable(sorted(wanted)).items():
                 if complaint:
@@ -187,15 +191,21 @@ class Probes:
         for key, value in map_entries(options.devices):
             devices.update(key, value)
 
-    def _load_with_local(self, wanted: set[str]) -> Object:
-        """Load these, and without what only younger kernels take if that is refused: doctor says so."""
-        try:
-            return self._load(wanted)
-        except LoadError:
-            rest = wanted - {hook.program for hook in HOOKS if hook.place == "local"}
-            found = self._load(rest)
-            wanted &= rest
+    def _load_what_is_taken(self, wanted: set[str]) -> Object:
+        """Load these; if that is refused, without what only younger kernels take, or without that which another
+        program does as well: doctor says so.
+        """
+        local = {hook.program for hook in HOOKS if hook.place == "local"}
+        for spared in (set(), local, {ON_SAMPLE}):
+            try:
+                found = self._load(wanted - spared)
+            except LoadError:
+                continue
+            wanted -= spared
             return found
+        found = self._load(wanted - local - {ON_SAMPLE})
+        wanted -= local | {ON_SAMPLE}
+        return found
 
     @classmethod
     def adopted(cls, left: Remains) -> Probes:
@@ -259,6 +269,7 @@ class Probes:
                     "own_cgroup_level": cgroup.level(own) if own else 0,
                     "judge_here": int(self.knowledge is not None),
                     "row_cells": self.knowledge.cells if self.knowledge else _ROW_CELLS,
+                    "watch_began": time.time_ns(),
                 },
             )
             candidate.load()
@@ -396,10 +407,21 @@ class Probes:
 
     def samples(self) -> list[bytes]:
         """What each TCP connection of the tree has carried since the last call, as FLOW_SAMPLE records."""
-        if "on_sample" not in self.loaded:
-            return []
         size = schema.FLOW_SAMPLE.itemsize
-        found = self._read_iterator("on_sample", self.map("flows").fd)
+        if ON_SAMPLE in self.loaded:
+            found = self._read_iterator(ON_SAMPLE, self.map("flows").fd)
+        elif ON_SAMPLE_FILE in self.loaded:
+            found = self._read_iterator(ON_SAMPLE_FILE)
+        else:
+            return []
+        return [found[at : at + size] for at in range(0, len(found) - size + 1, size)]
+
+    def efforts(self) -> list[bytes]:
+        """How much each busy process of the tree has computed since the last call, as EFFORT records."""
+        if "on_effort" not in self.loaded:
+            return []
+        size = schema.EFFORT.itemsize
+        found = self._read_iterator("on_effort")
         return [found[at : at + size] for at in range(0, len(found) - size + 1, size)]
 
     def counters(self) -> npt.NDArray[np.void]:
