@@ -46,7 +46,9 @@ enum event_kind {
 	EVENT_FOOTHOLD = 17,
 	/* on the bulk ring */
 	EVENT_LOCAL_CONNECT = 18,
-	EVENT_KINDS = 19,
+	/* never on a ring: read by user space, a pass over all tasks at a time */
+	EVENT_EFFORT = 19,
+	EVENT_KINDS = 20,
 };
 
 enum event_ring {
@@ -303,6 +305,25 @@ struct event_flow_sample {
 	__u32 received_packets;
 };
 
+enum effort_flag {
+	EFFORT_NEW_FILE = 1 << 0, /* its executable was written since the watch began, or has no name any more */
+};
+
+/* How much of the processors a busy process has had, or waited for, in one pass. */
+struct event_effort {
+	struct event_head head; /* tgid 0: the pass is over */
+	__u64 wall_ns; /* the time that all this is about */
+	__u64 ran_ns;  /* by all its threads, those that have ended included */
+	__u64 waited_ns; /* for a processor, though ready to run */
+	__u64 switches; /* times that it gave up the processor by itself */
+	__u64 calls; /* that read or write */
+	__u64 huge_pages; /* memory in them, in pages of the usual size */
+	__u32 cores; /* thousandths that it may use: its CPUs, or its cgroup's quota */
+	__u32 threads;
+	__u32 effort_flags; /* enum effort_flag */
+	__u32 _pad_effort;
+};
+
 #define LOCAL_PATH 108 /* sizeof(sun_path) */
 
 /* A UNIX socket is to be connected to the one of this name. */
@@ -490,7 +511,8 @@ enum loss_reason {
 	LOSS_SHARE = 7,	       /* held back from the ring; by kind, see struct counters */
 	LOSS_SPAN = 8,	       /* a task could not be given its span */
 	LOSS_NAME = 9,	       /* what rules know of a name could not be kept for its address */
-	LOSS_REASONS = 10,
+	LOSS_EFFORT = 10,     /* what a process computes could not be kept */
+	LOSS_REASONS = 11,
 };
 
 struct counters {
@@ -522,6 +544,7 @@ VIGILES_ASSERT(sizeof(struct event_listen) == sizeof(struct event_connect), "eve
 VIGILES_ASSERT(sizeof(struct event_span) == 80, "event_span");
 VIGILES_ASSERT(sizeof(struct event_flow_close) == 136, "event_flow_close");
 VIGILES_ASSERT(sizeof(struct event_flow_sample) == 112, "event_flow_sample");
+VIGILES_ASSERT(sizeof(struct event_effort) == 104, "event_effort");
 VIGILES_ASSERT(sizeof(struct event_foothold) == 48, "event_foothold");
 VIGILES_ASSERT(sizeof(struct event_local_connect) == 160, "event_local_connect");
 VIGILES_ASSERT(sizeof(struct event_first_bytes) == 168, "event_first_bytes");

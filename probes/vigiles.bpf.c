@@ -13,6 +13,7 @@
 #include "tasks.bpf.c"
 #include "sockets.bpf.c"
 #include "local.bpf.c"
+#include "effort.bpf.c"
 
 /*
  * clang drops types that nothing refers to from BTF, and user space reads the
@@ -39,8 +40,10 @@ const struct event_listen *anchor_listen __attribute__((unused));
 const struct event_flow_open *anchor_flow_open __attribute__((unused));
 const struct event_flow_close *anchor_flow_close __attribute__((unused));
 const struct event_flow_sample *anchor_flow_sample __attribute__((unused));
+const struct event_effort *anchor_effort __attribute__((unused));
 const struct event_foothold *anchor_foothold __attribute__((unused));
 const struct event_local_connect *anchor_local_connect __attribute__((unused));
+const enum effort_flag *anchor_effort_flag __attribute__((unused));
 const enum foothold_what *anchor_foothold_what __attribute__((unused));
 const enum foothold_flag *anchor_foothold_flag __attribute__((unused));
 const struct event_gpu_open *anchor_gpu_open __attribute__((unused));

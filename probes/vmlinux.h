@@ -43,16 +43,20 @@ struct timespec64 {
 
 struct inode___6_7 {
 	struct timespec64 __i_mtime;
+	struct timespec64 __i_ctime;
 };
 
 struct inode___old {
 	struct timespec64 i_mtime;
+	struct timespec64 i_ctime;
 };
 
 struct inode {
 	__s64 i_size;
 	__s64 i_mtime_sec;
 	__u32 i_mtime_nsec;
+	__s64 i_ctime_sec;
+	__u32 i_ctime_nsec;
 	__u16 i_mode;
 	__u32 i_nlink;
 	__u32 i_rdev;
@@ -103,7 +107,12 @@ struct fs_struct {
 	struct path pwd;
 };
 
+typedef struct {
+	__s64 counter;
+} atomic64_t;
+
 struct mm_struct {
+	atomic64_t hugetlb_usage;
 	unsigned long arg_start;
 	unsigned long arg_end;
 	unsigned long env_start;
@@ -118,7 +127,34 @@ struct cred {
 	kgid_t egid;
 };
 
+struct task_io_accounting {
+	__u64 syscr;
+	__u64 syscw;
+};
+
+struct sched_entity {
+	__u64 sum_exec_runtime;
+};
+
+struct sched_info {
+	__u64 run_delay;
+};
+
+struct cfs_bandwidth {
+	__s64 period;
+	__u64 quota;
+};
+
+struct task_group {
+	struct task_group *parent;
+	struct cfs_bandwidth cfs_bandwidth;
+};
+
+/* What its threads that have ended came to. */
 struct signal_struct {
+	__u64 sum_sched_runtime;
+	unsigned long nvcsw;
+	struct task_io_accounting ioac;
 	atomic_t live;
 	unsigned int flags;
 	int group_exit_code;
@@ -183,6 +219,12 @@ struct task_struct {
 	struct signal_struct *signal;
 	struct css_set *cgroups;
 	struct nsproxy *nsproxy;
+	struct sched_entity se;
+	struct sched_info sched_info;
+	struct task_io_accounting ioac;
+	struct task_group *sched_task_group;
+	unsigned long nvcsw;
+	int nr_cpus_allowed;
 	char comm[16];
 };
 

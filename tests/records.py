@@ -153,6 +153,11 @@ def sample(
     return row.tobytes()
 
 
+def effort(tgid: int, *, ts: int = 1, **more: Any) -> bytes:
+    """Without more: nothing was done. Of process 0: the pass is over."""
+    return _of("EVENT_EFFORT", schema.EFFORT, tgid, ts, more).tobytes()
+
+
 def foothold(what: str, path: bytes, *, tgid: int = 1, ts: int = 1, **more: Any) -> bytes:
     row = _of("EVENT_FOOTHOLD", schema.FOOTHOLD, tgid, ts, more)
     row["what"], row["path_len"] = schema.FOOTHOLD_WHAT[f"FOOTHOLD_{what}"], len(path)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tracer.detect.effort_evidence import flow_of, of_effort
 from tracer.detect.execfacts import describe_facts
 from tracer.detect.facts import FACT_BIT, FACTS, WORD_BITS
 from tracer.detect.footholds import WHAT_NAME as FOOTHOLD_NAME
@@ -31,7 +32,7 @@ EVIDENCE_MAX = 16
 _SHOWN_BYTES = 64
 _INET = 2
 _TRANSPORT = {6: "tcp", 17: "udp", 1: "icmp", 58: "icmpv6"}
-_EXEC, _FIRST, _CONNECT, _LISTEN, _FILE, _TAMPER, _CLOSE, _SAMPLE, _FOOTHOLD, _LOCAL = (
+_EXEC, _FIRST, _CONNECT, _LISTEN, _FILE, _TAMPER, _CLOSE, _SAMPLE, _FOOTHOLD, _LOCAL, _EFFORT = (
     schema.KIND[f"EVENT_{name}"]
     for name in (
         "EXEC",
@@ -44,6 +45,7 @@ _EXEC, _FIRST, _CONNECT, _LISTEN, _FILE, _TAMPER, _CLOSE, _SAMPLE, _FOOTHOLD, _L
         "FLOW_SAMPLE",
         "FOOTHOLD",
         "LOCAL_CONNECT",
+        "EFFORT",
     )
 )
 _NET_FACTS = tuple(fact.name for fact in FACTS if "connect" in fact.on)
@@ -78,6 +80,8 @@ def evidence_of(
         return _of_foothold(engine)
     if fired.kind == _LOCAL:
         return _of_local(engine)
+    if fired.kind == _EFFORT:
+        return _of_effort(engine, fired)
     return _of_gpu(engine, fired)
 
 
@@ -187,6 +191,13 @@ def _of_relay(engine: Engine, fired: Fired) -> dict[str, Any]:
         **_other_end(engine, remote, family, port, fired.time_ns),
         **of_relay(relays, int(engine.state.signals[0]), fired.time_ns),
     }
+
+
+def _of_effort(engine: Engine, fired: Fired) -> dict[str, Any]:
+    efforts, at = engine.state.efforts, flow_of(engine.state.efforts)
+    flow = engine.state.flows.table[at] if at is not None else None
+    ends = {} if flow is None else _ends(engine, flow, fired.time_ns)
+    return {**ends, **of_effort(efforts, flow, int(engine.state.signals[0]), fired.time_ns)}
 
 
 def local_name(record: np.void) -> bytes:

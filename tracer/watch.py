@@ -52,6 +52,8 @@ POLL_S = 0.001
 TICK_S = 0.25
 #: What flows carry is asked this often: an answer from inside goes out within one sample, or by the next.
 SAMPLE_S = 0.1
+#: And how much processes compute this often: what is looked for lasts for minutes.
+EFFORT_S = 1.0
 #: Of our time, asking takes no more than this part, however many flows there are.
 SAMPLE_SHARE = 0.05
 TAP_BYTES = 1 << 22
@@ -62,7 +64,7 @@ FILES_PATIENCE_S = 2.0
 _REPAIRED = [
     number
     for name, number in schema.LOSS.items()
-    if name not in ("LOSS_SHARE", "LOSS_SPAN", "LOSS_NAME", "LOSS_REASONS")
+    if name not in ("LOSS_SHARE", "LOSS_SPAN", "LOSS_NAME", "LOSS_EFFORT", "LOSS_REASONS")
 ]
 _CRITICAL = [schema.KIND[k] for k in ("EVENT_FORK", "EVENT_EXEC", "EVENT_EXIT")]
 
@@ -159,7 +161,7 @@ class Watch:
         settle_memory()
         schedule_promptly()
         self._began = time.monotonic()
-        self._next_tick = self._next_sample = self._began
+        self._next_tick = self._next_sample = self._next_effort = self._began
         self._last_lost = 0
         self._last_forks_missed = 0
 
@@ -206,11 +208,14 @@ class Watch:
             if now >= self._next_sample:
                 self._sample()
                 continue
+            if now >= self._next_effort:
+                self._measure()
+                continue
             if now < busy_until:
                 if self._wait(POLL_S):
                     return
             elif self.engine.sleep_allowed():
-                interrupted = self._wait(min(self._next_tick, self._next_sample) - now)
+                interrupted = self._wait(min(self._next_tick, self._next_sample, self._next_effort) - now)
                 self.engine.awake()
                 if interrupted:
                     return
@@ -325,18 +330,31 @@ class Watch:
             self._tell(fired)
 
     def _sample(self) -> None:
-        """Judge what all flows have carried since the last time. One flow alone is no relay, but may have ended."""
+        """Judge what all flows have carried since the last time. One flow alone is no relay, but may have ended, or be
+        what a miner has.
+        """
         began = time.monotonic()
-        if self.engine.live_flows > 1 or self.engine.legs_moved:
-            try:
-                samples = self.probes.samples()
-            except LoadError:  # no memory for an iterator: what it would have said comes with the next one
-                self.tally.samples_failed += 1
-                samples = []
-            for fired in self.engine.feed(samples, count=False):
-                self._tell(fired)
+        flows = self.engine.live_flows
+        if flows > 1 or self.engine.legs_moved or (flows and self.engine.somebody_is_busy):
+            self._ask(self.probes.samples)
         ended = time.monotonic()
         self._next_sample = ended + max(SAMPLE_S, (ended - began) / SAMPLE_SHARE)
+
+    def _measure(self) -> None:
+        """Judge how much all processes have computed since the last time."""
+        began = time.monotonic()
+        self._ask(self.probes.efforts)
+        ended = time.monotonic()
+        self._next_effort = ended + max(EFFORT_S, (ended - began) / SAMPLE_SHARE)
+
+    def _ask(self, iterator: Callable[[], list[bytes]]) -> None:
+        try:
+            records = iterator()
+        except LoadError:  # no memory for an iterator: what it would have said comes with the next one
+            self.tally.samples_failed += 1
+            return
+        for fired in self.engine.feed(records, count=False):
+            self._tell(fired)
 
     def _tick(self) -> None:
         """Repair what a loss may have broken."""
@@ -417,7 +435,7 @@ class Watch:
 
     def finish(self) -> Summary:
         """Drain what is left and sum up."""
-        self._next_tick = self._next_sample = float("inf")
+        self._next_tick = self._next_sample = self._next_effort = float("inf")
         self._drain_all()
         self._take_footholds()
         self.tally.footholds_lost = self._footholds.lost() if self._footholds is not None else Counter()

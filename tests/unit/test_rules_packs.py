@@ -515,6 +515,19 @@ tunnel.relay medium             @relays-inward @for-outsiders
 tunnel.relay medium             @relays-outward
 tunnel.relay -                  @late-relay @by-relatives
 """
+EFFORTS = """
+miner.behaviour high            @new-file @few-calls @thin-flow
+miner.behaviour medium          @new-file @few-calls @thin-flow @by-interpreter
+miner.behaviour medium          @new-file @thin-flow
+miner.behaviour medium          @new-file @few-calls @thin-flow-inside
+miner.behaviour medium          @huge-pages @few-calls @thin-flow
+miner.behaviour low             @few-calls @thin-flow
+miner.behaviour low             @few-calls @thin-flow @by-interpreter
+miner.behaviour -               @new-file @few-calls @huge-pages
+miner.behaviour -               @new-file @few-calls @thin-flow-inside @by-interpreter
+miner.behaviour -               @few-calls @thin-flow-inside
+miner.behaviour -               @thin-flow
+"""
 FOOTHOLDS = """
 foothold.ssh-keys high          @writes-keys
 foothold.ssh-keys high          @writes-keys @packaged
@@ -563,6 +576,7 @@ SIGNALS_ALONE = {
     "tamper": TAMPERING,
     "scan": SCANS,
     "relay": RELAYS,
+    "effort": EFFORTS,
     "foothold": FOOTHOLDS,
     "local": LOCAL,
 }

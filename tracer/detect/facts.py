@@ -87,7 +87,7 @@ FACTS: tuple[Fact, ...] = (
     Fact("accepted", _NET, "the other end opened the flow"),
     Fact("late", _NET, "the flow is older than the watch: its beginning was not seen"),
     Fact("datagrams", _PLACE, "UDP, or ICMP: no stream"),
-    Fact("by-interpreter", _NET, "the process runs a shell or another interpreter"),
+    Fact("by-interpreter", (*_NET, "effort"), "the process runs a shell or another interpreter"),
     Fact("by-ssh", _NET, "the process runs an ssh client"),
     Fact("ssh-pivot", _NET, "the process holds an SSH flow of its own and goes on to a place inside"),
     Fact("for-git", _NET, "the process runs an ssh client that is to fetch or push for git"),
@@ -133,6 +133,13 @@ FACTS: tuple[Fact, ...] = (
     Fact("packaged", ("foothold",), "the system's package manager did it"),
     Fact("linked", ("foothold",), "it became a link to somewhere else"),
     Fact("abstract", ("local",), "the socket's name is no file's"),
+    Fact(
+        "new-file", ("effort",), "the executable was written since the watch began, or has no name any more"
+    ),
+    Fact("few-calls", ("effort",), "it computes without asking the system for anything"),
+    Fact("thin-flow", ("effort",), "it keeps a connection outside over which little goes, both ways"),
+    Fact("thin-flow-inside", ("effort",), "it keeps such a connection to a place inside"),
+    Fact("huge-pages", ("effort",), "it has memory in huge pages"),
 )
 
 
@@ -147,6 +154,7 @@ def _numbered() -> dict[str, int]:
         "relay": 0,
         "foothold": 0,
         "local": 0,
+        "effort": 0,
     }
     numbers = {protocol.name: WORD_BITS + number for number, protocol in enumerate(PROTOCOLS, 1)}
     for fact in FACTS:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from tracer.detect.effort import BUSY
 from tracer.detect.gpu import for_users
 from tracer.detect.legs import LEGS_DROPPED, MOVED_INSIDE, MOVED_OUTSIDE, NOT_COMPARED, PAIRS_DROPPED
 from tracer.engine import arena as strings
@@ -131,6 +132,7 @@ class Engine:
         )
         self.state.scans.limits[:] = numbers_of(rules.thresholds, "scan")
         self.state.relays.limits[:] = numbers_of(rules.thresholds, "relay")
+        self.state.efforts.limits[:] = numbers_of(rules.thresholds, "effort")
         self._lay_out()
         self._rings = np.zeros((2, 4), np.int64)
         self._bound: tuple[Ring, ...] = ()
@@ -156,6 +158,7 @@ class Engine:
         self.state.epoch[0] = epoch
         self.state.scans.limits[:] = numbers_of(rules.thresholds, "scan")
         self.state.relays.limits[:] = numbers_of(rules.thresholds, "relay")
+        self.state.efforts.limits[:] = numbers_of(rules.thresholds, "effort")
         self._lay_out()
 
     def _lay_out(self) -> None:
@@ -430,6 +433,11 @@ class Engine:
         """Has a connection carried something since the last pass, and ended?"""
         state = self.state.relays.state
         return bool(state[MOVED_OUTSIDE] or state[MOVED_INSIDE])
+
+    @property
+    def somebody_is_busy(self) -> bool:
+        """Has the last pass over all processes found one that computes?"""
+        return bool(self.state.efforts.state[BUSY])
 
     def lag_percentile(self, share: float) -> float | None:
         """Hook → engine in ns, upper edge of the bucket that holds ``share`` of urgent records."""

@@ -51,6 +51,12 @@ FLOW = np.dtype(
         ("is", "i8", (2,)),
         ("first", "i8", (2,)),
         ("traits", "i8", (2,)),
+        # since when little goes over it, when it last carried something, how much, each way: see tracer.detect.thin
+        ("thin", "i8"),
+        ("carried", "i8"),
+        ("level", "i8"),
+        ("exchanges", "i8", (2,)),
+        ("side", "i8"),
         ("spoke", "i8"),  # 1 + the direction that had payload first
         ("epoch", "i8"),  # of the rules that signals and told mean
         ("told", "u1", (RULES_TOLD,)),  # by rule: 1 + the rank of the severity it was told with
@@ -111,6 +117,8 @@ def forget(f: Flows, entry: int) -> None:
         row["is"][direction] = 0
         row.first[direction] = 0
         row.traits[direction] = 0
+        row.exchanges[direction] = 0
+    row.thin = 0
     row.spoke = 0
     forget_rules(f, entry)
 

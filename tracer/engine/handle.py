@@ -21,6 +21,7 @@ from tracer.engine import arena as strings
 from tracer.engine import processes as procs
 from tracer.engine.address import call_at
 from tracer.engine.behind import behind_flow
+from tracer.engine.efforts import EFFORT, on_effort
 from tracer.engine.ending import on_flow_close, remember_above
 from tracer.engine.files import note_file
 from tracer.engine.first import (
@@ -375,6 +376,7 @@ TAKERS: dict[int, Any] = {
     FLOW_SAMPLE: on_flow_sample,
     FOOTHOLD: on_foothold,
     LOCAL_CONNECT: on_local_connect,
+    EFFORT: on_effort,
 }
 #: What State.calls holds for each kind.
 ENTRIES: dict[int, int] = {kind: taker.address for kind, taker in TAKERS.items()}

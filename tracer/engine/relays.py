@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from tracer.detect.effort import MINUTE_BYTES
 from tracer.detect.facts import FACT_BIT
 from tracer.detect.legs import (
     ACCEPTED,
@@ -19,7 +20,10 @@ from tracer.detect.legs import (
 )
 from tracer.detect.program import IS_SHELL
 from tracer.detect.relay import go_on, is_relay, try_pair
+from tracer.detect.thin import carry
 from tracer.engine.first import address_words, place_of
+from tracer.engine.flows import NONE as NO_FLOW
+from tracer.engine.flows import find_flow
 from tracer.engine.intrinsics import bytes_at, i64, record_reader
 from tracer.engine.processes import NONE, Processes, find_exact, find_recent
 from tracer.engine.state import State, note, state_at
@@ -166,14 +170,21 @@ def _end(state: State, now: int) -> int:
 def on_flow_sample(where: int, address: int, length: int) -> int:
     state = state_at(where)
     e = read_flow_sample(address)
-    if state.relays.limits[WINDOW] == 0:
-        return 0
+    relays, efforts = state.relays.limits[WINDOW] != 0, state.efforts.limits[MINUTE_BYTES]
     if i64(e.cookie) == 0:
-        return _end(state, i64(e.ts))
+        return _end(state, i64(e.ts)) if relays else 0
     data = bytes_at(address, i64(_BYTES))
     high, low = address_words(data, i64(_REMOTE), i64(e.family))
+    place = place_of(state, high, low)
+    if efforts != 0:
+        flow = find_flow(state.flows, i64(e.cookie))
+        if flow != NO_FLOW:
+            side = i64(OUTSIDE) if place == -1 else i64(INSIDE)
+            carry(state.flows.table[flow], side, i64(e.sent), i64(e.received), i64(e.ts), efforts)
+    if not relays:
+        return 0
     carried(
-        state, i64(e.tgid), i64(e.start), place_of(state, high, low), high, low, i64(e.remote_port), i64(e.local_port), i64(e.flags),
+        state, i64(e.tgid), i64(e.start), place, high, low, i64(e.remote_port), i64(e.local_port), i64(e.flags),
         i64(e.cookie), i64(e.sent), i64(e.received), i64(e.sent_packets), i64(e.received_packets), i64(e.ts),
     )  # fmt: skip
     return 0

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from tracer.detect.effort import Efforts, make_efforts
 from tracer.detect.facts import WORDS
 from tracer.detect.gpu import GpuState, make_gpu
 from tracer.detect.legs import Relays, make_relays
@@ -91,6 +92,7 @@ class State(NamedTuple):
     files: Files
     scans: Scans
     relays: Relays
+    efforts: Efforts
     calls: npt.NDArray[np.int64]
 
 
@@ -133,6 +135,7 @@ def make_state(
         make_files(),
         make_scans(processes),
         make_relays(),
+        make_efforts(processes),
         calls,
     )
 

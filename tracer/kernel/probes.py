@@ -8,6 +8,7 @@ import functools
 import mmap
 import os
 import struct
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,6 +63,7 @@ HOOKS: tuple[Hook, ...] = (
         "iterator",
         instead="on_sample",
     ),
+    Hook("on_effort", "how much processes compute, once a second", "iterator"),
     Hook("on_signal", "signals to the tracer", "kernel"),
     Hook("on_cgroup", "processes leaving the tree's cgroup, the tracer moved", "kernel"),
     Hook("on_freeze", "the tracer frozen", "kernel"),
@@ -274,6 +276,7 @@ class Probes:
                     "own_cgroup_level": cgroup.level(own) if own else 0,
                     "judge_here": int(self.knowledge is not None),
                     "row_cells": self.knowledge.cells if self.knowledge else _ROW_CELLS,
+                    "watch_began": time.time_ns(),
                 },
             )
             candidate.load()
@@ -418,6 +421,14 @@ class Probes:
         else:
             return []
         size = schema.FLOW_SAMPLE.itemsize
+        return [found[at : at + size] for at in range(0, len(found) - size + 1, size)]
+
+    def efforts(self) -> list[bytes]:
+        """How much each busy process of the tree has computed since the last call, as EFFORT records."""
+        if "on_effort" not in self.loaded:
+            return []
+        size = schema.EFFORT.itemsize
+        found = self._read_iterator("on_effort")
         return [found[at : at + size] for at in range(0, len(found) - size + 1, size)]
 
     def counters(self) -> npt.NDArray[np.void]:

@@ -62,7 +62,9 @@ FIRST_BYTES = BTF.dtype("event_first_bytes")
 FILE = BTF.dtype("event_file")
 FLOW_SAMPLE = BTF.dtype("event_flow_sample")
 FOOTHOLD = BTF.dtype("event_foothold")
+EFFORT = BTF.dtype("event_effort")
 LOCAL_CONNECT = BTF.dtype("event_local_connect")
+EFFORT_FLAG = BTF.enum("effort_flag")
 FOOTHOLD_WHAT = BTF.enum("foothold_what")
 FOOTHOLD_FLAG = BTF.enum("foothold_flag")
 KNOWLEDGE_HEADER = BTF.dtype("knowledge_header")
@@ -94,6 +96,7 @@ LAYOUT: dict[int, np.dtype[np.void]] = {
     KIND["EVENT_FLOW_SAMPLE"]: FLOW_SAMPLE,
     KIND["EVENT_FOOTHOLD"]: FOOTHOLD,
     KIND["EVENT_LOCAL_CONNECT"]: LOCAL_CONNECT,
+    KIND["EVENT_EFFORT"]: EFFORT,
 }
 
 
@@ -118,5 +121,5 @@ KIND_NAME: dict[int, str] = {
     number: name.removeprefix("EVENT_").lower().replace("_", "-") for name, number in KIND.items()
 }
 #: Kinds that probes count as sent and lost, in the order of events.h.
-_UNSENT = {KIND[f"EVENT_{name}"] for name in ("TASK", "FILE", "FLOW_SAMPLE", "FOOTHOLD")}
+_UNSENT = {KIND[f"EVENT_{name}"] for name in ("TASK", "FILE", "FLOW_SAMPLE", "FOOTHOLD", "EFFORT")}
 SENT_KINDS: tuple[int, ...] = tuple(k for k in LAYOUT if k not in _UNSENT)

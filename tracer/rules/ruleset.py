@@ -176,6 +176,11 @@ class RuleSet:
         """The same groups and rules under other terms."""
         return RuleSet(self.groups, self.rules, self.remarks, terms, self.thresholds)
 
+    def measured_by(self, thresholds: Thresholds) -> RuleSet:
+        """The same groups and rules, with these numbers in place of theirs."""
+        merged = {name: {**numbers, **thresholds.get(name, {})} for name, numbers in self.thresholds.items()}
+        return RuleSet(self.groups, self.rules, self.remarks, self.terms, merged)
+
     def rule(self, name: str) -> Rule | None:
         """The rule of that id."""
         return next((rule for rule in self.rules if rule.id == name), None)

@@ -50,6 +50,15 @@ THRESHOLDS: dict[str, dict[str, Threshold]] = {
         ),
         "window_s": Threshold(1, 3600, "seconds after which what has not moved is forgotten"),
     },
+    "effort": {
+        "cores_percent": Threshold(1, 100, "of the processors that it may use, so much is kept busy"),
+        "seconds": Threshold(1, 86400, "for so long, and with a connection that has been thin for so long"),
+        "pause_s": Threshold(1, 3600, "seconds that it may be less without beginning anew"),
+        "calls": Threshold(1, 1_000_000, "reads and writes in a second of a processor's time, at most"),
+        "switches": Threshold(1, 1_000_000, "pauses of its own in a second of a processor's time, at most"),
+        "exchanges": Threshold(1, 1000, "samples in which a thin connection carried something, each way"),
+        "minute_bytes": Threshold(64, 1 << 30, "a thin connection carries no more in a minute, both ways"),
+    },
 }
 
 

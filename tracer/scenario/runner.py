@@ -194,6 +194,8 @@ def _watch(
     tree = cgroup.TreeCgroup.create()
     stack.callback(tree.remove, 2.0)
     stack.callback(_kill, tree)
+    if scenario.thresholds:
+        rules = rules.measured_by(scenario.thresholds)
     devices = tuple(stand_in(text) for text in scenario.gpu_devices)
     probes = Probes(ProbeOptions(devices=devices, own_cgroup=tree.path, rules=rules))
     stack.callback(probes.close)

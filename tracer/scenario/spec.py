@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 from tracer.errors import ScenarioError
 from tracer.rules.lines import KeyPath, Lines
 from tracer.rules.model import SEVERITIES, nearest
+from tracer.rules.thresholds import THRESHOLDS
 
 KINDS = ("malicious", "benign")
 LAUNCHERS = ("sh", "agent")
@@ -69,6 +70,7 @@ class Scenario:
     allow: tuple[str, ...] = ()
     gpu_devices: tuple[str, ...] = ()
     gpu_users: tuple[str, ...] | None = None
+    thresholds: dict[str, dict[str, int]] = field(default_factory=dict)
     pending: str | None = None
 
     @property
@@ -128,7 +130,7 @@ class _File:
         expect = self.table((), top, "expect")
         kind = self.word((), top, "kind", KINDS)
         watch = self.table((), top, "watch")
-        self.known(("watch",), watch, ("gpu_devices", "gpu_users"))
+        self.known(("watch",), watch, ("gpu_devices", "gpu_users", "thresholds"))
         users = self.strings(("watch",), watch, "gpu_users") if "gpu_users" in watch else None
         scenario = Scenario(
             path=self.path,
@@ -148,6 +150,7 @@ class _File:
             allow=self.strings(("expect",), expect, "allow"),
             gpu_devices=self.strings(("watch",), watch, "gpu_devices"),
             gpu_users=users,
+            thresholds=self.thresholds(watch),
             pending=self.typed((), top, "pending", str),
         )
         self.agrees(scenario, expect)
@@ -200,6 +203,18 @@ class _File:
             severity = self.word(place, body, "severity", SEVERITIES, "low")
             found.append(Expected(self.text(place, body, "rule"), severity))
         return tuple(found)
+
+    def thresholds(self, watch: dict[str, Any]) -> dict[str, dict[str, int]]:
+        """Numbers of detectors that wait for minutes, which a scenario can't."""
+        place: KeyPath = ("watch", "thresholds")
+        given = self.table(("watch",), watch, "thresholds")
+        self.known(place, given, tuple(THRESHOLDS))
+        for name in given:
+            numbers = self.table(place, given, name)
+            self.known((*place, name), numbers, tuple(THRESHOLDS[name]))
+            for key in numbers:
+                self.typed((*place, name), numbers, key, int)
+        return given
 
     # keys with a type
 

@@ -119,6 +119,13 @@ def _flow_sample(e: np.void, _tail: bytes) -> str:
     return f"{_flow(e)} {e['sent']} B out, {e['received']} B in" if e["cookie"] else "end of a pass"
 
 
+def _effort(e: np.void, _tail: bytes) -> str:
+    if not e["tgid"]:
+        return "end of a pass"
+    part = int(e["ran_ns"]) / max(int(e["wall_ns"]), 1)
+    return f"{part:.1f} of {int(e['cores']) / 1000:g} processors, {e['threads']} threads, {e['calls']} calls"
+
+
 def _foothold(e: np.void, tail: bytes) -> str:
     return f"{FOOTHOLD_NAME.get(int(e['what']), e['what'])}: {shown(tail[: int(e['path_len'])])}"
 
@@ -161,6 +168,7 @@ _FORMAT: dict[str, Callable[[np.void, bytes], str]] = {
     "span": _span,
     "flow-sample": _flow_sample,
     "foothold": _foothold,
+    "effort": _effort,
     "local-connect": _local_connect,
     "gpu-open": _gpu_open,
     "gpu-ioctl": _gpu_ioctl,
