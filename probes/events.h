@@ -48,7 +48,9 @@ enum event_kind {
 	EVENT_LOCAL_CONNECT = 18,
 	/* never on a ring: read by user space, a pass over all tasks at a time */
 	EVENT_EFFORT = 19,
-	EVENT_KINDS = 20,
+	/* never on a ring: made by user space when it has looked which libraries a GPU client has mapped */
+	EVENT_GPU_LIBRARIES = 20,
+	EVENT_KINDS = 21,
 };
 
 enum event_ring {
@@ -404,7 +406,12 @@ struct event_gpu_open {
 	__u32 minor;
 	__u32 access; /* BPF_DEVCG_ACC_*: 1 mknod, 2 read, 4 write */
 	__u8 family;  /* enum gpu_family */
-	__u8 _pad[3];
+	__u8 open_flags; /* enum gpu_open_flag */
+	__u8 _pad[2];
+};
+
+enum gpu_open_flag {
+	GPU_HELD = 1 << 0, /* open when the watch began: read from the table of descriptors, never on a ring */
 };
 
 enum gpu_flag {
@@ -419,11 +426,12 @@ enum gpu_flag {
 struct event_gpu_ioctl {
 	struct event_head head;
 	struct verdict verdict; /* of what makes a compute context */
+	__u64 asked; /* bytes of the device's memory that it asks for, or 0 */
 	__u32 major;
 	__u32 minor;
 	__u32 cmd; /* as given, or as unwrapped */
 	__u32 nr;  /* the driver's number for it */
-	__u32 code; /* class (RM_ALLOC), control (RM_CONTROL), queue type, or 0 */
+	__u32 code; /* class (RM_ALLOC), control (RM_CONTROL), queue type, engine, or 0 */
 	__u8 family;
 	__u8 flags; /* enum gpu_flag */
 	__u8 _pad[2];
@@ -436,7 +444,8 @@ struct gpu_kind {
 	__u32 code;
 	__u8 family;
 	__u8 flags; /* GPU_WRAPPED, GPU_COMPAT, GPU_ARG_UNREADABLE: part of the kind */
-	__u8 _pad[6];
+	__u8 _pad[2];
+	__u32 minor; /* of the device: part of the kind */
 };
 
 #define GPU_KINDS_MAX 128
@@ -444,8 +453,28 @@ struct gpu_kind {
 struct event_gpu_counts {
 	struct event_head head;
 	__u64 uncounted; /* sent singly, see GPU_UNCOUNTED */
+	__u64 asked;	 /* bytes of device memory asked for, whatever came of it and however much was given back */
+	__u64 largest;	 /* of one call */
+	__u64 unsized;	 /* calls that asked for memory, but how much could not be read */
 	__u32 kinds;	 /* so many struct gpu_kind follow */
 	__u32 final;	 /* the process has ended */
+};
+
+/* What a client of a GPU may have mapped: told by the names of files, which the tree chooses. */
+enum gpu_library {
+	GPU_LIB_CUDA = 1 << 0,	   /* libcuda */
+	GPU_LIB_OPENCL = 1 << 1,   /* libnvidia-opencl, libOpenCL */
+	GPU_LIB_VULKAN = 1 << 2,   /* the driver's for graphics, libvulkan */
+	GPU_LIB_NVML = 1 << 3,	   /* libnvidia-ml */
+	GPU_LIB_VIDEO = 1 << 4,	   /* libnvidia-encode, libnvcuvid */
+	GPU_LIB_ROCM = 1 << 5,	   /* libhsa-runtime64, libamdhip64 */
+	GPU_LIB_CUT = 1 << 6,	   /* more is mapped than was read */
+};
+
+struct event_gpu_libraries {
+	struct event_head head;
+	__u32 libraries; /* enum gpu_library */
+	__u32 _pad;
 };
 
 enum span_what {
@@ -549,7 +578,8 @@ VIGILES_ASSERT(sizeof(struct event_foothold) == 48, "event_foothold");
 VIGILES_ASSERT(sizeof(struct event_local_connect) == 160, "event_local_connect");
 VIGILES_ASSERT(sizeof(struct event_first_bytes) == 168, "event_first_bytes");
 VIGILES_ASSERT(sizeof(struct event_gpu_open) == 56, "event_gpu_open");
-VIGILES_ASSERT(sizeof(struct event_gpu_ioctl) == 128, "event_gpu_ioctl");
+VIGILES_ASSERT(sizeof(struct event_gpu_ioctl) == 136, "event_gpu_ioctl");
+VIGILES_ASSERT(sizeof(struct event_gpu_libraries) == 48, "event_gpu_libraries");
 VIGILES_ASSERT(sizeof(struct gpu_kind) == 24, "gpu_kind");
 VIGILES_ASSERT(sizeof(struct event_task) == 120, "event_task");
 

@@ -3,6 +3,7 @@
  * GPU devices: opened, and driven. A device is known by its number, never by its
  * path: user space (NVML, for one) makes nodes of its own for the same number.
  */
+#include "gpu_decode.bpf.h"
 #include "gpu_state.bpf.h"
 #include "guard.bpf.h"
 #include "syscall.bpf.h"
@@ -65,175 +66,19 @@ int on_device(struct bpf_cgroup_dev_ctx *ctx)
 	return 1;
 }
 
-struct gpu_command {
-	__u32 cmd;
-	__u32 nr;
-	__u32 code;
-	__u8 family;
-	__u8 flags;
-};
-
-#define UVM_INITIALIZE 0x30000001
-#define UVM_DEINITIALIZE 0x30000002
-#define UVM_REGISTER_CHANNEL 27
-
-#define NV_ESC_RM_ALLOC_MEMORY 0x27
-#define NV_ESC_RM_CONTROL 0x2a
-#define NV_ESC_RM_ALLOC 0x2b
-#define NV_ESC_IOCTL_XFER_CMD 211
-
-#define KFD_IOC_CREATE_QUEUE 0x02
-
-#define DRM_AMDGPU_CS 0x44
-#define DRM_I915_GEM_EXECBUFFER2 0x69
-#define DRM_XE_EXEC_QUEUE_CREATE 0x46
-#define DRM_XE_EXEC 0x49
-#define DRM_AMDGPU_USERQ 0x56
-#define HABANALABS_CS 0x42
-
-/* Queue types of the KFD that compute; the others only copy (kfd_ioctl.h). */
-#define KFD_QUEUE_COMPUTE 0
-#define KFD_QUEUE_COMPUTE_AQL 2
-
-/* Served by the kernel for every file, so a driver never sees them
- * (do_vfs_ioctl in fs/ioctl.c). */
-#define FIONBIO 0x5421
-#define FIONCLEX 0x5450
-#define FIOCLEX 0x5451
-#define FIOASYNC 0x5452
-#define FIOQSIZE 0x5460
-
-/* struct nv_ioctl_xfer, open-gpu-kernel-modules kernel-open/common/inc/nv-ioctl.h */
-struct nv_xfer {
-	__u32 cmd;
-	__u32 size;
-	__u64 ptr;
-};
-
-INLINE void read_code(struct gpu_command *c, __u64 arg, __u32 offset)
-{
-	if (bpf_probe_read_user(&c->code, sizeof(c->code), (void *)(arg + offset)))
-		c->flags |= GPU_ARG_UNREADABLE;
-}
-
-/*
- * The driver looks at _IOC_NR only (nvidia_ioctl in kernel-open/nvidia/nv.c), so
- * do we: a filter on magic or direction could be walked around. Class and control
- * code lie at the same offsets in every release: NVOS21/NVOS64 hClass at 12,
- * NVOS54 cmd at 8, NVOS02 hClass at 12 (src/common/sdk/nvidia/inc/nvos.h).
- * They are read at entry: another thread may change them before the driver does.
- */
-INLINE void decode_nvidia(struct gpu_command *c, __u64 arg)
-{
-	struct nv_xfer xfer = {};
-
-	c->nr = c->cmd & 0xff;
-	if (c->nr == NV_ESC_IOCTL_XFER_CMD) {
-		c->flags |= GPU_WRAPPED;
-		if (bpf_probe_read_user(&xfer, sizeof(xfer), (void *)arg)) {
-			c->flags |= GPU_ARG_UNREADABLE;
-			return;
-		}
-		c->cmd = xfer.cmd;
-		c->nr = xfer.cmd & 0xff;
-		arg = xfer.ptr;
-	}
-	switch (c->nr) {
-	case NV_ESC_RM_ALLOC:
-		read_code(c, arg, 12);
-		/* From Fermi (0x9000) on, the low byte of a class tells its
-		 * kind: 6f a channel, c0 compute (inc/class/cl*.h). */
-		if (c->code >= 0x9000 && ((c->code & 0xff) == 0x6f || (c->code & 0xff) == 0xc0))
-			c->flags |= GPU_COMPUTE;
-		break;
-	case NV_ESC_RM_ALLOC_MEMORY:
-		read_code(c, arg, 12);
-		break;
-	case NV_ESC_RM_CONTROL:
-		read_code(c, arg, 8);
-		break;
-	}
-}
-
-/*
- * Not for the driver: what the kernel answers itself, and, on a stand-in, the
- * terminal's ioctls, which every isatty() sends to /dev/null as well.
- */
-INLINE int is_generic(struct gpu_command *c)
-{
-	switch (c->cmd) {
-	case FIONBIO:
-	case FIONCLEX:
-	case FIOCLEX:
-	case FIOASYNC:
-	case FIOQSIZE:
-		return 1;
-	}
-	return c->family == GPU_NVIDIA_ANY && ((c->cmd >> 8) & 0xff) == 'T';
-}
-
-INLINE void decode(struct gpu_command *c, __u64 arg)
-{
-	c->nr = c->cmd & 0xff;
-	switch (c->family) {
-	case GPU_NVIDIA_ANY:
-		/* UVM's numbers are plain integers, the driver's have a size. */
-		if (c->cmd < 0x1000 || c->cmd == UVM_INITIALIZE || c->cmd == UVM_DEINITIALIZE) {
-			c->family = GPU_NVIDIA_UVM;
-			break;
-		}
-		c->family = GPU_NVIDIA;
-		break;
-	}
-	switch (c->family) {
-	case GPU_NVIDIA:
-		decode_nvidia(c, arg);
-		break;
-	case GPU_NVIDIA_UVM:
-		c->nr = c->cmd;
-		if (c->nr == UVM_REGISTER_CHANNEL)
-			c->flags |= GPU_COMPUTE;
-		break;
-	case GPU_KFD:
-		if (c->nr == KFD_IOC_CREATE_QUEUE) {
-			read_code(c, arg, 40); /* queue_type */
-			if (c->flags & GPU_ARG_UNREADABLE || c->code == KFD_QUEUE_COMPUTE ||
-			    c->code == KFD_QUEUE_COMPUTE_AQL)
-				c->flags |= GPU_COMPUTE;
-		}
-		break;
-	case GPU_DRM_AMDGPU:
-		/* With user queues there is no CS for each submission. */
-		if (c->nr == DRM_AMDGPU_CS || c->nr == DRM_AMDGPU_USERQ)
-			c->flags |= GPU_COMPUTE;
-		break;
-	case GPU_DRM_I915:
-		if (c->nr == DRM_I915_GEM_EXECBUFFER2)
-			c->flags |= GPU_COMPUTE;
-		break;
-	case GPU_DRM_XE:
-		if (c->nr == DRM_XE_EXEC_QUEUE_CREATE || c->nr == DRM_XE_EXEC)
-			c->flags |= GPU_COMPUTE;
-		break;
-	case GPU_ACCEL:
-		if (c->nr == HABANALABS_CS)
-			c->flags |= GPU_COMPUTE;
-		break;
-	}
-}
-
 /* Count the command; true when it is the first of its kind, or has no slot. */
 INLINE int is_news(struct gpu_state *state, struct gpu_command *c)
 {
 	__u8 how = c->flags & (GPU_WRAPPED | GPU_COMPAT | GPU_ARG_UNREADABLE);
-	__u32 hash = (c->nr * 0x9e3779b1u) ^ (c->code * 0x85ebca6bu) ^ (c->family << 7) ^ how;
+	__u32 hash = (c->nr * 0x9e3779b1u) ^ (c->code * 0x85ebca6bu) ^ (c->minor * 0xc2b2ae35u) ^
+		     (c->family << 7) ^ how;
 
 	hash ^= hash >> 15;
 	for (__u32 i = 0; i < GPU_PROBES; i++) {
 		struct gpu_kind *kind = &state->kinds[(hash + i) % GPU_KINDS_MAX];
 
 		if (kind->count && kind->nr == c->nr && kind->code == c->code &&
-		    kind->family == c->family && kind->flags == how) {
+		    kind->family == c->family && kind->minor == c->minor && kind->flags == how) {
 			__sync_fetch_and_add(&kind->count, 1);
 			return 0;
 		}
@@ -243,6 +88,7 @@ INLINE int is_news(struct gpu_state *state, struct gpu_command *c)
 			kind->nr = c->nr;
 			kind->code = c->code;
 			kind->family = c->family;
+			kind->minor = c->minor;
 			kind->flags = how;
 			c->flags |= GPU_FIRST;
 			return 1;
@@ -251,6 +97,17 @@ INLINE int is_news(struct gpu_state *state, struct gpu_command *c)
 	__sync_fetch_and_add(&state->uncounted, 1);
 	c->flags |= GPU_UNCOUNTED;
 	return 1;
+}
+
+INLINE void note_memory(struct gpu_state *state, struct gpu_command *c)
+{
+	if (c->unsized)
+		__sync_fetch_and_add(&state->unsized, 1);
+	if (!c->asked)
+		return;
+	__sync_fetch_and_add(&state->asked, c->asked);
+	if (c->asked > state->largest) /* two threads at once: the last one's stays */
+		state->largest = c->asked;
 }
 
 /*
@@ -295,7 +152,8 @@ INLINE void gpu_ioctl(struct task_struct *task, __u32 fd, __u32 cmd, __u64 arg, 
 	rdev = BPF_CORE_READ(file, f_inode, i_rdev);
 	if (!rdev)
 		return;
-	c.family = family_of_device(rdev >> 20, rdev & 0xfffff);
+	c.minor = rdev & 0xfffff;
+	c.family = family_of_device(rdev >> 20, c.minor);
 	if (c.family == GPU_NONE || is_generic(&c))
 		return;
 	decode(&c, arg);
@@ -303,6 +161,7 @@ INLINE void gpu_ioctl(struct task_struct *task, __u32 fd, __u32 cmd, __u64 arg, 
 	state = bpf_task_storage_get(&gpu_states, leader, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
 	if (m && state) {
 		m->gpu_client = 1;
+		note_memory(state, &c);
 		if (!is_news(state, &c)) {
 			state->dirty = 1;
 			if (bpf_ktime_get_boot_ns() - state->flushed_at > GPU_FLUSH_NS)
@@ -323,7 +182,8 @@ INLINE void gpu_ioctl(struct task_struct *task, __u32 fd, __u32 cmd, __u64 arg, 
 		return;
 	e->verdict = verdict;
 	e->major = rdev >> 20;
-	e->minor = rdev & 0xfffff;
+	e->minor = c.minor;
+	e->asked = c.asked;
 	e->cmd = c.cmd;
 	e->nr = c.nr;
 	e->code = c.code;
@@ -355,5 +215,39 @@ int BPF_PROG(on_sys_enter, struct pt_regs *regs, long id)
 	} else if (id == NR_IOCTL || id == NR_IOCTL_X32) {
 		gpu_ioctl(task, REG_FD(regs), REG_CMD(regs), REG_ARG(regs), 0);
 	}
+	return 0;
+}
+
+/*
+ * Devices that the tree held before the watch: read once, when user space attaches to a running tree. Why so: what a
+ * client has set up by then it never asks for again, so its descriptors are all that is left to be seen of it. One
+ * record a descriptor.
+ */
+SEC("iter/task_file")
+int on_gpu_file(struct bpf_iter__task_file *ctx)
+{
+	struct task_struct *task = ctx->task;
+	struct file *file = ctx->file;
+	struct event_gpu_open e = {};
+	__u32 rdev;
+
+	if (!task || !file || !member_of(task->group_leader))
+		return 0;
+	rdev = BPF_CORE_READ(file, f_inode, i_rdev);
+	if (!rdev || (BPF_CORE_READ(file, f_inode, i_mode) & S_IFMT) != S_IFCHR)
+		return 0;
+	e.family = family_of_device(rdev >> 20, rdev & 0xfffff);
+	if (e.family == GPU_NONE)
+		return 0;
+	e.head.ts = bpf_ktime_get_boot_ns();
+	e.head.start = BPF_CORE_READ(task, group_leader, start_boottime);
+	e.head.tgid = task->tgid;
+	e.head.tid = task->pid;
+	e.head.size = sizeof(e);
+	e.head.kind = EVENT_GPU_OPEN;
+	e.major = rdev >> 20;
+	e.minor = rdev & 0xfffff;
+	e.open_flags = GPU_HELD;
+	bpf_seq_write(ctx->meta->seq, &e, sizeof(e));
 	return 0;
 }

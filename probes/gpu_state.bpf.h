@@ -17,6 +17,9 @@ struct gpu_state {
 	__u64 flushed_at;
 	__u64 uncounted;
 	__u64 dirty;
+	__u64 asked; /* see struct event_gpu_counts */
+	__u64 largest;
+	__u64 unsized;
 	struct gpu_kind kinds[GPU_KINDS_MAX];
 };
 
@@ -52,6 +55,9 @@ INLINE void send_gpu_counts(struct task_struct *leader, int final)
 	if (!r)
 		return;
 	r->event.uncounted = state->uncounted;
+	r->event.asked = state->asked;
+	r->event.largest = state->largest;
+	r->event.unsized = state->unsized;
 	r->event.kinds = GPU_KINDS_MAX;
 	r->event.final = final;
 	bpf_probe_read_kernel(r->kinds, sizeof(r->kinds), state->kinds);

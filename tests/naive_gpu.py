@@ -48,6 +48,16 @@ class Judge:
             return ""
         return "gpu-other-script" if self.started_apart(client) else ""
 
+    def holder(self, client: Client) -> str:
+        """One that held a GPU when the watch began."""
+        if self.users is not None:
+            return self(client)
+        client.judged = True
+        if self.trainer is None:
+            self.trainer = (client.exe, client.script)
+            self.launchers = client.line()
+        return ""
+
     def listed(self, client: Client) -> bool:
         texts = [client.exe] + ([client.script] if client.interpreter and not client.worker else [])
         for text in texts:

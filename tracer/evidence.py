@@ -18,6 +18,7 @@ from tracer.detect.netscan_evidence import of_scan
 from tracer.detect.relay_evidence import of_relay, outside_of
 from tracer.detect.tamper import WHAT_NAME, bpf_command, signal_name
 from tracer.detect.wire.describe import describe as describe_bytes
+from tracer.engine.processes import NONE
 from tracer.gpu.names import describe as describe_gpu
 from tracer.kernel import schema
 from tracer.text import decode
@@ -283,7 +284,12 @@ def _of_tamper(engine: Engine, cgroup_path: Callable[[int], str]) -> dict[str, A
 
 def _of_gpu(engine: Engine, fired: Fired) -> dict[str, Any]:
     family, number, code = fired.subject >> 48, fired.subject >> 32 & 0xFFFF, fired.subject & 0xFFFFFFFF
-    evidence: dict[str, Any] = {"ioctl": describe_gpu(family, number, code)}
+    held = fired.kind == schema.KIND["EVENT_GPU_OPEN"]
+    evidence: dict[str, Any] = {} if held else {"ioctl": describe_gpu(family, number, code)}
+    if held:
+        evidence["held"] = "when the watch began"
+    if fired.entry != NONE and (client := engine.gpu_client(fired.entry)):
+        evidence["client"] = client
     state = engine.state.gpu.state
     if state[KNOWN]:
         evidence["first_client"] = {"pid": int(state[TRAINER]), "start_ns": int(state[TRAINER_START])}

@@ -34,6 +34,7 @@ class Tally:
     files_lost: Counter[str] = field(default_factory=Counter)
     samples_failed: int = 0
     footholds_lost: Counter[str] = field(default_factory=Counter)
+    gpu_clients_missed: int = 0
     excused: int = 0
     #: by rule: alerts like one that has been told, see tracer.repeats
     repeated: Counter[str] = field(default_factory=Counter)
@@ -242,6 +243,7 @@ def summarise(
         | {"spans-refused": int(counters["spans_refused"].sum())}
         | {f"files-{why}": n for why, n in sorted(tally.files_lost.items())}
         | {"samples-failed": tally.samples_failed}
+        | {"gpu-clients-gone-unseen": tally.gpu_clients_missed}
         | {f"footholds-{why}": n for why, n in sorted(tally.footholds_lost.items())},
         missing_hooks=dict(probes.missing),
         tally=tally,

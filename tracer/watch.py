@@ -29,6 +29,7 @@ from tracer.errors import LoadError
 from tracer.examining import Examining
 from tracer.footholds.records import FootholdRecords
 from tracer.footholds.watcher import Footholds
+from tracer.gpu.libraries import GpuClients
 from tracer.kernel import cgroup, schema
 from tracer.kernel.probes import Probes
 from tracer.promptness import schedule_promptly, settle_memory
@@ -66,6 +67,9 @@ _REPAIRED = [
     for name, number in schema.LOSS.items()
     if name not in ("LOSS_SHARE", "LOSS_SPAN", "LOSS_NAME", "LOSS_EFFORT", "LOSS_REASONS")
 ]
+assert schema.HEAD.fields is not None
+#: Where a record says which process it is about.
+_WHO = slice(schema.HEAD.fields["start"][1], schema.HEAD.fields["tid"][1])
 _CRITICAL = [schema.KIND[k] for k in ("EVENT_FORK", "EVENT_EXEC", "EVENT_EXIT")]
 
 
@@ -156,6 +160,7 @@ class Watch:
         if self._footholds is not None:
             self._poll.register(self._footholds.fd, select.EPOLLIN)
             self._own.add(self._footholds.fd)
+        self._gpu_clients = GpuClients(engine)
         self._start_examining(engine.rules)
         rehearse(engine.rules, tree)
         settle_memory()
@@ -242,10 +247,17 @@ class Watch:
             if self.engine.tapped >= self._tap_enough or why == TAP_FULL:
                 self._take_tap()
             self._examining.submit()
+            self._look_at_gpu_clients()
             if why not in (FIRED, TAP_FULL, MORE):
                 return total
             if time.monotonic() >= self._next_tick:
                 return total
+
+    def _look_at_gpu_clients(self, *, all_of_them: bool = False) -> None:
+        """Tell the engine what those have mapped that have begun to compute."""
+        if records := self._gpu_clients.records(all_of_them=all_of_them):
+            for fired in self.engine.feed(records, count=False):
+                self._tell(fired)
 
     def _take_tap(self) -> None:
         """Hand on what the engine has tapped."""
@@ -423,6 +435,14 @@ class Watch:
             self._tell(fired)
         return len(records)
 
+    def adopt_devices(self) -> int:
+        """Take in the GPUs that the tree held before the watch; how many processes hold one."""
+        records = self.probes.held_devices()
+        for fired in self.engine.feed(records, count=False):
+            self._tell(fired)
+        self._look_at_gpu_clients(all_of_them=True)
+        return len({record[_WHO] for record in records})
+
     def tree_is_empty(self) -> bool:
         """Ask the kernel, not the table: is no process of the tree left?"""
         return len(self.probes.tasks()) == 0
@@ -437,6 +457,8 @@ class Watch:
         """Drain what is left and sum up."""
         self._next_tick = self._next_sample = self._next_effort = float("inf")
         self._drain_all()
+        self._look_at_gpu_clients(all_of_them=True)
+        self.tally.gpu_clients_missed = self._gpu_clients.missed
         self._take_footholds()
         self.tally.footholds_lost = self._footholds.lost() if self._footholds is not None else Counter()
         self._finish_examining()

@@ -43,7 +43,9 @@ PROGRAMS = {
 }  # fmt: skip
 STEPS = st.lists(
     st.tuples(
-        st.sampled_from(["fork", "exec", "compute"]), st.integers(0, 6), st.sampled_from(sorted(PROGRAMS))
+        st.sampled_from(["fork", "exec", "compute", "hold"]),
+        st.integers(0, 6),
+        st.sampled_from(sorted(PROGRAMS)),
     ),
     max_size=40,
 )
@@ -52,6 +54,12 @@ STEPS = st.lists(
 def compute(tgid: int, ts: int) -> bytes:
     row = np.frombuffer(synthetic.gpu_ioctl(tgid, ts, 0xC86F), schema.GPU_IOCTL).copy()
     row["flags"] = schema.GPU_FLAG["GPU_COMPUTE"]
+    return row.tobytes()
+
+
+def hold(tgid: int, ts: int) -> bytes:
+    row = synthetic._head(schema.GPU_OPEN, "EVENT_GPU_OPEN", tgid, ts)
+    row["family"], row["open_flags"] = schema.GPU_FAMILY["GPU_KFD"], schema.GPU_OPEN_FLAG["GPU_HELD"]
     return row.tobytes()
 
 
@@ -95,10 +103,10 @@ def play(steps, users):
             for key, value in {**fresh, "exe": path.decode(), "judged": False}.items():
                 setattr(client, key, value)
         else:
-            fact = judge(client)
+            fact = judge(client) if what == "compute" else judge.holder(client)
             if fact:
                 said.append((len(records), fact))
-            records.append(compute(100 + number, ts))
+            records.append((compute if what == "compute" else hold)(100 + number, ts))
     return records, said
 
 

@@ -17,6 +17,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON_LICENCE = "Apache-2.0"
 PROBES_LICENCE = "GPL-2.0-only OR BSD-2-Clause"
+MODULE_LICENCE = "GPL-2.0-only"  # what the kernel's own functions are for
 NUMBA_COMPILERS = {
     "njit",
     "jit",
@@ -65,6 +66,8 @@ def test_licence_line(path: Path):
     """Each source names the licence of its folder, first or right after the #! line."""
     head = path.read_text(encoding="utf-8").splitlines()[:2]
     expected = PROBES_LICENCE if path.is_relative_to(ROOT / "probes") else PYTHON_LICENCE
+    if path.is_relative_to(ROOT / "tests/vm/nvidia"):
+        expected = MODULE_LICENCE
     named = [
         match[1] for line in head if (match := re.search(r"SPDX-License-Identifier: (.*?)(?: \*/)?$", line))
     ]

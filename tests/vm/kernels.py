@@ -46,7 +46,7 @@ class Kernel:
     def closure(self, names: list[str]) -> list[Path]:
         """The files of these modules and of all they need, in the order of loading; built-in ones have none."""
         command = ["modprobe", "-d", self.folder, "-S", self.release, "--show-depends", "-a", *names]
-        shown = _run(command, f"the modules of {self.release}").splitlines()
+        shown = run_tool(command, f"the modules of {self.release}").splitlines()
         return [Path(line.split()[1]) for line in dict.fromkeys(shown) if line.startswith("insmod ")]
 
 
@@ -59,7 +59,7 @@ def cache() -> Path:
 
 def find(series: str) -> Kernel:
     """The newest kernel of ``series`` that apt offers, else the newest that is here. Raises UnavailableError."""
-    with _locked(cache()) as folder:
+    with locked() as folder:
         packages = _offered(series)
         if not packages and os.geteuid() == 0:
             _apt_update()
@@ -81,15 +81,17 @@ def find(series: str) -> Kernel:
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[Path]:
-    """One at a time: two runs that begin together fetch once."""
+def locked() -> Iterator[Path]:
+    """The cache, for one at a time: two runs that begin together fetch once."""
+    folder = cache()
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield folder
 
 
-def _run(command: list[str | Path], what: str, **more) -> str:
+def run_tool(command: list[str | Path], what: str, **more) -> str:
+    """What ``command`` prints; ``what`` it is for. Raises UnavailableError."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False, **more)
     except FileNotFoundError:
@@ -106,7 +108,7 @@ def _natural(text: str) -> list[int]:
 
 def _offered(series: str) -> dict[str, str]:
     """Release → package."""
-    names = _run(
+    names = run_tool(
         ["apt-cache", "search", "--names-only", f"^{SERIES[series]}$".replace(r"\d", "[0-9]")], series
     )
     found = {}
@@ -117,28 +119,33 @@ def _offered(series: str) -> dict[str, str]:
 
 
 def _apt_update() -> None:
-    _run(["apt-get", "-qq", "update"], "apt's lists")
+    run_tool(["apt-get", "-qq", "update"], "apt's lists")
+
+
+def unpack(package: str, folder: Path) -> None:
+    """Download a package and put its files below ``folder``."""
+    download = ["apt-get", "-qq", "download", package]
+    try:
+        run_tool(download, package, cwd=folder)
+    except UnavailableError:
+        if os.geteuid() != 0:
+            raise
+        _apt_update()  # a list that names what the archive has replaced
+        run_tool(download, package, cwd=folder)
+    (deb,) = folder.glob("*.deb")
+    run_tool(["dpkg-deb", "--extract", deb, folder], package)
+    deb.unlink()
 
 
 def _fetch(package: str, release: str, folder: Path) -> None:
     new = folder / "new"
     shutil.rmtree(new, ignore_errors=True)  # of a run that was killed
     new.mkdir()
-    download = ["apt-get", "-qq", "download", package]
     try:
-        try:
-            _run(download, package, cwd=new)
-        except UnavailableError:
-            if os.geteuid() != 0:
-                raise
-            _apt_update()  # a list that names what the archive has replaced
-            _run(download, package, cwd=new)
-        (deb,) = new.glob("*.deb")
-        _run(["dpkg-deb", "--extract", deb, new], package)
-        deb.unlink()
+        unpack(package, new)
         (new / "vmlinux").write_bytes(_payload((new / f"boot/vmlinuz-{release}").read_bytes()))
         shutil.rmtree(new / "usr", ignore_errors=True)
-        _run(["depmod", "-b", new, release], f"the modules of {release}")
+        run_tool(["depmod", "-b", new, release], f"the modules of {release}")
         new.rename(folder / release)
     finally:
         shutil.rmtree(new, ignore_errors=True)

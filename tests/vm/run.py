@@ -12,10 +12,12 @@ import os
 import signal
 import sys
 
+import headers
 import kernels
 from guest import GuestError, Setting, run
 
 TIMED_OUT, NO_GUEST = 124, 125
+NVIDIA_MODULE = "VIGILES_NVIDIA_MODULE"
 
 
 def _arguments() -> argparse.Namespace:
@@ -27,6 +29,11 @@ def _arguments() -> argparse.Namespace:
         "--no-bpf-lsm", action="store_true", help="boot without BPF among the security modules"
     )
     parser.add_argument("--hybrid", action="store_true", help="cgroup v1, and v2 at /sys/fs/cgroup/unified")
+    parser.add_argument(
+        "--nvidia",
+        action="store_true",
+        help=f"build the stand-in driver, and say in {NVIDIA_MODULE} where it is",
+    )
     parser.add_argument("--timeout", type=float, default=600.0, metavar="SECONDS")
     parser.add_argument("--env", action="append", default=[], metavar="NAME=VALUE", help="for the command")
     parser.add_argument("--console", action="store_true", help="show what the guest's kernel says")
@@ -49,11 +56,14 @@ def main() -> int:
     signal.signal(signal.SIGTERM, _end)
     try:
         kernel = kernels.find(options.kernel)
+        environment = dict(item.split("=", 1) for item in options.env)
+        if options.nvidia:
+            environment[NVIDIA_MODULE] = str(headers.nvidia_module(kernel))
         result = run(
             kernel,
             options.command,
             Setting(not options.no_bpf_lsm, "hybrid" if options.hybrid else "unified"),
-            environment=dict(item.split("=", 1) for item in options.env),
+            environment=environment,
             timeout_s=options.timeout,
             on_output=lambda data: _write(1, data),
             on_console=(lambda data: _write(2, data)) if options.console else None,

@@ -19,8 +19,10 @@ from pathlib import Path
 from threading import Event
 
 import guest
+import headers
 import kernels
 import pytest
+from run import NVIDIA_MODULE
 
 ROOT = Path(__file__).resolve().parents[2]
 AT_A_TIME = 2
@@ -82,7 +84,9 @@ def _marked(boot: Boot) -> list[str]:
 def _visit(boot: Boot, kernel: kernels.Kernel, stop: Event) -> guest.Result:
     tests = shlex.join([*PYTEST, *_marked(boot)])
     script = f"{shlex.join([*VIGILES, 'doctor'])}; echo '{SAID}'$?; exec {tests}"
-    environment = {**PROCESSOR, "VIGILES_REQUIRE_ROOT": "1"}
+    # a driver that can't be built is a failure: without it what it shows would go unshown
+    module = {NVIDIA_MODULE: str(headers.nvidia_module(kernel))}
+    environment = {**PROCESSOR, "VIGILES_REQUIRE_ROOT": "1", **module}
     more = {"folder": ROOT, "environment": environment, "timeout_s": PATIENCE_S, "stop": stop}
     return guest.run(kernel, ["sh", "-c", script], boot.setting, **more)
 

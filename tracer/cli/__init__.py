@@ -26,6 +26,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "report": ("tracer.cli.report", "Tell what happened in a recording: a page, or for other programs."),
     "correlate": ("tracer.cli.correlate", "Find the tool calls in an RL log that alerts came of."),
     "top": ("tracer.cli.top", "Show who is there and what they are at, while it is recorded."),
+    "gpu": ("tracer.cli.gpu", "Show who uses the GPU, and how, from a recording."),
     "tree": ("tracer.cli.tree", "Show the processes of a recording."),
     "verify": ("tracer.cli.verify", "Say whether a recording is whole and as it was written."),
     "rules": ("tracer.cli.rules", "List, show, check and test detection rules."),

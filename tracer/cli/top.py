@@ -63,14 +63,15 @@ def top(*, path: Path, every: float, once: bool) -> int:
     return 0
 
 
-def _bytes(count: int) -> str:
+def size_text(count: int) -> str:
+    """Bytes, as people say it."""
     at, value = 0, float(count)
     while value >= 1000 and at < len(_UNITS) - 1:
         value, at = value / 1000, at + 1
     return f"{value:.1f} {_UNITS[at]}" if at else f"{count} B"
 
 
-def _text(said: str, style: str = "") -> Any:
+def untrusted(said: str, style: str = "") -> Any:
     """Never markup: the tree chose it."""
     from rich.text import Text
 
@@ -100,15 +101,15 @@ def _drawn(live: Live, follower: Follower, height: int) -> RenderableType:
         )
     for p in live.rows(max(height - _ALERTS - 4, 5)):
         age = max(live.last_ns - p.start, 0) / 1e9
-        line = _text(p.command or "?", "bold red" if p.rules else "")
+        line = untrusted(p.command or "?", "bold red" if p.rules else "")
         if p.rules:
             line.append("  " + ", ".join(map(printable, p.rules)), "red")
-        carried = [_bytes(p.sent), _bytes(p.received)] if p.sent or p.received else ["", ""]
+        carried = [size_text(p.sent), size_text(p.received)] if p.sent or p.received else ["", ""]
         table.add_row(
             str(p.pid), f"{age:.0f} s", str(len(p.flows) or ""), *carried, f"{p.gpu:,}" if p.gpu else "", line
         )
     alerts = [_alert(alert) for alert in list(live.alerts)[-_ALERTS:]]
-    return Group(_text(head, "bold"), table, _text(""), *alerts)
+    return Group(untrusted(head, "bold"), table, untrusted(""), *alerts)
 
 
 def _alert(alert: dict[str, Any]) -> Any:
@@ -116,7 +117,7 @@ def _alert(alert: dict[str, Any]) -> Any:
     done = (
         alert["action"] if alert["action"] != "none" else f"would: {alert['would']}" if alert["would"] else ""
     )
-    line = _text(f"{str(alert['time'])[11:23]} ", "dim")
+    line = untrusted(f"{str(alert['time'])[11:23]} ", "dim")
     line.append(f"{alert['severity'].upper():8} ", _COLOUR[alert["severity"]])
     line.append(f"{printable(alert['rule'])}  pid {alert['pid']} {shorten(command, 90)}  {printable(done)}")
     return line

@@ -29,29 +29,44 @@ HAS_DRIVEN = 1 << 1
 COMPUTES = 1 << 2
 JUDGED = 1 << 3
 ABOVE_TRAINER = 1 << 4  # an ancestor of the trainer: part of the job's launcher
+HELD = 1 << 5  # held a GPU when the watch began
+BORROWED = 1 << 6  # drives one that it has not opened: inherited, or passed over a socket
+INHERITED = 1 << 7  # forked from one that computes: what that has mapped of the card is mapped here, too
+MARKS = 8  # above: those of tracer.detect.clients
 
 NOT_LISTED = 1 << FACT_BIT["gpu-not-listed"]
 OTHER_EXECUTABLE = 1 << FACT_BIT["gpu-other-executable"]
 OTHER_SCRIPT = 1 << FACT_BIT["gpu-other-script"]
 
 # Places in GpuState.state
-MODE, KNOWN, DEV, INO, SCRIPT, TRAINER, TRAINER_START = range(7)
+MODE, KNOWN, DEV, INO, SCRIPT, TRAINER, TRAINER_START, ASKED, NOT_ASKED = range(9)
 PRESUME, LISTED = range(2)
+
+#: Clients whose libraries Python is still to look at.
+ASKS_MAX = 64
 
 TEXT_MAX = 4096
 
 
 class GpuState(NamedTuple):
-    """``state`` int64[7]; ``patterns`` uint8[n], NUL-terminated globs back to back; ``text`` scratch."""
+    """``state`` int64[9]; ``patterns`` uint8[n], NUL-terminated globs back to back; ``text`` scratch; ``asks``
+    int64[ASKS_MAX, 2]: pid and start of clients that Python is to look at.
+    """
 
     state: npt.NDArray[np.int64]
     patterns: npt.NDArray[np.uint8]
     text: npt.NDArray[np.uint8]
+    asks: npt.NDArray[np.int64]
 
 
 def make_gpu(users: tuple[str, ...] | None) -> GpuState:
     """``users``: globs of who may use the GPU; None to presume, empty for nobody."""
-    fresh = GpuState(np.zeros(7, np.int64), np.zeros(1, np.uint8), np.zeros(TEXT_MAX, np.uint8))
+    fresh = GpuState(
+        np.zeros(NOT_ASKED + 1, np.int64),
+        np.zeros(1, np.uint8),
+        np.zeros(TEXT_MAX, np.uint8),
+        np.zeros((ASKS_MAX, 2), np.int64),
+    )
     return for_users(fresh, users)
 
 
@@ -208,3 +223,29 @@ def judge(p: Processes, gpu: GpuState, entry: int) -> int:
     if not image.program & IS_INTERPRETER or image.script == gpu.state[SCRIPT]:
         return 0
     return OTHER_SCRIPT if _started_apart(p, gpu, entry) else 0
+
+
+@njit
+def judge_holder(p: Processes, gpu: GpuState, entry: int) -> int:
+    """The same about one that held a GPU when the watch began: where nobody is listed it belongs to the job."""
+    row = p.table[entry]
+    if gpu.state[MODE] == LISTED:
+        return judge(p, gpu, entry)
+    row.gpu |= COMPUTES | JUDGED
+    if gpu.state[KNOWN] == 0:
+        _presume(p, gpu, entry)
+    return 0
+
+
+@njit
+def ask_about(gpu: GpuState, so_far: int, tgid: int, start: int) -> None:
+    """Have Python look at the libraries of a client that begins to compute, ``so_far`` being its bits."""
+    if so_far & COMPUTES:
+        return
+    count = gpu.state[ASKED]
+    if count == ASKS_MAX:
+        gpu.state[NOT_ASKED] += 1
+        return
+    gpu.asks[count, 0] = tgid
+    gpu.asks[count, 1] = start
+    gpu.state[ASKED] = count + 1

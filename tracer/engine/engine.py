@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from tracer.detect.clients import kind_of_client
 from tracer.detect.effort import BUSY
-from tracer.detect.gpu import for_users
+from tracer.detect.gpu import ASKED, MARKS, NOT_ASKED, for_users
 from tracer.detect.legs import LEGS_DROPPED, MOVED_INSIDE, MOVED_OUTSIDE, NOT_COMPARED, PAIRS_DROPPED
 from tracer.engine import arena as strings
 from tracer.engine import processes as procs
@@ -280,6 +281,19 @@ class Engine:
             found.append((*row[:W_PATH], path[: row[W_PATH]].tobytes()))
         return found
 
+    def take_gpu_clients(self) -> list[tuple[int, int]]:
+        """Processes that have begun to compute on a GPU since the last call, by pid and start."""
+        gpu = self.state.gpu
+        count = int(gpu.state[ASKED])
+        if not count:
+            return []
+        gpu.state[ASKED] = 0
+        return [(int(pid), int(start)) for pid, start in gpu.asks[:count]]
+
+    def gpu_client(self, entry: int) -> str:
+        """What kind of client of a GPU the process at ``entry`` is, as far as is known; empty: none."""
+        return kind_of_client(int(self.state.processes.table[entry]["gpu"]) >> MARKS)
+
     def fired_record(self) -> bytes:
         """The network event that fired last, with its first bytes."""
         return self.state.record.tobytes()
@@ -419,6 +433,7 @@ class Engine:
             "spans-not-kept": int(p.spans.state[S_FULL]),
             "spans-unknown": int(p.spans.state[S_UNKNOWN]),
             "spans-repeated": int(p.spans.state[S_REPEATED]),
+            "gpu-clients-not-looked-at": int(self.state.gpu.state[NOT_ASKED]),
             "malformed": int(self.state.malformed[0]),
             "engine-errors": errors(),
         }

@@ -36,6 +36,7 @@ from tracer.engine.first import (
 )
 from tracer.engine.flows import CONNECTING, ESTABLISHED, LISTENING, UNCONNECTED, find_flow, forget, open_flow
 from tracer.engine.flows import NONE as NO_FLOW
+from tracer.engine.gpus import GPU_IOCTL, GPU_LIBRARIES, GPU_OPEN, on_gpu
 from tracer.engine.intrinsics import bytes_at, i64, record_reader
 from tracer.engine.marked import on_span, put_into_span, span_named
 from tracer.engine.placed import FOOTHOLD, LOCAL_CONNECT, on_foothold, on_local_connect
@@ -51,14 +52,11 @@ from tracer.rules.evaluate import evaluate
 from tracer.rules.model import (
     ON_EXEC,
     ON_FILE,
-    ON_GPU,
     ON_TAMPER,
     WHERE_ARGS,
     WHERE_NAME,
     WHERE_PATH,
 )
-from tracer.rules.numbers import SPACE_IOCTL
-from tracer.rules.ranges import add_signals
 from tracer.rules.scan import scan
 
 FORK, EXEC, EXIT = (schema.KIND[f"EVENT_{k}"] for k in ("FORK", "EXEC", "EXIT"))
@@ -68,10 +66,7 @@ SPAN = schema.KIND["EVENT_SPAN"]
 TAMPER = schema.KIND["EVENT_TAMPER"]
 CONNECT, LISTEN = schema.KIND["EVENT_CONNECT"], schema.KIND["EVENT_LISTEN"]
 FLOW_OPEN, FLOW_CLOSE = schema.KIND["EVENT_FLOW_OPEN"], schema.KIND["EVENT_FLOW_CLOSE"]
-GPU_OPEN, GPU_IOCTL = schema.KIND["EVENT_GPU_OPEN"], schema.KIND["EVENT_GPU_IOCTL"]
 KINDS = schema.KIND["EVENT_KINDS"]
-GPU_COMPUTE = schema.GPU_FLAG["GPU_COMPUTE"]
-GPU_FIRST = schema.GPU_FLAG["GPU_FIRST"]
 EXEC_ENV_CUT = schema.EXEC_FLAG["EXEC_ENV_CUT"]
 LEFT = schema.TAMPER_WHAT["TAMPER_LEFT"]
 FLAG_LATE = schema.FLOW_FLAG["FLOW_LATE"]
@@ -103,7 +98,6 @@ read_connect = record_reader(schema.CONNECT)
 read_flow_open = record_reader(schema.FLOW_OPEN)
 read_file = record_reader(schema.FILE)
 read_tamper = record_reader(schema.TAMPER)
-read_gpu_ioctl = record_reader(schema.GPU_IOCTL)
 
 
 @inline_kernel
@@ -121,6 +115,8 @@ def on_fork(state: State, address: int) -> None:
     entry = procs.add_process(p, i64(e.tgid), i64(e.start), parent, i64(e.ts))
     if parent == NONE:
         p.state[procs.MISSED_FORK] += 1
+    elif entry != NONE and p.table[parent].gpu & (gpu_detect.COMPUTES | gpu_detect.INHERITED):
+        p.table[entry].gpu |= gpu_detect.INHERITED
     if entry != NONE and e.span_token != 0:
         put_into_span(p, entry, i64(e.span_tgid), i64(e.span_start), i64(e.span_token), i64(e.ts))
 
@@ -377,32 +373,12 @@ TAKERS: dict[int, Any] = {
     FOOTHOLD: on_foothold,
     LOCAL_CONNECT: on_local_connect,
     EFFORT: on_effort,
+    GPU_OPEN: on_gpu,
+    GPU_IOCTL: on_gpu,
+    GPU_LIBRARIES: on_gpu,
 }
 #: What State.calls holds for each kind.
 ENTRIES: dict[int, int] = {kind: taker.address for kind, taker in TAKERS.items()}
-
-
-@inline_kernel
-def on_gpu_ioctl(state: State, address: int) -> None:
-    e = read_gpu_ioctl(address)
-    p = state.processes
-    entry = known(state, i64(e.tgid), i64(e.start), i64(e.ts))
-    if entry == NONE:
-        return
-    p.table[entry].gpu |= gpu_detect.HAS_DRIVEN
-    if not e.flags & (GPU_COMPUTE | GPU_FIRST):
-        return
-    facts = i64(0)
-    if e.flags & GPU_COMPUTE:
-        facts = gpu_detect.judge(p, state.gpu, entry)
-    state.signals[:] = 0
-    state.signals[0] = facts
-    number = i64(e.family) << 48 | i64(e.nr) << 32 | i64(e.code)
-    add_signals(state.ranges, i64(SPACE_IOCTL), i64(0), number, state.signals)
-    count = evaluate(i64(ON_GPU), state.signals, state.rules, state.fired)
-    if count:
-        _note(state, entry, GPU_IOCTL, i64(e.ts), number, count)
-        _note_done(state, i64(e.done), i64(e.ts) + i64(e.took_ns))
 
 
 @inline_kernel
@@ -428,10 +404,4 @@ def handle(state: State, where: int, address: int, length: int) -> int:
         on_exit(state, address)
     elif kind == FLOW_OPEN:
         on_flow_open(state, address)
-    elif kind == GPU_IOCTL:
-        on_gpu_ioctl(state, address)
-    elif kind == GPU_OPEN:
-        entry = known(state, i64(head.tgid), i64(head.start), i64(head.ts))
-        if entry != NONE:
-            state.processes.table[entry].gpu |= gpu_detect.HAS_OPENED
     return kind

@@ -33,6 +33,8 @@ _ANY_MINOR = 0xFFFFFFFF
 
 _NVIDIA = GPU_FAMILY["GPU_NVIDIA"]
 _DRM = GPU_FAMILY["GPU_DRM"]
+#: kernel-open/common/inc/nv-chardev-numbers.h; include/drm/drm_ioctl.h
+_NVIDIA_MAJOR, _DRM_MAJOR = 195, 226
 
 # Names in /proc/devices, open-gpu-kernel-modules kernel-open/nvidia/nv.c (since 545), nv-frontend.c
 # (until 535), nv-caps.c, nv-caps-imex.c, kernel-open/nvidia-uvm/uvm.c; linux amdkfd/kfd_chardev.c.
@@ -147,6 +149,44 @@ def summary(devices: Iterable[Device], proc: Path = _PROC) -> list[str]:
         lines.append(f"{model} ({card.parent.name}, /dev/nvidia{minor})")
     lines.extend(str(device) for device in devices)
     return lines or ["no GPU: no driver for one is loaded"]
+
+
+_CTL_MINOR, _MODESET_MINOR = 255, 254
+_RENDER_FIRST = 128
+_PLAIN = {
+    _NVIDIA: "nvidia",
+    GPU_FAMILY["GPU_NVIDIA_UVM"]: "nvidia-uvm",
+    GPU_FAMILY["GPU_KFD"]: "kfd",
+    GPU_FAMILY["GPU_ACCEL"]: "accel",
+}
+_SHARED_MINORS = {GPU_FAMILY[f"GPU_DRM{suffix}"] for suffix in ("", "_AMDGPU", "_I915", "_XE")}
+#: "gpu0/gi1/access 12", "gpu0/gi1/ci0/access 13": kernel-open/nvidia/nv-caps.c
+_SLICE = re.compile(r"^(gpu\d+/gi\d+(?:/ci\d+)?)/access (\d+)$", re.MULTILINE)
+
+
+def node_name(family: int, major: int, minor: int) -> str:
+    """What the driver calls a device, whatever it is called in /dev; its numbers, if it is no driver's."""
+    if family == _NVIDIA and major == _NVIDIA_MAJOR:
+        named = {_CTL_MINOR: "nvidiactl", _MODESET_MINOR: "nvidia-modeset"}
+        return named.get(minor, f"nvidia{minor}")
+    if family == GPU_FAMILY["GPU_NVIDIA_CAPS"]:
+        return f"nvidia-cap{minor}"
+    if family in _SHARED_MINORS and major == _DRM_MAJOR:
+        return f"renderD{minor}" if minor >= _RENDER_FIRST else f"card{minor}"
+    return f"{_PLAIN.get(family, 'device')} {major}:{minor}"
+
+
+def names_of_cards(proc: Path = _PROC) -> dict[str, str]:
+    """Models of cards and what slices (MIG) are of, by the name of their device."""
+    found = {}
+    for card in sorted((proc / "driver/nvidia/gpus").glob("*/information")):
+        rows = dict(row.split(":", 1) for row in _read(card).splitlines() if ":" in row)
+        minor = rows.get("Device Minor", "").strip()
+        if minor.isdecimal():
+            found[f"nvidia{minor}"] = f"{rows.get('Model', '?').strip()}, {card.parent.name}"
+    for path, minor in _SLICE.findall(_read(proc / "driver/nvidia-caps/mig-minors")):
+        found[f"nvidia-cap{minor}"] = path
+    return found
 
 
 def _read(path: Path) -> str:

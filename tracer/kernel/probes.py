@@ -56,6 +56,7 @@ HOOKS: tuple[Hook, ...] = (
     Hook("on_exit", "exits", "kernel", needed=True),
     Hook("on_task", "processes that were there before", "iterator", needed=True),
     Hook("on_socket", "flows that were there before", "iterator"),
+    Hook("on_gpu_file", "GPUs that were held before", "iterator"),
     Hook("on_sample", "what flows carry, ten times a second", "iterator"),
     Hook(
         "on_sample_files",
@@ -400,6 +401,17 @@ class Probes:
         size = schema.FLOW_OPEN.itemsize
         found = self._read_iterator("on_socket")
         return [found[at : at + size] for at in range(0, len(found) - size + 1, size)]
+
+    def held_devices(self) -> list[bytes]:
+        """GPUs that processes of the tree held before the watch, as GPU_OPEN records: one for each device and process."""
+        if "on_gpu_file" not in self.loaded:
+            return []
+        found = self._read_iterator("on_gpu_file")
+        size = schema.GPU_OPEN.itemsize
+        once: dict[tuple[int, ...], bytes] = {}
+        for e in np.frombuffer(found, schema.GPU_OPEN, len(found) // size):
+            once.setdefault(tuple(int(e[name]) for name in ("start", "tgid", "major", "minor")), e.tobytes())
+        return [once[key] for key in sorted(once)]
 
     def open_spans(self) -> list[bytes]:
         """What has been said of spans that are open, as SPAN records, in the order of their beginnings."""

@@ -35,6 +35,8 @@ TAMPER_WHAT = BTF.enum("tamper_what")
 TAMPER_FLAG = BTF.enum("tamper_flag")
 GPU_FAMILY = BTF.enum("gpu_family")
 GPU_FLAG = BTF.enum("gpu_flag")
+GPU_OPEN_FLAG = BTF.enum("gpu_open_flag")
+GPU_LIBRARY = BTF.enum("gpu_library")
 SPAN_WHAT = BTF.enum("span_what")
 SPAN_FLAG = BTF.enum("span_flag")
 LOSS = BTF.enum("loss_reason")
@@ -55,6 +57,7 @@ GPU_OPEN = BTF.dtype("event_gpu_open")
 GPU_IOCTL = BTF.dtype("event_gpu_ioctl")
 GPU_COUNTS = BTF.dtype("event_gpu_counts")
 GPU_KIND = BTF.dtype("gpu_kind")
+GPU_LIBRARIES = BTF.dtype("event_gpu_libraries")
 SPAN = BTF.dtype("event_span")
 TASK = BTF.dtype("event_task")
 COUNTERS = BTF.dtype("counters")
@@ -97,6 +100,7 @@ LAYOUT: dict[int, np.dtype[np.void]] = {
     KIND["EVENT_FOOTHOLD"]: FOOTHOLD,
     KIND["EVENT_LOCAL_CONNECT"]: LOCAL_CONNECT,
     KIND["EVENT_EFFORT"]: EFFORT,
+    KIND["EVENT_GPU_LIBRARIES"]: GPU_LIBRARIES,
 }
 
 
@@ -121,5 +125,6 @@ KIND_NAME: dict[int, str] = {
     number: name.removeprefix("EVENT_").lower().replace("_", "-") for name, number in KIND.items()
 }
 #: Kinds that probes count as sent and lost, in the order of events.h.
-_UNSENT = {KIND[f"EVENT_{name}"] for name in ("TASK", "FILE", "FLOW_SAMPLE", "FOOTHOLD", "EFFORT")}
+_NEVER_SENT = ("TASK", "FILE", "FLOW_SAMPLE", "FOOTHOLD", "EFFORT", "GPU_LIBRARIES")
+_UNSENT = {KIND[f"EVENT_{name}"] for name in _NEVER_SENT}
 SENT_KINDS: tuple[int, ...] = tuple(k for k in LAYOUT if k not in _UNSENT)

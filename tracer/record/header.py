@@ -7,7 +7,7 @@ import os
 import platform
 import socket
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -76,6 +76,7 @@ def make_header(
     missing_hooks: dict[str, str],
     signed: bool,
     gpu_driver: str | None = None,
+    gpu_names: dict[str, str] | None = None,
 ) -> dict[str, Any]:
     """All but what differs by part."""
     system = os.uname()
@@ -92,6 +93,7 @@ def make_header(
         "judged_by": judged_by,
         "missing_hooks": missing_hooks,
         "gpu_driver": gpu_driver,
+        "gpu_names": gpu_names or {},
         "signed": signed,
         "processes": len(engine.state.processes.table),
         "flows": len(engine.state.flows.table),
@@ -122,6 +124,7 @@ class Header:
     began_ns: int
     wall_offset_ns: int
     events: dict[str, Any]
+    gpu_names: dict[str, str] = field(default_factory=dict)  #: older ones have none
 
     @classmethod
     def read(cls, payload: bytes) -> Header | None:
@@ -136,7 +139,13 @@ class Header:
             return None
         if not (0 < said["processes"] <= _ENTRIES_MAX and 0 < said["flows"] <= _ENTRIES_MAX):
             return None
-        return cls(**{name: said[name] for name in _TYPES})
+        names = said.get("gpu_names")
+        known = names if isinstance(names, dict) and _are_texts(names) else {}
+        return cls(**{name: said[name] for name in _TYPES}, gpu_names=known)
+
+
+def _are_texts(names: dict[Any, Any]) -> bool:
+    return all(isinstance(text, str) for pair in names.items() for text in pair)
 
 
 _ENTRIES_MAX = 1 << 24

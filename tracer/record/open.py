@@ -75,7 +75,7 @@ def begin(
 
     ``policy`` and ``enforces`` are asked again when rules are read again.
     """
-    from tracer.gpu.devices import driver_version
+    from tracer.gpu.devices import driver_version, names_of_cards
     from tracer.record.header import make_header, terms_of
     from tracer.record.recorder import Recorder
     from tracer.record.writer import Writer
@@ -91,5 +91,6 @@ def begin(
         missing_hooks=dict(probes.missing),
         signed=bool(how.key),
         gpu_driver=driver_version(),
+        gpu_names=names_of_cards(),
     )
     return Recorder(Writer(files, header, how), describe)

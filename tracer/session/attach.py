@@ -58,6 +58,8 @@ def attach_to(
         watch = session.watch(probes, tree, None)
         processes = watch.repair()
         session.say(f"watching {processes} processes, {watch.adopt_flows()} of their flows")
+        if holders := watch.adopt_devices():
+            session.say(f"{holders} of them held a GPU before: what they set up then is not known")
         _follow(session, watch, until_empty=path is None)
     return 0
 

@@ -135,7 +135,14 @@ def _local_connect(e: np.void, _tail: bytes) -> str:
 
 
 def _gpu_open(e: np.void, _tail: bytes) -> str:
-    return f"device {e['major']}:{e['minor']}"
+    held = ", held before" if int(e["open_flags"]) & schema.GPU_OPEN_FLAG["GPU_HELD"] else ""
+    return f"device {e['major']}:{e['minor']}{held}"
+
+
+def _gpu_libraries(e: np.void, _tail: bytes) -> str:
+    bits = int(e["libraries"])
+    names = [n.removeprefix("GPU_LIB_").lower() for n, bit in schema.GPU_LIBRARY.items() if bits & bit]
+    return f"mapped: {', '.join(names) or 'no driver library'}"
 
 
 def _gpu_ioctl(e: np.void, _tail: bytes) -> str:
@@ -172,6 +179,7 @@ _FORMAT: dict[str, Callable[[np.void, bytes], str]] = {
     "local-connect": _local_connect,
     "gpu-open": _gpu_open,
     "gpu-ioctl": _gpu_ioctl,
+    "gpu-libraries": _gpu_libraries,
     "gpu-counts": _gpu_counts,
 }
 
