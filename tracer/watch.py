@@ -342,19 +342,18 @@ class Watch:
             self._tell(fired)
 
     def _sample(self) -> None:
-        """Judge what all flows have carried since the last time. One flow alone is no relay, but may have ended, or be
-        what a miner has.
-        """
+        """Judge what all flows have carried since the last time. One flow alone is no relay, but may have ended."""
         began = time.monotonic()
-        flows = self.engine.live_flows
-        if flows > 1 or self.engine.legs_moved or (flows and self.engine.somebody_is_busy):
+        if self.engine.live_flows > 1 or self.engine.legs_moved:
             self._ask(self.probes.samples)
         ended = time.monotonic()
         self._next_sample = ended + max(SAMPLE_S, (ended - began) / SAMPLE_SHARE)
 
     def _measure(self) -> None:
-        """Judge how much all processes have computed since the last time."""
+        """Judge how much all processes have computed since the last time, and with whom they have spoken."""
         began = time.monotonic()
+        if self.engine.live_flows:
+            self._ask(self.probes.samples)
         self._ask(self.probes.efforts)
         ended = time.monotonic()
         self._next_effort = ended + max(EFFORT_S, (ended - began) / SAMPLE_SHARE)

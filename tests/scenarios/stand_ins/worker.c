@@ -79,7 +79,7 @@ static int talk(char **argv)
 static int serve(int port)
 {
 	struct sockaddr_in at = { .sin_family = AF_INET, .sin_port = htons(port) };
-	struct timeval patience = { .tv_usec = 200000 };
+	struct timeval patience = { .tv_usec = 200000 }, calm = { .tv_sec = 2 };
 	int on = 1, listener = socket(AF_INET, SOCK_STREAM, 0), fd;
 	char data[256];
 
@@ -93,6 +93,7 @@ static int serve(int port)
 		fd = accept(listener, NULL, NULL);
 		if (fd < 0)
 			continue;
+		setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &calm, sizeof(calm)); /* the listener's is inherited */
 		while (now() < end && (got = recv(fd, data, sizeof(data), 0)) > 0)
 			send(fd, data, got, 0);
 		close(fd);
