@@ -4,7 +4,7 @@
 #define VIGILES_EXEC_BPF_H
 
 #include "path.bpf.h"
-#include "knowledge.bpf.h"
+#include "place.bpf.h"
 
 #define ARGS_CAPTURE 4096
 #define VARIABLE_CAPTURE 256
@@ -114,6 +114,34 @@ static long walk_field(__u64 i, struct walk *w)
 	return 0;
 }
 
+/* tracer/rules/numbers.py: content_mark, file_number */
+#define CONTENT_SIZE 0x9e3779b97f4a7c15ULL
+#define CONTENT_TIME 0xbf58476d1ce4e5b9ULL
+
+/* A file as it is at this moment: its path may be another's by now. */
+struct file_state {
+	__u64 ino;
+	__u64 size;
+	__u64 changed_ns;
+	__u32 dev;
+};
+
+/* Apart, so that the search has the stack to itself: see judge_place. */
+static __noinline int add_file(void *map, struct knowledge_header *header, struct file_state *file,
+			       __u64 *signals)
+{
+	struct range_search r = { .map = map, .space = SPACE_INODE };
+
+	if (!map || !header || !file || !signals)
+		return 0;
+	r.ranges = header->ranges;
+	r.high = (__u64)file->dev << 32 | file->ino >> 32;
+	r.low = file->ino << 32 |
+		(file->size * CONTENT_SIZE ^ file->changed_ns * CONTENT_TIME) >> 32;
+	add_range(&r, header->range_count, signals);
+	return 0;
+}
+
 /* What becomes of a process's right to use the GPU when it execs. */
 enum gpu_right {
 	RIGHT_UNKNOWN = 0, /* user space will say */
@@ -144,6 +172,7 @@ INLINE __u32 may_use_gpu(struct walk *w, __u16 flags)
 __noinline int judge_exec(struct exec_scratch *s)
 {
 	struct walk w = { .text_max = STRINGS_CAPTURE };
+	struct file_state file;
 	__u32 called, cwd, args, end, first;
 	struct event_exec *e;
 	struct verdict *v;
@@ -164,6 +193,11 @@ __noinline int judge_exec(struct exec_scratch *s)
 	first = set_name(s, &w, FIELD_ARGV0, args, end);
 	set_field(s, FIELD_ARGS, first + 1, end, WHERE_ARGS);
 	bpf_loop(EXEC_FIELDS, walk_field, &w, 0);
+	file.ino = e->ino;
+	file.size = e->file_size;
+	file.changed_ns = e->changed_ns;
+	file.dev = e->dev;
+	add_file(w.map, w.header, &file, w.signals);
 #pragma unroll
 	for (int bit = 0; bit < KNOWLEDGE_FLAGS; bit++)
 		if (e->flags >> bit & 1)

@@ -114,6 +114,7 @@ struct knowledge_range {
 /* tracer/rules/numbers.py: SPACE_* */
 #define SPACE_NETWORK 0
 #define SPACE_PORT 1
+#define SPACE_INODE 3
 
 _Static_assert(sizeof(struct knowledge_header) <= ELEMENT_BYTES, "knowledge_header");
 _Static_assert(sizeof(struct knowledge_pattern) * PATTERNS_PER_ELEMENT == ELEMENT_BYTES,

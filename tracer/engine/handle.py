@@ -56,8 +56,8 @@ from tracer.rules.model import (
     WHERE_NAME,
     WHERE_PATH,
 )
-from tracer.rules.numbers import SPACE_IOCTL
-from tracer.rules.ranges import add_signals
+from tracer.rules.numbers import SPACE_INODE, SPACE_IOCTL
+from tracer.rules.ranges import add_signals, file_words
 from tracer.rules.scan import scan
 
 FORK, EXEC, EXIT = (schema.KIND[f"EVENT_{k}"] for k in ("FORK", "EXEC", "EXIT"))
@@ -158,6 +158,7 @@ def on_exec(where: int, address: int, length: int) -> int:
     if e.flags & EXEC_ENV_CUT:
         p.state[procs.ENVIRONMENTS_CUT] += 1
     bits, script = classify(data, path_lo, name_lo, args_lo, args_hi)
+    file_high, file_low = file_words(i64(e.dev), i64(e.ino), i64(e.file_size), i64(e.changed_ns))
     if entry != NONE:
         row = p.table[entry]
         row.uid = i64(e.uid)
@@ -181,6 +182,7 @@ def on_exec(where: int, address: int, length: int) -> int:
             new.flags = i64(e.flags)
             new.dev = i64(e.dev)
             new.ino = i64(e.ino)
+            new.file_high, new.file_low = file_high, file_low
             new.program = bits
             new.script = script
             new.since = i64(e.ts)
@@ -198,6 +200,7 @@ def on_exec(where: int, address: int, length: int) -> int:
         scan(data, basename(data, name_lo, cwd_lo), cwd_lo, i64(WHERE_NAME), a, s)
         scan(data, basename(data, args_lo, first_end), first_end, i64(WHERE_NAME), a, s)
         scan(data, min(first_end + 1, args_hi), args_hi, i64(WHERE_ARGS), a, s)
+        add_signals(state.ranges, i64(SPACE_INODE), file_high, file_low, s)
     s[0] = exec_facts(
         data, path_lo, name_lo, name_lo, cwd_lo, args_lo, args_hi,
         i64(e.flags), i64(e.stdio[0]), i64(e.stdio[1]), state.spans,

@@ -19,7 +19,7 @@ from tracer.detect.facts import FACT_BIT, GPU_NOT_LISTED, PLACE_FACTS
 from tracer.detect.tamper import FLAG_FACT, WHAT_FACT
 from tracer.errors import RuleError
 from tracer.kernel import libbpf, schema
-from tracer.rules.hidden import users_known
+from tracer.rules.hidden import hidden_groups, users_known
 from tracer.rules.model import ON, ON_GPU_USER, ON_STAY
 from tracer.rules.probe_rows import PROBE_FIELDS
 from tracer.rules.ranges import compile_ranges
@@ -83,7 +83,7 @@ def _patterns(automaton: Automaton) -> NDArray[np.void]:
 
 
 def _ranges(rules: RuleSet) -> NDArray[np.void]:
-    found = compile_ranges(rules.groups, rules.terms.own_networks)
+    found = compile_ranges((*rules.groups, *hidden_groups(rules.terms)), rules.terms.own_networks)
     table = np.zeros(len(found.begins), schema.KNOWLEDGE_RANGE)
     table["space"] = found.begins[:, 0]
     # there, the sign is turned so that signed comparison orders them

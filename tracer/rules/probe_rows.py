@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracer.detect.facts import GPU_NOT_LISTED, INTERPRETER_FACTS, PLACE_FACTS, PROBE_FACTS, TAMPER_FACTS
-from tracer.rules.hidden import GPU_USER_GROUP_ID, WORKER_GROUP, hidden_groups, users_known
+from tracer.rules.hidden import GPU_USER_FILES_ID, GPU_USER_GROUP_ID, WORKER_GROUP, hidden_groups, users_known
 from tracer.rules.model import (
     ACTIONS,
     FIELDS_ON,
@@ -134,8 +134,8 @@ def probe_rows(rules: Sequence[Rule], groups: Sequence[Group], terms: Terms) -> 
     # what speaks to this host itself, and what a policy lists
     found += [(ON_STAY, 0, 0, (stay, (), ()), 0) for stay in (("@loopback",), *terms.stay)]
     if users_known(terms):  # the place of the first that holds is what the probe goes by
-        who = enumerate((GPU_USER_GROUP_ID, WORKER_GROUP.id))
-        found += [(ON_GPU_USER, row, 0, ((group,), (), ()), 0) for row, group in who]
+        who = enumerate(((GPU_USER_GROUP_ID, GPU_USER_FILES_ID), (WORKER_GROUP.id,)))
+        found += [(ON_GPU_USER, row, 0, ((), any_of, ()), 1) for row, any_of in who]
     named = {group.id for group in groups if "host" in group.where}
     return ProbeRows(
         names_asked=any(on == ON_CONNECT and named & {*names[0], *names[1]} for on, _, _, names, _ in found),
