@@ -133,13 +133,13 @@ def syscall_hook_cost_ns(calls: int = _GETPPID_CALLS) -> float:
     return median(differences)
 
 
-def _hooks(report: Report, *, gpu: bool) -> None:
+def _hooks(report: Report) -> None:
     from tracer.kernel.probes import HOOKS, refuses, usable
 
     sections = dict(schema_sections())
-    hooks = HOOKS
+    hooks = tuple(hook for hook in HOOKS if hook.place != "gpu")
     if not refuses():
-        hooks = tuple(hook for hook in HOOKS if hook.place != "lsm")
+        hooks = tuple(hook for hook in hooks if hook.place != "lsm")
         why = "the kernel takes no programs for it" if host.asks_bpf() else "bpf is not in lsm="
         report.add("hook", "lsm", "info", f"refusing what tampers with the watch — no BPF LSM: {why}")
     found = usable([h.program for h in hooks])
@@ -149,9 +149,6 @@ def _hooks(report: Report, *, gpu: bool) -> None:
         where = sections.get(hook.program, "")
         if complaint is None:
             text = f"{hook.shows} — {where}"
-            if hook.place == "gpu":
-                text += f", costs every process here {syscall_hook_cost_ns():.0f} ns a system call"
-                text += ", attached" if gpu else ", not attached: there is no GPU here"
             if hook.place == "modules" and not host.takes_modules():
                 text += ", not attached: this kernel takes none"
             report.add(section, hook.program.removeprefix("on_"), "ok", text)
@@ -160,6 +157,26 @@ def _hooks(report: Report, *, gpu: bool) -> None:
             report.add(
                 section, hook.program.removeprefix("on_"), state, f"{hook.shows} — not here: {complaint}"
             )
+
+
+def _gpu_rungs(report: Report, *, gpu: bool) -> None:
+    """How GPU ioctls are seen: the rung that is taken, and why those above it are not."""
+    from tracer.kernel.rungs import GPU_RUNGS, complaint_about, gpu_rung
+
+    taken = gpu_rung()
+    for rung in GPU_RUNGS:
+        if rung.name == taken.name:
+            break
+        report.add("hook", "gpu ioctls", "info", f"{rung.name} — not here: {complaint_about(rung)}")
+    sections = dict(schema_sections())
+    text = f"{taken.name} — {', '.join(sections[name] for name in taken.programs)}"
+    if taken.name == GPU_RUNGS[-1].name:
+        text += f", costs every process here {syscall_hook_cost_ns():.0f} ns a system call"
+    else:
+        text += ", costs other calls nothing"
+    report.add(
+        "hook", "gpu ioctls", "ok", text + (", attached" if gpu else ", not attached: there is no GPU here")
+    )
 
 
 def schema_sections() -> list[tuple[str, str]]:
@@ -270,7 +287,8 @@ def examine() -> Report:
     )
     gpu = _gpus(report)
     if able:
-        _hooks(report, gpu=gpu)
+        _hooks(report)
+        _gpu_rungs(report, gpu=gpu)
         _footholds(report)
         _guard(report)
     return report
