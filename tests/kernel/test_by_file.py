@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from harness import record
 
+from tracer.kernel.probes import refuses
 from tracer.policy import apply_policy
 from tracer.policy.parse import parse
 from tracer.rules import RuleSet, load_rules
@@ -68,3 +69,11 @@ def test_observed_it_runs(tool):
     found, alerts = ends(tool, f'[exec]\ndeny = ["file:{tool}"]\ndeny_action = "kill"\n', enforce=False)
     assert found == [0] * 5
     assert {(a.response.action, a.response.would) for a in alerts} == {("none", "killed")}
+
+
+@pytest.mark.skipif(refuses(), reason="it is refused here: test_refuse.py")
+@pytest.mark.guest
+def test_blocked_without_bpf_lsm_it_is_killed(tool):
+    found, alerts = ends(tool, f'[exec]\ndeny = ["file:{tool}"]\ndeny_action = "block"\n')
+    assert found == [KILLED, KILLED, KILLED, 0, KILLED]
+    assert {a.response.action for a in alerts} == {"killed"}

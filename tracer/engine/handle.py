@@ -77,7 +77,12 @@ FLAG_LATE = schema.FLOW_FLAG["FLOW_LATE"]
 FLAG_UNCONNECTED = schema.FLOW_FLAG["FLOW_UNCONNECTED"]
 FLAG_BOUND = schema.FLOW_FLAG["FLOW_BOUND"]
 
+EXEC_REFUSED = schema.KIND["EVENT_EXEC_REFUSED"]
+#: Where State.pending[DONE] says that an exec would be refused: above what was done.
+REFUSABLE_BIT = 8
+
 HEAD_BYTES = schema.HEAD.itemsize
+EXEC_REFUSED_BYTES = schema.EXEC_REFUSED.itemsize
 EXEC_BYTES = schema.EXEC.itemsize
 CONNECT_BYTES = schema.CONNECT.itemsize
 TAMPER_BYTES = schema.TAMPER.itemsize
@@ -98,6 +103,7 @@ _LEAST = np.array(
 read_head = record_reader(schema.HEAD)
 read_fork = record_reader(schema.FORK)
 read_exec = record_reader(schema.EXEC)
+read_exec_refused = record_reader(schema.EXEC_REFUSED)
 read_connect = record_reader(schema.CONNECT)
 read_flow_open = record_reader(schema.FLOW_OPEN)
 read_file = record_reader(schema.FILE)
@@ -209,6 +215,36 @@ def on_exec(where: int, address: int, length: int) -> int:
     count = evaluate(i64(ON_EXEC), s, state.rules, state.fired)
     if count:
         _note(state, entry, EXEC, i64(e.ts), 0, count)
+        _note_done(state, i64(e.done) | i64(e.refusable) << REFUSABLE_BIT, i64(e.ts) + i64(e.took_ns))
+    return count
+
+
+@compiled_entry
+def on_exec_refused(where: int, address: int, length: int) -> int:
+    """An exec that a probe has not let happen: whoever asked for it runs on as it was."""
+    state = state_at(where)
+    e = read_exec_refused(address)
+    path_lo = EXEC_REFUSED_BYTES
+    path_hi = path_lo + i64(e.path_len)
+    if path_hi > length:
+        state.malformed[0] += 1
+        return 0
+    process = known(state, i64(e.tgid), i64(e.start), i64(e.ts))
+    data = bytes_at(address, length)
+    s = state.signals
+    if i64(e.epoch) == state.epoch[0]:
+        for word in range(WORDS):
+            s[word] = e.signals[word]
+    else:
+        s[:] = 0
+        scan(data, path_lo, path_hi, i64(WHERE_PATH), state.automaton, s)
+        scan(data, basename(data, path_lo, path_hi), path_hi, i64(WHERE_NAME), state.automaton, s)
+        high, low = file_words(i64(e.dev), i64(e.ino), i64(e.file_size), i64(e.changed_ns))
+        add_signals(state.ranges, i64(SPACE_INODE), high, low, s)
+    count = evaluate(i64(ON_EXEC), s, state.rules, state.fired)
+    if count:
+        keep_record(state.record, data)
+        _note(state, process, EXEC_REFUSED, i64(e.ts), 0, count)
         _note_done(state, i64(e.done), i64(e.ts) + i64(e.took_ns))
     return count
 
@@ -368,6 +404,7 @@ def on_tamper(where: int, address: int, length: int) -> int:
 #: What State.calls holds for each kind.
 ENTRIES: dict[int, int] = {
     EXEC: on_exec.address,
+    EXEC_REFUSED: on_exec_refused.address,
     CONNECT: on_connect.address,
     LISTEN: on_connect.address,
     FLOW_CLOSE: on_flow_close.address,

@@ -206,8 +206,13 @@ def _guard(report: Report) -> None:
         if refuses()
         else "whoever did it is killed; ptrace, bpf(2), mounts and our files are not seen: no BPF LSM"
     )
+    programs = (
+        "block by path or file alone: refused with EPERM (BPF LSM); all else: killed before its first instruction"
+        if refuses()
+        else "killed by the probe before its first instruction; never refused: no BPF LSM"
+    )
     for name, text in (
-        ("exec", "killed by the probe before its first instruction"),
+        ("exec", programs),
         ("connect", "refused with EPERM by the probe, io_uring's too; also by a name that DNS has given"),
         (
             "— not allowed",

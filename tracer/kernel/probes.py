@@ -59,6 +59,7 @@ HOOKS: tuple[Hook, ...] = (
     Hook("on_cgroup", "processes leaving the tree's cgroup, the tracer moved", "kernel"),
     Hook("on_freeze", "the tracer frozen", "kernel"),
     Hook("on_module", "kernel modules loaded", "modules"),
+    Hook("on_exec_check", "programs refused before they begin", "lsm"),
     Hook("on_kill", "signals to the tracer, refused", "lsm"),
     Hook("on_ptrace", "the tracer traced, its memory and descriptors taken", "lsm"),
     Hook("on_bpf", "bpf(2)", "lsm"),
@@ -276,6 +277,7 @@ class Probes:
                     "own_cgroup": cgroup.identity(own) if own else 0,
                     "own_cgroup_level": cgroup.level(own) if own else 0,
                     "judge_here": int(self.knowledge is not None),
+                    "refuses_execs": int("on_exec_check" in programs),
                     "row_cells": self.knowledge.cells if self.knowledge else _ROW_CELLS,
                 },
             )

@@ -63,6 +63,7 @@ FILE = BTF.dtype("event_file")
 FLOW_SAMPLE = BTF.dtype("event_flow_sample")
 FOOTHOLD = BTF.dtype("event_foothold")
 LOCAL_CONNECT = BTF.dtype("event_local_connect")
+EXEC_REFUSED = BTF.dtype("event_exec_refused")
 FOOTHOLD_WHAT = BTF.enum("foothold_what")
 FOOTHOLD_FLAG = BTF.enum("foothold_flag")
 KNOWLEDGE_HEADER = BTF.dtype("knowledge_header")
@@ -94,6 +95,7 @@ LAYOUT: dict[int, np.dtype[np.void]] = {
     KIND["EVENT_FLOW_SAMPLE"]: FLOW_SAMPLE,
     KIND["EVENT_FOOTHOLD"]: FOOTHOLD,
     KIND["EVENT_LOCAL_CONNECT"]: LOCAL_CONNECT,
+    KIND["EVENT_EXEC_REFUSED"]: EXEC_REFUSED,
 }
 
 

@@ -41,8 +41,9 @@ ON = {
     ON_FOOTHOLD,
     ON_LOCAL,
 ) = ON.values()
-#: Not kinds of event, but questions of probes: what may go on in quarantine; who may use the GPU.
-ON_STAY, ON_GPU_USER = 6, 9
+#: Not kinds of event, but questions of probes: what may go on in quarantine; who may use the GPU; which execs
+#: are refused by their file alone.
+ON_STAY, ON_GPU_USER, ON_REFUSE = 6, 9, 13
 
 #: Texts that are scanned, with their bit: of an exec, of a flow, of an executable file.
 FIELDS = {"name": 1, "path": 2, "args": 4, "sent": 8, "received": 16, "host": 32, "file": 64}

@@ -26,6 +26,7 @@ from tracer.rules.model import (
     ON,
     ON_CONNECT,
     ON_GPU_USER,
+    ON_REFUSE,
     ON_STAY,
     Alternative,
     Terms,
@@ -114,13 +115,23 @@ def _for_probe(alternative: Alternative, known: _Known) -> tuple[tuple[str, ...]
     return alternative.all, some, tuple(none)
 
 
+#: The fields of an exec that are known before it happens.
+_OF_FILE = frozenset({"path", "inode"})
+
+
+def _by_file_alone(names: tuple[tuple[str, ...], ...], groups: Sequence[Group]) -> bool:
+    """Do these groups speak of nothing but the file that is to run and its path?"""
+    known = {group.id for group in groups if set(group.where) <= _OF_FILE}
+    return all(name in known for part in names for name in part)
+
+
 def probe_rows(rules: Sequence[Rule], groups: Sequence[Group], terms: Terms) -> ProbeRows:
     """The alternatives of ``rules`` that a probe can decide, what may stay in quarantine, and who may
     use the GPU.
     """
     numbers = signal_numbers((*groups, *hidden_groups(terms)))
     rows = list(enumerate(rows_of(rules)))
-    found = []
+    found, refused = [], []
     for on in PROBE_FIELDS:
         known = _Known(on, groups)
         for row, (number, alternative) in rows:
@@ -131,6 +142,9 @@ def probe_rows(rules: Sequence[Rule], groups: Sequence[Group], terms: Terms) -> 
             if names is not None:
                 action = ACTIONS.index(terms.action(rule, alternative.severity))
                 found.append((ON[on], row, action, names, alternative.at_least))
+                if on == "exec" and ACTIONS[action] == "block" and _by_file_alone(names, groups):
+                    refused.append((ON_REFUSE, row, action, names, alternative.at_least))
+    found += refused
     # what speaks to this host itself, and what a policy lists
     found += [(ON_STAY, 0, 0, (stay, (), ()), 0) for stay in (("@loopback",), *terms.stay)]
     if users_known(terms):  # the place of the first that holds is what the probe goes by

@@ -15,7 +15,7 @@ from tracer import clock
 from tracer.detect.footholds import WHAT_NAME as FOOTHOLD_NAME
 from tracer.detect.tamper import WHAT_NAME, bpf_command, signal_name
 from tracer.engine.tap import each
-from tracer.evidence import local_name
+from tracer.evidence import local_name, refused_path
 from tracer.gpu.names import describe
 from tracer.kernel import schema
 from tracer.text import command_line, shown
@@ -127,6 +127,10 @@ def _local_connect(e: np.void, _tail: bytes) -> str:
     return f"to {shown(local_name(e))}"
 
 
+def _exec_refused(e: np.void, tail: bytes) -> str:
+    return f"{shown(refused_path(e, tail))} was not let begin"
+
+
 def _gpu_open(e: np.void, _tail: bytes) -> str:
     return f"device {e['major']}:{e['minor']}"
 
@@ -162,6 +166,7 @@ _FORMAT: dict[str, Callable[[np.void, bytes], str]] = {
     "flow-sample": _flow_sample,
     "foothold": _foothold,
     "local-connect": _local_connect,
+    "exec-refused": _exec_refused,
     "gpu-open": _gpu_open,
     "gpu-ioctl": _gpu_ioctl,
     "gpu-counts": _gpu_counts,
