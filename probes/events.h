@@ -50,7 +50,9 @@ enum event_kind {
 	EVENT_EFFORT = 19,
 	/* never on a ring: made by user space when it has looked which libraries a GPU client has mapped */
 	EVENT_GPU_LIBRARIES = 20,
-	EVENT_KINDS = 21,
+	/* on the critical ring */
+	EVENT_EXEC_REFUSED = 21,
+	EVENT_KINDS = 22,
 };
 
 enum event_ring {
@@ -136,7 +138,8 @@ struct verdict {
 	__u32 row;     /* 1 + the severest alternative that holds; 0: none does */
 	__u8 actions;  /* what those that hold call for: 1 << enum action */
 	__u8 done;     /* and what the probe has done of it */
-	__u8 _pad_verdict[2];
+	__u8 refusable; /* of an exec: it would be refused, not ended */
+	__u8 _pad_verdict;
 };
 
 /* W3C Trace Context, version 00: 55 characters. */
@@ -169,6 +172,18 @@ struct event_exec {
 	__u16 args_len; /* arguments, each ended by NUL */
 	__u8 stdio[3];	/* enum fd_kind of descriptors 0, 1, 2 */
 	__u8 _pad[3];
+};
+
+/* An exec that did not happen: its path follows. */
+struct event_exec_refused {
+	struct event_head head; /* of who asked for it */
+	struct verdict verdict;
+	__u64 ino;
+	__u64 file_size;
+	__u64 changed_ns;
+	__u32 dev;
+	__u16 path_len; /* of the file that was to run */
+	__u16 exec_flags; /* enum exec_flag: EXEC_PATH_* */
 };
 
 struct event_exit {

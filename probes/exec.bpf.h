@@ -4,7 +4,10 @@
 #define VIGILES_EXEC_BPF_H
 
 #include "path.bpf.h"
-#include "knowledge.bpf.h"
+#include "place.bpf.h"
+
+#define S_ISUID 0004000
+#define S_ISGID 0002000
 
 #define ARGS_CAPTURE 4096
 #define VARIABLE_CAPTURE 256
@@ -28,6 +31,9 @@ enum exec_field {
 	FIELD_ARGS,
 	EXEC_FIELDS,
 };
+
+/* Whether BPF LSM is there to refuse an exec: see check.bpf.c. */
+const volatile __u8 refuses_execs = 0;
 
 struct exec_scratch {
 	struct event_exec event;
@@ -114,6 +120,34 @@ static long walk_field(__u64 i, struct walk *w)
 	return 0;
 }
 
+/* tracer/rules/numbers.py: content_mark, file_number */
+#define CONTENT_SIZE 0x9e3779b97f4a7c15ULL
+#define CONTENT_TIME 0xbf58476d1ce4e5b9ULL
+
+/* A file as it is at this moment: its path may be another's by now. */
+struct file_state {
+	__u64 ino;
+	__u64 size;
+	__u64 changed_ns;
+	__u32 dev;
+};
+
+/* Apart, so that the search has the stack to itself: see judge_place. */
+static __noinline int add_file(void *map, struct knowledge_header *header, struct file_state *file,
+			       __u64 *signals)
+{
+	struct range_search r = { .map = map, .space = SPACE_INODE };
+
+	if (!map || !header || !file || !signals)
+		return 0;
+	r.ranges = header->ranges;
+	r.high = (__u64)file->dev << 32 | file->ino >> 32;
+	r.low = file->ino << 32 |
+		(file->size * CONTENT_SIZE ^ file->changed_ns * CONTENT_TIME) >> 32;
+	add_range(&r, header->range_count, signals);
+	return 0;
+}
+
 /* What becomes of a process's right to use the GPU when it execs. */
 enum gpu_right {
 	RIGHT_UNKNOWN = 0, /* user space will say */
@@ -133,6 +167,15 @@ INLINE __u32 may_use_gpu(struct walk *w, __u16 flags)
 	return j.row == 1 ? RIGHT_UNKNOWN : RIGHT_KEPT;
 }
 
+/* Do the rules say that it is not to begin? They ask for nothing but the file and its path. */
+INLINE int is_refused(struct walk *w)
+{
+	struct judgement j = { .map = w->map, .signals = w->signals };
+
+	judge_by(&j, w->header, RULES_ON_REFUSE);
+	return j.row != 0;
+}
+
 /*
  * What the rules say of this exec. The strings are scanned as engine/handle.py
  * scans them: path, the names it goes by, the arguments behind the first. One loop walks them
@@ -144,6 +187,7 @@ INLINE __u32 may_use_gpu(struct walk *w, __u16 flags)
 __noinline int judge_exec(struct exec_scratch *s)
 {
 	struct walk w = { .text_max = STRINGS_CAPTURE };
+	struct file_state file;
 	__u32 called, cwd, args, end, first;
 	struct event_exec *e;
 	struct verdict *v;
@@ -164,6 +208,11 @@ __noinline int judge_exec(struct exec_scratch *s)
 	first = set_name(s, &w, FIELD_ARGV0, args, end);
 	set_field(s, FIELD_ARGS, first + 1, end, WHERE_ARGS);
 	bpf_loop(EXEC_FIELDS, walk_field, &w, 0);
+	file.ino = e->ino;
+	file.size = e->file_size;
+	file.changed_ns = e->changed_ns;
+	file.dev = e->dev;
+	add_file(w.map, w.header, &file, w.signals);
 #pragma unroll
 	for (int bit = 0; bit < KNOWLEDGE_FLAGS; bit++)
 		if (e->flags >> bit & 1)
@@ -171,10 +220,82 @@ __noinline int judge_exec(struct exec_scratch *s)
 	w.signals[0] |= fact(w.header->stdio_facts[0][e->stdio[0] & 7]);
 	w.signals[0] |= fact(w.header->stdio_facts[1][e->stdio[1] & 7]);
 	judge(w.map, w.header, w.signals, RULES_ON_EXEC, v);
+	if (refuses_execs)
+		v->refusable = is_refused(&w);
 	__builtin_memcpy(v->signals, w.signals, sizeof(v->signals));
 	s->may_use_gpu = may_use_gpu(&w, e->flags);
 	v->took_ns = bpf_ktime_get_boot_ns() - e->head.ts;
 	return 0;
+}
+
+/* Append a path that walk_path() left in s->path; returns the new end. */
+INLINE __u64 append_path(struct exec_scratch *s, __u64 end)
+{
+	__u64 start = s->path.start;
+	__u64 len;
+
+	barrier_var(start);
+	if (start >= PATH_CAPTURE)
+		return end;
+	len = PATH_CAPTURE - start;
+	barrier_var(len);
+	barrier_var(end);
+	if (len > PATH_CAPTURE || end > PATH_CAPTURE + 256)
+		return end;
+	bpf_probe_read_kernel(&s->strings[end], len, &s->path.bytes[start]);
+	return end + len;
+}
+
+INLINE __u16 path_flags(struct path_buffer *walk, __u16 cut)
+{
+	__u16 flags = 0;
+
+	if (walk->cut)
+		flags |= cut;
+	if (walk->unreachable)
+		flags |= EXEC_PATH_UNREACHABLE;
+	return flags;
+}
+
+INLINE __u64 changed_ns(struct inode *inode)
+{
+	struct inode___6_7 *between = (void *)inode;
+	struct inode___old *old = (void *)inode;
+
+	if (bpf_core_field_exists(inode->i_mtime_sec))
+		return BPF_CORE_READ(inode, i_mtime_sec) * 1000000000 +
+		       BPF_CORE_READ(inode, i_mtime_nsec);
+	if (bpf_core_field_exists(between->__i_mtime))
+		return BPF_CORE_READ(between, __i_mtime.tv_sec) * 1000000000 +
+		       BPF_CORE_READ(between, __i_mtime.tv_nsec);
+	return BPF_CORE_READ(old, i_mtime.tv_sec) * 1000000000 + BPF_CORE_READ(old, i_mtime.tv_nsec);
+}
+
+INLINE __u16 file_flags(struct file *file, struct event_exec *e)
+{
+	struct inode *inode = BPF_CORE_READ(file, f_inode);
+	__u16 mode = BPF_CORE_READ(inode, i_mode);
+	__u16 flags = 0;
+
+	e->ino = BPF_CORE_READ(inode, i_ino);
+	e->file_size = BPF_CORE_READ(inode, i_size);
+	e->changed_ns = changed_ns(inode);
+	e->dev = BPF_CORE_READ(inode, i_sb, s_dev);
+	if (mode & (S_ISUID | S_ISGID))
+		flags |= EXEC_SETID;
+	if (BPF_CORE_READ(inode, i_nlink) == 0) {
+		char name[6] = {};
+
+		/* mm/memfd.c names the file "memfd:" + what the caller said. */
+		bpf_probe_read_kernel(name, sizeof(name),
+				      BPF_CORE_READ(file, f_path.dentry, d_name.name));
+		if (name[0] == 'm' && name[1] == 'e' && name[2] == 'm' && name[3] == 'f' &&
+		    name[4] == 'd' && name[5] == ':')
+			flags |= EXEC_MEMFD;
+		else
+			flags |= EXEC_DELETED;
+	}
+	return flags;
 }
 
 #endif

@@ -130,9 +130,10 @@ static __noinline int judge_gpu_client(__u32 barred, struct verdict *v)
 	return 1;
 }
 
-INLINE void gpu_ioctl(struct task_struct *task, __u32 fd, __u32 cmd, __u64 arg, __u8 flags)
+/* A member of the tree is about to have `file` do `cmd`; whatever hook shows it comes here. */
+static __noinline int gpu_ioctl(struct task_struct *task, struct file *file, __u32 cmd, __u64 arg,
+				__u8 flags)
 {
-	struct fdtable *table = BPF_CORE_READ(task, files, fdt);
 	struct task_struct *leader = task->group_leader;
 	struct member *m;
 	struct gpu_command c = { .cmd = cmd, .flags = flags };
@@ -140,22 +141,15 @@ INLINE void gpu_ioctl(struct task_struct *task, __u32 fd, __u32 cmd, __u64 arg, 
 	__u64 began;
 	struct event_gpu_ioctl *e;
 	struct gpu_state *state;
-	struct file **slots, *file = NULL;
 	__u32 rdev;
 
-	if (fd >= BPF_CORE_READ(table, max_fds))
-		return;
-	slots = BPF_CORE_READ(table, fd);
-	bpf_probe_read_kernel(&file, sizeof(file), slots + fd);
-	if (!file)
-		return;
 	rdev = BPF_CORE_READ(file, f_inode, i_rdev);
 	if (!rdev)
-		return;
+		return 0;
 	c.minor = rdev & 0xfffff;
 	c.family = family_of_device(rdev >> 20, c.minor);
 	if (c.family == GPU_NONE || is_generic(&c))
-		return;
+		return 0;
 	decode(&c, arg);
 	m = member_of(leader);
 	state = bpf_task_storage_get(&gpu_states, leader, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
@@ -166,7 +160,7 @@ INLINE void gpu_ioctl(struct task_struct *task, __u32 fd, __u32 cmd, __u64 arg, 
 			state->dirty = 1;
 			if (bpf_ktime_get_boot_ns() - state->flushed_at > GPU_FLUSH_NS)
 				send_gpu_counts(leader, 0);
-			return;
+			return 0;
 		}
 	} else {
 		count_loss(LOSS_GPU_STATE);
@@ -179,7 +173,7 @@ INLINE void gpu_ioctl(struct task_struct *task, __u32 fd, __u32 cmd, __u64 arg, 
 	}
 	e = reserve_bulk(struct event_gpu_ioctl, task, EVENT_GPU_IOCTL, c.flags & GPU_COMPUTE);
 	if (!e)
-		return;
+		return 0;
 	e->verdict = verdict;
 	e->major = rdev >> 20;
 	e->minor = c.minor;
@@ -190,6 +184,73 @@ INLINE void gpu_ioctl(struct task_struct *task, __u32 fd, __u32 cmd, __u64 arg, 
 	e->family = c.family;
 	e->flags = c.flags;
 	submit_event(e, c.flags & GPU_COMPUTE);
+	return 0;
+}
+
+/* With the file in hand, and asked for nothing but ioctls: whoever makes other calls pays nothing. */
+INLINE int on_ioctl(struct file *file, __u32 cmd, __u64 arg)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+
+	if (member_of(task))
+		gpu_ioctl(task, file, cmd, arg, IS_COMPAT(task) ? GPU_COMPAT : 0);
+	return 0;
+}
+
+/*
+ * Why these hooks: security_file_ioctl() is called for every ioctl on a file, before the file's driver, and by
+ * nothing else. 32-bit calls have a function of their own since Linux 6.8 (and 6.1.75, 6.6.14); before, they come
+ * by the first one. BPF LSM, where it is switched on, has no limit to how many run at once; a trampoline or a
+ * kprobe is left out for a task that comes while another is in it on the same CPU, and the kernel counts those.
+ */
+SEC("lsm/file_ioctl")
+int BPF_PROG(on_ioctl_lsm, struct file *file, unsigned int cmd, unsigned long arg)
+{
+	return on_ioctl(file, cmd, arg);
+}
+
+SEC("lsm/file_ioctl_compat")
+int BPF_PROG(on_ioctl_lsm_compat, struct file *file, unsigned int cmd, unsigned long arg)
+{
+	return on_ioctl(file, cmd, arg);
+}
+
+SEC("fentry/security_file_ioctl")
+int BPF_PROG(on_ioctl_fentry, struct file *file, unsigned int cmd, unsigned long arg)
+{
+	return on_ioctl(file, cmd, arg);
+}
+
+SEC("fentry/security_file_ioctl_compat")
+int BPF_PROG(on_ioctl_fentry_compat, struct file *file, unsigned int cmd, unsigned long arg)
+{
+	return on_ioctl(file, cmd, arg);
+}
+
+SEC("kprobe/security_file_ioctl")
+int on_ioctl_kprobe(struct pt_regs *regs)
+{
+	return on_ioctl((struct file *)REG_FIRST(regs), REG_CMD(regs), REG_ARG(regs));
+}
+
+SEC("kprobe/security_file_ioctl_compat")
+int on_ioctl_kprobe_compat(struct pt_regs *regs)
+{
+	return on_ioctl((struct file *)REG_FIRST(regs), REG_CMD(regs), REG_ARG(regs));
+}
+
+/* By a number out of the task's table of files. */
+INLINE void gpu_ioctl_on(struct task_struct *task, __u32 fd, __u32 cmd, __u64 arg, __u8 flags)
+{
+	struct fdtable *table = BPF_CORE_READ(task, files, fdt);
+	struct file **slots, *file = NULL;
+
+	if (fd >= BPF_CORE_READ(table, max_fds))
+		return;
+	slots = BPF_CORE_READ(table, fd);
+	bpf_probe_read_kernel(&file, sizeof(file), slots + fd);
+	if (file)
+		gpu_ioctl(task, file, cmd, arg, flags);
 }
 
 /*
@@ -210,10 +271,10 @@ int BPF_PROG(on_sys_enter, struct pt_regs *regs, long id)
 		return 0;
 	if (IS_COMPAT(task)) {
 		if (id == NR_IOCTL_COMPAT)
-			gpu_ioctl(task, REG_FD_COMPAT(regs), REG_CMD_COMPAT(regs),
+			gpu_ioctl_on(task, REG_FD_COMPAT(regs), REG_CMD_COMPAT(regs),
 				  REG_ARG_COMPAT(regs), GPU_COMPAT);
 	} else if (id == NR_IOCTL || id == NR_IOCTL_X32) {
-		gpu_ioctl(task, REG_FD(regs), REG_CMD(regs), REG_ARG(regs), 0);
+		gpu_ioctl_on(task, REG_FD(regs), REG_CMD(regs), REG_ARG(regs), 0);
 	}
 	return 0;
 }

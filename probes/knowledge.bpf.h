@@ -114,6 +114,7 @@ struct knowledge_range {
 /* tracer/rules/numbers.py: SPACE_* */
 #define SPACE_NETWORK 0
 #define SPACE_PORT 1
+#define SPACE_INODE 3
 
 _Static_assert(sizeof(struct knowledge_header) <= ELEMENT_BYTES, "knowledge_header");
 _Static_assert(sizeof(struct knowledge_pattern) * PATTERNS_PER_ELEMENT == ELEMENT_BYTES,
@@ -155,6 +156,7 @@ struct {
 #define RULES_ON_LISTEN 5
 #define RULES_ON_STAY 6 /* hold of what may go on in quarantine */
 #define RULES_ON_TAMPER 7
+#define RULES_ON_REFUSE 13 /* of an exec, by its file alone: it is to be refused */
 #define RULES_ON_GPU_USER 9 /* of an exec: 1. may use it, 2. may if its parent may */
 
 struct field {

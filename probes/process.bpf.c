@@ -17,8 +17,6 @@
 #define S_IFDIR 0040000
 #define S_IFCHR 0020000
 #define S_IFIFO 0010000
-#define S_ISUID 0004000
-#define S_ISGID 0002000
 
 #define SIGNAL_GROUP_EXIT 0x00000004
 
@@ -107,76 +105,6 @@ INLINE __u8 kind_of_descriptor(struct task_struct *task, __u32 fd)
 INLINE __u64 cgroup_of(struct task_struct *task)
 {
 	return BPF_CORE_READ(task, cgroups, dfl_cgrp, kn, id);
-}
-
-/* Append a path that walk_path() left in s->path; returns the new end. */
-INLINE __u64 append_path(struct exec_scratch *s, __u64 end)
-{
-	__u64 start = s->path.start;
-	__u64 len;
-
-	barrier_var(start);
-	if (start >= PATH_CAPTURE)
-		return end;
-	len = PATH_CAPTURE - start;
-	barrier_var(len);
-	barrier_var(end);
-	if (len > PATH_CAPTURE || end > PATH_CAPTURE + 256)
-		return end;
-	bpf_probe_read_kernel(&s->strings[end], len, &s->path.bytes[start]);
-	return end + len;
-}
-
-INLINE __u16 path_flags(struct path_buffer *walk, __u16 cut)
-{
-	__u16 flags = 0;
-
-	if (walk->cut)
-		flags |= cut;
-	if (walk->unreachable)
-		flags |= EXEC_PATH_UNREACHABLE;
-	return flags;
-}
-
-INLINE __u64 changed_ns(struct inode *inode)
-{
-	struct inode___6_7 *between = (void *)inode;
-	struct inode___old *old = (void *)inode;
-
-	if (bpf_core_field_exists(inode->i_mtime_sec))
-		return BPF_CORE_READ(inode, i_mtime_sec) * 1000000000 +
-		       BPF_CORE_READ(inode, i_mtime_nsec);
-	if (bpf_core_field_exists(between->__i_mtime))
-		return BPF_CORE_READ(between, __i_mtime.tv_sec) * 1000000000 +
-		       BPF_CORE_READ(between, __i_mtime.tv_nsec);
-	return BPF_CORE_READ(old, i_mtime.tv_sec) * 1000000000 + BPF_CORE_READ(old, i_mtime.tv_nsec);
-}
-
-INLINE __u16 file_flags(struct file *file, struct event_exec *e)
-{
-	struct inode *inode = BPF_CORE_READ(file, f_inode);
-	__u16 mode = BPF_CORE_READ(inode, i_mode);
-	__u16 flags = 0;
-
-	e->ino = BPF_CORE_READ(inode, i_ino);
-	e->file_size = BPF_CORE_READ(inode, i_size);
-	e->changed_ns = changed_ns(inode);
-	e->dev = BPF_CORE_READ(inode, i_sb, s_dev);
-	if (mode & (S_ISUID | S_ISGID))
-		flags |= EXEC_SETID;
-	if (BPF_CORE_READ(inode, i_nlink) == 0) {
-		char name[6] = {};
-
-		/* mm/memfd.c names the file "memfd:" + what the caller said. */
-		bpf_probe_read_kernel(name, sizeof(name),
-				      BPF_CORE_READ(file, f_path.dentry, d_name.name));
-		if (name[0] == 'm' && name[1] == 'e' && name[2] == 'm' && name[3] == 'f' &&
-		    name[4] == 'd' && name[5] == ':')
-			flags |= EXEC_MEMFD;
-		else
-			flags |= EXEC_DELETED;
-	}
-	return flags;
 }
 
 /*

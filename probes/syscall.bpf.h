@@ -14,6 +14,7 @@
 #define NR_KILL_COMPAT 37
 #define TS_COMPAT 0x0002
 #define SYSCALL_NUMBER(regs) ((__u32)(regs)->orig_ax)
+#define REG_FIRST(regs) ((regs)->di) /* of a function as of a call */
 #define REG_FD(regs) ((__u32)(regs)->di)
 #define REG_CMD(regs) ((__u32)(regs)->si)
 #define REG_ARG(regs) ((regs)->dx)
@@ -30,6 +31,7 @@
 #define NR_KILL_COMPAT 37
 #define TIF_32BIT (1UL << 22)
 #define SYSCALL_NUMBER(regs) ((__u32)(regs)->regs[8])
+#define REG_FIRST(regs) ((regs)->regs[0])
 #define REG_FD(regs) ((__u32)(regs)->regs[0])
 #define REG_CMD(regs) ((__u32)(regs)->regs[1])
 #define REG_ARG(regs) ((regs)->regs[2])

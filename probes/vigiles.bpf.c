@@ -4,6 +4,7 @@
  * space chooses at open time which programs to load.
  */
 #include "process.bpf.c"
+#include "check.bpf.c"
 #include "net.bpf.c"
 #include "first.bpf.c"
 #include "gpu.bpf.c"
@@ -22,6 +23,7 @@
 const struct event_head *anchor_head __attribute__((unused));
 const struct event_fork *anchor_fork __attribute__((unused));
 const struct event_exec *anchor_exec __attribute__((unused));
+const struct event_exec_refused *anchor_exec_refused __attribute__((unused));
 const struct event_file *anchor_file __attribute__((unused));
 const struct event_tamper *anchor_tamper __attribute__((unused));
 const struct event_span *anchor_span __attribute__((unused));

@@ -246,6 +246,7 @@ struct linux_binprm {
 	int argc;
 	const char *filename;
 	const char *interp;
+	char buf[4]; /* the beginning of the file */
 };
 
 struct in6_addr {

@@ -59,12 +59,20 @@ class Judge:
         return ""
 
     def listed(self, client: Client) -> bool:
-        texts = [client.exe] + ([client.script] if client.interpreter and not client.worker else [])
-        for text in texts:
-            for pattern in self.users or ():
-                if fnmatchcase(text, pattern) or fnmatchcase(text.rpartition("/")[2], pattern):
-                    return True
+        for user in self.users or ():
+            who, _, below = user.partition(" below ")
+            if self.runs(client, who) and (
+                not below or any(self.runs(above, below) for above in client.line()[1:])
+            ):
+                return True
         return client.worker and client.parent is not None and self.listed(client.parent)
+
+    def runs(self, client: Client, who: str) -> bool:
+        """Is it this program: a file by its number, or a glob over its path or script?"""
+        if who.startswith("inode:"):
+            return who == f"inode:0:0:{sum(client.exe.encode())}:0:0"
+        texts = [client.exe] + ([client.script] if client.interpreter and not client.worker else [])
+        return any(fnmatchcase(text, who) or fnmatchcase(text.rpartition("/")[2], who) for text in texts)
 
     def started_apart(self, client: Client) -> bool:
         for above in client.line()[1:]:

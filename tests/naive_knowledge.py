@@ -95,9 +95,15 @@ class Image:
         self.walk(text.partition(b"\0")[0].rpartition(b"/")[2], NAME, signals)
 
     def judge_exec(
-        self, path: bytes, called: bytes, args: bytes, flags: int = 0, stdio: tuple[int, int] = (0, 0)
+        self,
+        path: bytes,
+        called: bytes,
+        args: bytes,
+        flags: int = 0,
+        stdio: tuple[int, int] = (0, 0),
+        file: int = 0,
     ) -> tuple[list[int], int]:
-        """The twin in probes/process.bpf.c; the path has no NUL."""
+        """The twin in probes/exec.bpf.h; the path has no NUL. ``file``: as numbers.file_number has it."""
         signals = [0] * 6
         self.walk(path, PATH, signals)
         self.walk_name(path, signals)
@@ -108,6 +114,7 @@ class Image:
         first, _, rest = args.partition(b"\0")
         self.walk_name(first, signals)
         self.walk(rest, ARGS, signals)
+        self.add_range(3, file, signals)
         for bit in range(16):
             if flags >> bit & 1:
                 signals[0] |= fact(int(self.header["flag_facts"][bit]))

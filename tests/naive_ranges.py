@@ -71,3 +71,17 @@ def of_ioctl(call: tuple[int, int, int], groups: Sequence[Group]) -> set[str]:
         for group in groups
         if group.where == ("ioctl",) and any(ioctl_is(call, value) for value in group.values)
     }
+
+
+def inode_is(file: tuple[int, int, int, int], value: str) -> bool:
+    """``file``: device (major << 20 | minor), inode, size, nanoseconds of its last change."""
+    major, minor, *rest = (int(part) for part in value.split(":"))
+    return [major << 20 | minor, *rest] == list(file[: 1 + len(rest)])
+
+
+def of_file(file: tuple[int, int, int, int], groups: Sequence[Group]) -> set[str]:
+    return {
+        group.id
+        for group in groups
+        if group.where == ("inode",) and any(inode_is(file, value) for value in group.values)
+    }

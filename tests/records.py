@@ -171,3 +171,10 @@ def local_connect(name: bytes, *, tgid: int = 1, ts: int = 1, **more: Any) -> by
     row["path"][: len(name)] = np.frombuffer(name, np.uint8)
     row["path_len"], row["abstract"] = len(name), name[:1] == b"\0"
     return row.tobytes()
+
+
+def exec_refused(path: bytes, *, tgid: int = 1, ts: int = 1, **more: Any) -> bytes:
+    row = _of("EVENT_EXEC_REFUSED", schema.EXEC_REFUSED, tgid, ts, more)
+    row["path_len"] = len(path)
+    row["size"] = schema.EXEC_REFUSED.itemsize + len(path)
+    return row.tobytes() + path

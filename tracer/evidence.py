@@ -33,7 +33,7 @@ EVIDENCE_MAX = 16
 _SHOWN_BYTES = 64
 _INET = 2
 _TRANSPORT = {6: "tcp", 17: "udp", 1: "icmp", 58: "icmpv6"}
-_EXEC, _FIRST, _CONNECT, _LISTEN, _FILE, _TAMPER, _CLOSE, _SAMPLE, _FOOTHOLD, _LOCAL, _EFFORT = (
+_EXEC, _FIRST, _CONNECT, _LISTEN, _FILE, _TAMPER, _CLOSE, _SAMPLE, _FOOTHOLD, _LOCAL, _EFFORT, _REFUSED = (
     schema.KIND[f"EVENT_{name}"]
     for name in (
         "EXEC",
@@ -47,6 +47,7 @@ _EXEC, _FIRST, _CONNECT, _LISTEN, _FILE, _TAMPER, _CLOSE, _SAMPLE, _FOOTHOLD, _L
         "FOOTHOLD",
         "LOCAL_CONNECT",
         "EFFORT",
+        "EXEC_REFUSED",
     )
 )
 _NET_FACTS = tuple(fact.name for fact in FACTS if "connect" in fact.on)
@@ -83,6 +84,8 @@ def evidence_of(
         return _of_local(engine)
     if fired.kind == _EFFORT:
         return _of_effort(engine, fired)
+    if fired.kind == _REFUSED:
+        return _of_refused(engine)
     return _of_gpu(engine, fired)
 
 
@@ -123,6 +126,18 @@ def _of_exec(engine: Engine, program: Program | None) -> dict[str, Any]:
             },
         ),
     }
+
+
+def refused_path(record: np.void, tail: bytes) -> bytes:
+    """Of the program that was not let begin."""
+    return tail[: int(record["path_len"])]
+
+
+def _of_refused(engine: Engine) -> dict[str, Any]:
+    data = engine.fired_record()
+    record = np.frombuffer(data, schema.EXEC_REFUSED, 1)[0]
+    path = refused_path(record, data[schema.EXEC_REFUSED.itemsize :])
+    return {"refused": True, "program": decode(path), **_find(engine, {"path": [path]})}
 
 
 def _net_facts(engine: Engine, known: tuple[str, ...] = _NET_FACTS) -> dict[str, Any]:

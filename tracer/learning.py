@@ -28,12 +28,19 @@ _TABLES = ("process-table-full", "image-table-full", "name-table-full", "strings
 
 
 def learn(
-    argv: list[str], options: WatchOptions, user: str | None, *, output: str, force: bool, name: str | None
+    argv: list[str],
+    options: WatchOptions,
+    user: str | None,
+    *,
+    output: str,
+    force: bool,
+    name: str | None,
+    by_file: bool = False,
 ) -> int:
     """Run ``argv`` under watch and write the policy to ``output``; its exit status."""
     if output == STDOUT:
         status, learner = _run(argv, options, user)
-        sys.stdout.write(_written(learner, status, name or _called(argv)))
+        sys.stdout.write(_written(learner, status, name or _called(argv), by_file=by_file))
         sys.stdout.flush()
         _tell(learner, status, options, STDOUT)
         return status
@@ -41,7 +48,7 @@ def learn(
     # before the run, whose watch gives up what it takes to make a file in another user's folder
     with NewFile(Path(output), group=identity.gid if identity else None, replace=force) as file:
         status, learner = _run(argv, options, user)
-        file.write(_written(learner, status, name or _called(argv)).encode())
+        file.write(_written(learner, status, name or _called(argv), by_file=by_file).encode())
         _look_at(file, options)
     _tell(learner, status, options, output)
     return status
@@ -64,10 +71,10 @@ def _called(argv: list[str]) -> str:
     return os.path.basename(argv[0])
 
 
-def _written(learner: Learner, status: int, name: str) -> str:
+def _written(learner: Learner, status: int, name: str, *, by_file: bool) -> str:
     from tracer.policy.learn import write
 
-    return write(learner.observed(), name, [*_faults(learner), *_gaps(learner, status)])
+    return write(learner.observed(), name, [*_faults(learner), *_gaps(learner, status)], by_file=by_file)
 
 
 def _faults(learner: Learner) -> Iterator[str]:

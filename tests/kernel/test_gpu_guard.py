@@ -14,6 +14,7 @@ from harness import Recording, record
 
 from tracer.gpu.devices import stand_in
 from tracer.kernel.probes import ProbeOptions
+from tracer.policy.files import known_user
 from tracer.rules import load_rules
 
 PYTHON = sys.executable
@@ -152,3 +153,28 @@ def test_who_only_looks_is_no_client(job):
     )
     run, _ = job(script, ())
     assert (run.status, told(run)) == (0, [])
+
+
+def test_who_is_listed_by_its_file_may(job):
+    run, back = job("use()", (known_user(f"file:{PYTHON}"),))
+    assert (run.status, back, told(run)) == (0, 1, [])
+
+
+def test_who_is_another_file_may_not(job):
+    run, back = job("use()", (known_user("file:/bin/sh"),))
+    assert (run.status, back, by_probe(run)) == (KILLED, 0, True)
+
+
+@pytest.mark.parametrize("below", ["dash", "file:/bin/sh"])
+def test_only_below_another_program(job, below):
+    script = (
+        "import subprocess\n"
+        "if 'again' in sys.argv: use()\n"
+        "else: sys.exit(subprocess.run(['sh', '-c', '\"$0\" \"$@\"; exit $?', sys.executable, sys.argv[0], 'again',"
+        " sys.argv[-1]]).returncode != 0)\n"
+    )
+    users = (known_user(f"train.py below {below}"),)
+    run, back = job(script, users)
+    assert (run.status, back, told(run)) == (0, 1, [])
+    run, _ = job("use()", users)
+    assert told(run) == [("high", "killed", None)]

@@ -5,8 +5,11 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import signal
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from conftest import kernel_lacks
@@ -15,6 +18,8 @@ from test_tamper import stand_in
 
 from tracer.kernel import held
 from tracer.kernel.probes import refuses
+from tracer.policy import apply_policy
+from tracer.policy.parse import parse
 from tracer.rules import RuleSet, load_rules
 
 #: Guests are slow: what is refused is tried there, and one of each thing that is only told.
@@ -198,3 +203,88 @@ def test_others_may_do_all_of_it(gentle, tmp_path):
 
     run = record(["sleep", "2"], known=gentle, enforce=True, between=look, guarded_files=(path,))
     assert (run.status, told(run), path.exists()) == (0, [], False)
+
+
+#: Run each, say what errno came of it (0: it ran).
+RUN = """
+import os, sys
+for path in sys.argv[2:]:
+    pid = os.fork()
+    if not pid:
+        try: os.execv(path, [path, "argument"])
+        except OSError as error: os._exit(error.errno)
+    end = os.waitpid(pid, 0)[1]
+    print(os.waitstatus_to_exitcode(end), file=open(sys.argv[1], "a"))
+"""
+
+
+def tried(
+    tmp_path, policy: str, *paths, enforce=True
+) -> tuple[list[int], list[tuple[str, str, str | None]], Recording]:
+    """What came of running ``paths`` under ``policy``, and what was told of it."""
+    parsed = parse(policy, "f.toml")
+    assert not parsed.errors
+    out = tmp_path / "out"
+    run = record(
+        [sys.executable, "-I", "-c", RUN, str(out), *map(str, paths)],
+        known=apply_policy(parsed.policy, load_rules([])),
+        enforce=enforce,
+    )
+    alerts = [(a.rule.id, a.response.action, a.response.would) for a in run.alerts if a.rule.family == "exec"]
+    return [int(line) for line in out.read_text().split()], alerts, run
+
+
+@pytest.fixture
+def tool(tmp_path):
+    return shutil.copy("/bin/true", tmp_path / "tool")
+
+
+@pytest.mark.guest
+def test_a_program_is_refused_by_its_path_or_its_file(tmp_path, tool):
+    """Told once, as refused; its interpreter's script likewise, and others run."""
+    script = tmp_path / "script"
+    script.write_text(f"#!{tool}\n")
+    script.chmod(0o755)
+    link = tmp_path / "link"
+    os.link(tool, link)
+    deny = f'[exec]\ndeny = ["file:{tool}", "{tmp_path}/by-path"]\ndeny_action = "block"\n'
+    other = shutil.copy("/bin/true", tmp_path / "by-path")
+    came, told_, run = tried(tmp_path, deny, tool, "/bin/true", link, script, other)
+    assert came == [errno.EPERM, 0, errno.EPERM, errno.EPERM, errno.EPERM]
+    assert told_ == [("exec.denied", "blocked", None)] * 4
+    programs = [alert.evidence["program"] for alert in run.alerts if alert.rule.family == "exec"]
+    assert programs == [str(tool), str(link), str(tool), str(other)]
+    assert all(alert.hook_ns < alert.response.effect_ns < alert.engine_ns for alert in run.alerts)
+    assert len(run.of("exec-refused")) == 4
+    assert run.summary.acted == {"block": 4}
+    assert not [e for e in run.execs() if e.path in (str(tool).encode(), str(link).encode())]
+
+
+def test_what_is_not_allowed_is_refused(tmp_path, tool):
+    python = Path(sys.executable).resolve()
+    allow = f'[exec]\nallow = ["/usr/*", "{python}"]\nallow_action = "block"\n'
+    came, told_, _ = tried(tmp_path, allow, tool, "/bin/true")
+    assert (came, told_) == ([errno.EPERM, 0], [("exec.not-allowed", "blocked", None)])
+
+
+def test_observed_a_program_runs(tmp_path, tool):
+    deny = f'[exec]\ndeny = ["file:{tool}"]\ndeny_action = "block"\n'
+    came, told_, run = tried(tmp_path, deny, tool, enforce=False)
+    assert (came, told_) == ([0], [("exec.denied", "none", "blocked")])
+    assert not run.of("exec-refused")
+
+
+@pytest.mark.guest
+def test_what_is_to_be_killed_is_and_arguments_come_too_late(tmp_path, tool):
+    rules = tmp_path / "rules.toml"
+    rules.write_text(
+        '[indicators.word]\nwhere = "args"\nmatch = "argument"\nvalues = ["argument"]\n'
+        '[rules."exec.word"]\ntitle = "t"\non = "exec"\nseverity = "high"\naction = "block"\nany = ["word"]\n'
+    )
+    out = tmp_path / "out"
+    run = record([sys.executable, "-I", "-c", RUN, str(out), "/bin/true"], rules=[rules], enforce=True)
+    assert out.read_text().split() == ["-9"]
+    assert [(a.rule.id, a.response.action) for a in run.alerts] == [("exec.word", "killed")]
+    out.unlink()
+    came, told_, _ = tried(tmp_path, f'[exec]\ndeny = ["file:{tool}"]\ndeny_action = "kill"\n', tool)
+    assert (came, told_) == ([-9], [("exec.denied", "killed", None)])

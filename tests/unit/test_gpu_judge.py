@@ -137,7 +137,21 @@ def told(engine: Engine, batches: list[list[bytes]]) -> list[tuple[int, str, str
     ]
 
 
-@pytest.mark.parametrize("users", [None, (), ("train.py",), ("*/infer", "eng*")])
+INFER = f"inode:0:0:{sum(b'/opt/app/infer')}:0:0"
+
+
+@pytest.mark.parametrize(
+    "users",
+    [
+        None,
+        (),
+        ("train.py",),
+        ("*/infer", "eng*"),
+        (INFER,),
+        ("train.py below dash", "engine below train.py"),
+        (f"other.py below {INFER}", f"{INFER} below python3.11"),
+    ],
+)
 def test_agrees_with_the_twin_for_any_batching(users):
     @settings(max_examples=60, deadline=None)
     @given(STEPS, st.lists(st.integers(1, 5), max_size=20))

@@ -32,6 +32,7 @@ from tracer.rules.model import (
     Rule,
     Terms,
 )
+from tracer.rules.numbers import inode_range
 from tracer.rules.scan import scan
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
@@ -40,8 +41,19 @@ import naive_rules
 from naive_knowledge import Image
 
 ON_WHICH = ["exec", "flow"]
+THAT_FILE = "8:1:131234:1000:1700000000000000000"
 WIRE = {"sent": False, "received": True}
 LETTERS = "aAbB1.=-_/é"
+#: The same file, written to since, and others.
+OTHER_FILES = [
+    inode_range(text)[0]
+    for text in (
+        "8:1:131234:1000:1700000000000000001",
+        "8:1:131234:1001:1700000000000000000",
+        "8:2:131234",
+        "0:0:0",
+    )
+]
 FLAGS = {
     "memfd": "EXEC_MEMFD",
     "deleted": "EXEC_DELETED",
@@ -63,6 +75,7 @@ def rule_sets(draw: st.DrawFn, letters: str = LETTERS) -> RuleSet:
             Group(f"g{number}", tuple(sorted(where)), match, draw(st.booleans()), tuple(values), "test", 1)
         )
     groups.append(Group("near", ("port",), "range", False, ("22",), "test", 1))
+    groups.append(Group("that", ("inode",), "range", False, (THAT_FILE,), "test", 1))
     rules = []
     for number in range(draw(st.integers(1, 5))):
         on = draw(st.sampled_from(ON_WHICH))
@@ -154,7 +167,7 @@ def test_a_probe_never_says_too_much(rules: RuleSet, data: st.DataObject):
     there = data.draw(st.sets(st.sampled_from(names)))
     interpreter = bool(there & {"@shell-command", "@inline-code"}) or data.draw(st.booleans())
     # what the probe sees: the groups in its own fields, its own facts, and whether it is an interpreter
-    probe_fields = {"exec": {"name", "path", "args"}, "flow": {"sent", "received"}}[on]
+    probe_fields = {"exec": {"name", "path", "args", "inode"}, "flow": {"sent", "received"}}[on]
     seen = {name for name in there if name[1:] in PROBE_FACTS and on == "exec"}
     for group in fitting:
         inside, outside = (
@@ -325,10 +338,13 @@ def test_execs_like_the_engine(rules: RuleSet, data: st.DataObject):
     network = schema.FD_KIND["FD_NETWORK"]
     flags = sum(schema.EXEC_FLAG[FLAGS[fact]] for fact in facts if fact in FLAGS)
     stdio = tuple(network if f"std{way}-network" in facts else 0 for way in ("in", "out"))
-    signals, row = image.judge_exec(path, called, args, flags, stdio)
+    that = data.draw(st.booleans())
+    file = inode_range(THAT_FILE)[0] if that else data.draw(st.sampled_from(OTHER_FILES))
+    signals, row = image.judge_exec(path, called, args, flags, stdio, file)
     first = argv[0] if argv else b""
     names = tuple(item.rpartition(b"/")[2] for item in (path, called, first))
-    sample = Sample(names, path, b"".join(a + b"\0" for a in argv[1:]), frozenset(facts))
+    groups = frozenset({"that"} if that else ())
+    sample = Sample(names, path, b"".join(a + b"\0" for a in argv[1:]), frozenset(facts), groups=groups)
     expected = [int(word) for word in rules.signals(sample)]
     assert visible(rules, signals) == expected
     # the facts that it can't know are missing on both sides: it may say less, and here no more than this

@@ -343,3 +343,13 @@ def _bytes(path: str) -> str:
 
 def _lower(name: str | None) -> str | None:
     return name and name.encode("utf-8", "replace").decode().lower()
+
+
+def test_programs_by_their_files(tmp_path: Path):
+    here = tmp_path / "tool"
+    here.write_text("x")
+    found = {str(here): 3, "/no/such/tool": 1, str(tmp_path / "odd\x01"): 1}
+    policy = read(write(Observed(found), "x", by_file=True))
+    assert texts(policy.allow)[0] == f"file:{here}"
+    assert "/no/such/tool" in texts(policy.allow)
+    assert apply(policy, (), ()).errors == ()

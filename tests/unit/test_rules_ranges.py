@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Networks, ports and ioctls: the sorted table against a twin that asks every value."""
+"""Networks, ports, ioctls and files: the sorted table against a twin that asks every value."""
 
 from __future__ import annotations
 
@@ -16,8 +16,15 @@ from tracer.detect.facts import FIRST_GROUP, WORD_BITS, WORDS
 from tracer.errors import RuleError
 from tracer.rules import load_rules
 from tracer.rules.model import Group
-from tracer.rules.numbers import SPACE_IOCTL, SPACE_NETWORK, SPACE_PORT, port_ranges, ranges_of
-from tracer.rules.ranges import add_signals, compile_ranges
+from tracer.rules.numbers import (
+    SPACE_INODE,
+    SPACE_IOCTL,
+    SPACE_NETWORK,
+    SPACE_PORT,
+    port_ranges,
+    ranges_of,
+)
+from tracer.rules.ranges import add_signals, compile_ranges, file_words
 from tracer.rules.table import signal_numbers
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
@@ -53,7 +60,20 @@ def ioctls(draw: st.DrawFn) -> str:
     return ":".join(draw(st.sampled_from([str, hex]))(part) for part in parts)
 
 
-VALUES = {"network": networks(), "port": ports(), "ioctl": ioctls()}
+@st.composite
+def inodes(draw: st.DrawFn) -> str:
+    """Few of each, so that they meet."""
+    parts = [draw(st.sampled_from([0, 8, 0xFFF])), draw(st.sampled_from([0, 1, 0xFFFFF]))]
+    parts.append(draw(st.sampled_from([0, 1, 1 << 32, (1 << 64) - 1])))
+    if draw(st.booleans()):
+        parts += [
+            draw(st.sampled_from([0, 1, 1 << 40])),
+            draw(st.sampled_from([0, 1, 1_700_000_000 * 10**9])),
+        ]
+    return ":".join(map(str, parts))
+
+
+VALUES = {"network": networks(), "port": ports(), "ioctl": ioctls(), "inode": inodes()}
 
 
 @st.composite
@@ -147,7 +167,7 @@ def test_the_table_is_sorted_and_begins_every_space():
     ranges = compile_ranges([Group("g", ("port",), "range", False, ("0-65535",), "test", 1)])
     keys = [tuple(row) for row in ranges.begins.tolist()]
     assert keys == sorted(set(keys))
-    assert {row[0] for row in keys} == {SPACE_NETWORK, SPACE_PORT, SPACE_IOCTL}
+    assert {row[0] for row in keys} == {SPACE_NETWORK, SPACE_PORT, SPACE_IOCTL, SPACE_INODE}
     assert ranges.signals.shape == (len(keys), WORDS)
 
 
@@ -244,3 +264,19 @@ def test_a_group_of_numbers_is_extended(write):
         load_rules([path, other])
     assert (caught.value.path, caught.value.line) == (str(other), 1)
     assert "udp/53" in (caught.value.hint or "")
+
+
+@settings(max_examples=200)
+@given(some_groups(), inodes())
+def test_files_like_the_twin(groups, text):
+    parts = [int(part) for part in text.split(":")] + [7, 7]
+    file = (parts[0] << 20 | parts[1], *parts[2:5])
+    high, low = file_words(*file[:1], *np.array(file[1:], np.uint64).view(np.int64).tolist())
+    number = (int(high) & (1 << 64) - 1) << 64 | int(low) & (1 << 64) - 1
+    assert ask(compile_ranges(groups), groups, SPACE_INODE, number) == naive_ranges.of_file(file, groups)
+
+
+@pytest.mark.parametrize("text", ["8:1", "8:1:x", "8:1:-1", "4096:1:1", "8:1:1:5", "8:1:1:5:6:7", ""])
+def test_what_is_no_file(text: str):
+    with pytest.raises(ValueError):
+        ranges_of("inode", text)

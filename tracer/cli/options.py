@@ -115,8 +115,8 @@ _OPTIONS = (
         "--gpu-user",
         multiple=True,
         metavar="PATTERN",
-        help="Who may use the GPU: a glob for the executable's or script's path or name (repeatable); "
-        "none: nobody. Without it the first client is presumed to be the trainer.",
+        help="Who may use the GPU: a glob for the executable's or script's path or name, file:PATH for that very file, "
+        "either with ' below PROGRAM' behind it: only as its descendant (repeatable); none: nobody. Without it the first client is presumed to be the trainer.",
     ),
     click.option("--detach-on-exit", is_flag=True, help="Stop watching when the command itself has ended."),
     click.option("-q", "--quiet", is_flag=True, help="No alerts and no summary on standard error."),

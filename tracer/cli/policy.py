@@ -99,6 +99,7 @@ def _print(texts: Iterable[str]) -> None:
     "-o", "--output", default="policy.toml", show_default=True, metavar="FILE", help="- is standard output."
 )
 @click.option("--force", is_flag=True, help="Replace FILE if it is there, when the run begins.")
+@click.option("--by-file", is_flag=True, help="Name programs by their files themselves, not by paths.")
 @click.option("--name", metavar="NAME", help="What the policy is called (default: as the command is).")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def learn(
@@ -107,6 +108,7 @@ def learn(
     user: str | None,
     output: str,
     force: bool,
+    by_file: bool,
     name: str | None,
     command: tuple[str, ...],
 ) -> int:
@@ -122,4 +124,4 @@ def learn(
     """
     from tracer.learning import learn as learn_from
 
-    return learn_from(list(command), options, user, output=output, force=force, name=name)
+    return learn_from(list(command), options, user, output=output, force=force, name=name, by_file=by_file)

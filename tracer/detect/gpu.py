@@ -22,6 +22,8 @@ from tracer.detect.program import IS_INTERPRETER, IS_MODULE, IS_SHELL, IS_WORKER
 from tracer.engine import arena as strings
 from tracer.engine.processes import NONE, Processes
 from tracer.jit import njit
+from tracer.rules.numbers import inode_range
+from tracer.rules.users import Who, read_user
 
 # Bits of PROCESS.gpu
 HAS_OPENED = 1 << 0
@@ -48,21 +50,29 @@ ASKS_MAX = 64
 TEXT_MAX = 4096
 
 
+# Columns of GpuState.users: who may, and below whom, each as a kind and two numbers
+WHO, BELOW = 0, 3
+ANYBODY, GLOB, FILE = range(3)
+
+
 class GpuState(NamedTuple):
-    """``state`` int64[9]; ``patterns`` uint8[n], NUL-terminated globs back to back; ``text`` scratch; ``asks``
+    """``state`` int64[9]; ``users`` int64[n, 6]: kind of selector and two numbers (of a glob, where it begins and
+    ends in ``patterns``; of a file, its words), for who may and below whom; ``text`` scratch; ``asks``
     int64[ASKS_MAX, 2]: pid and start of clients that Python is to look at.
     """
 
     state: npt.NDArray[np.int64]
+    users: npt.NDArray[np.int64]
     patterns: npt.NDArray[np.uint8]
     text: npt.NDArray[np.uint8]
     asks: npt.NDArray[np.int64]
 
 
 def make_gpu(users: tuple[str, ...] | None) -> GpuState:
-    """``users``: globs of who may use the GPU; None to presume, empty for nobody."""
+    """``users``: who may use the GPU, see tracer.rules.users; None to presume, empty for nobody."""
     fresh = GpuState(
         np.zeros(NOT_ASKED + 1, np.int64),
+        np.zeros((0, 6), np.int64),
         np.zeros(1, np.uint8),
         np.zeros(TEXT_MAX, np.uint8),
         np.zeros((ASKS_MAX, 2), np.int64),
@@ -72,9 +82,26 @@ def make_gpu(users: tuple[str, ...] | None) -> GpuState:
 
 def for_users(gpu: GpuState, users: tuple[str, ...] | None) -> GpuState:
     """``gpu`` with other users, which hold for clients that are not judged yet."""
-    listed = b"".join(user.encode() + b"\0" for user in users or ())
+    patterns = bytearray(b"\0")
+    rows = np.zeros((len(users or ()), 6), np.int64)
+    for row, text in zip(rows, users or (), strict=True):
+        user = read_user(text)
+        row[WHO:BELOW] = _selector(user.who, patterns)
+        if user.below is not None:
+            row[BELOW:] = _selector(user.below, patterns)
     gpu.state[MODE] = PRESUME if users is None else LISTED
-    return gpu._replace(patterns=np.frombuffer(listed + b"\0", np.uint8).copy())
+    return gpu._replace(users=rows, patterns=np.frombuffer(patterns, np.uint8).copy())
+
+
+def _selector(who: Who, patterns: bytearray) -> tuple[int, int, int]:
+    """A kind and two numbers; globs are put behind ``patterns``."""
+    if who.is_file:
+        number, _ = inode_range(who.text)
+        high, low = (np.uint64(word).astype(np.int64) for word in (number >> 64, number & (1 << 64) - 1))
+        return FILE, int(high), int(low)
+    begin = len(patterns)
+    patterns += who.text.encode()
+    return GLOB, begin, len(patterns)
 
 
 @njit
@@ -102,47 +129,64 @@ def glob_matches(pattern: Bytes, p_lo: int, p_hi: int, text: Bytes, t_lo: int, t
 
 
 @njit
-def _matches_any(gpu: GpuState, lo: int, hi: int) -> bool:
-    """Does text[lo:hi], or its last path component, match one of the patterns?"""
+def _matches(gpu: GpuState, begin: int, end: int, lo: int, hi: int) -> bool:
+    """Does text[lo:hi], or its last path component, match the glob patterns[begin:end]?"""
     base = basename(gpu.text, lo, hi)
-    at = 0
-    while at < len(gpu.patterns):
-        end = at
-        while end < len(gpu.patterns) and gpu.patterns[end] != 0:
-            end += 1
-        if end > at and (
-            glob_matches(gpu.patterns, at, end, gpu.text, lo, hi)
-            or glob_matches(gpu.patterns, at, end, gpu.text, base, hi)
-        ):
+    return glob_matches(gpu.patterns, begin, end, gpu.text, lo, hi) or glob_matches(
+        gpu.patterns, begin, end, gpu.text, base, hi
+    )
+
+
+@njit
+def _is(p: Processes, gpu: GpuState, entry: int, kind: int, first: int, second: int) -> bool:
+    """Does ``entry`` run the program that a selector names: its executable or, of an interpreter, its script?"""
+    if p.table[entry].image == NONE:
+        return False
+    image = p.images[p.table[entry].image]
+    if kind == FILE:
+        return image.file_high == first and image.file_low == second
+    count = strings.load(p.arena, image.block, 0, image.path_len, gpu.text)
+    if _matches(gpu, first, second, 0, count):
+        return True
+    if image.program & IS_INTERPRETER:
+        skip = image.path_len + image.name_len + image.cwd_len
+        count = strings.load(p.arena, image.block, skip, min(image.args_len, TEXT_MAX), gpu.text)
+        return _script_matches(gpu, first, second, count)
+    return False
+
+
+@njit
+def _is_below(p: Processes, gpu: GpuState, entry: int, kind: int, first: int, second: int) -> bool:
+    """Does it descend from such a program, by who forked whom?"""
+    at = p.table[entry].parent
+    while at != NONE:
+        if _is(p, gpu, at, kind, first, second):
             return True
-        at = end + 1
+        at = p.table[at].parent
     return False
 
 
 @njit
 def _is_listed(p: Processes, gpu: GpuState, entry: int) -> bool:
-    """Executable or, for an interpreter, script: named by a pattern? A worker is what its parent is."""
+    """Does an entry of the list name it? A worker is what its parent is."""
     at = entry
     while at != NONE:
         if p.table[at].image == NONE:
             return False
-        image = p.images[p.table[at].image]
-        count = strings.load(p.arena, image.block, 0, image.path_len, gpu.text)
-        if _matches_any(gpu, 0, count):
-            return True
-        if image.program & IS_INTERPRETER:
-            skip = image.path_len + image.name_len + image.cwd_len
-            count = strings.load(p.arena, image.block, skip, min(image.args_len, TEXT_MAX), gpu.text)
-            if _script_is_listed(gpu, count):
+        for number in range(len(gpu.users)):
+            who = gpu.users[number]
+            if _is(p, gpu, at, who[WHO], who[WHO + 1], who[WHO + 2]) and (
+                who[BELOW] == ANYBODY or _is_below(p, gpu, at, who[BELOW], who[BELOW + 1], who[BELOW + 2])
+            ):
                 return True
-        if not image.program & IS_WORKER:
+        if not p.images[p.table[at].image].program & IS_WORKER:
             return False
         at = p.table[at].parent
     return False
 
 
 @njit
-def _script_is_listed(gpu: GpuState, count: int) -> bool:
+def _script_matches(gpu: GpuState, begin: int, pattern_end: int, count: int) -> bool:
     """The first argument that is no option (the script, or the module after -m) decides."""
     at = 0
     number = 0
@@ -151,7 +195,7 @@ def _script_is_listed(gpu: GpuState, count: int) -> bool:
         while end < count and byte_at(gpu.text, end) != 0:
             end += 1
         if number > 0 and end > at and gpu.text[at] != 45:
-            return _matches_any(gpu, at, end)
+            return _matches(gpu, begin, pattern_end, at, end)
         number += 1
         at = end + 1
     return False

@@ -21,7 +21,7 @@ from tracer.engine.drain import TAP_COUNT, TAP_USED, drain, fall_asleep, lag_buc
 from tracer.engine.files import W_PATH, X_LOST, X_WAITING
 from tracer.engine.first import address_words
 from tracer.engine.flows import F_FULL, F_LIVE
-from tracer.engine.handle import ENTRIES
+from tracer.engine.handle import ENTRIES, REFUSABLE_BIT
 from tracer.engine.intrinsics import address_of, store_release_u64
 from tracer.engine.names import N_FULL, find_name
 from tracer.engine.ring import Ring
@@ -82,7 +82,7 @@ class Fired:
 
     ``subject``: what it was about, a GPU code or a socket's cookie. ``done``: what the probe did about it
     (bits, by place in ``ACTIONS``), at ``decided_ns``. ``span``: serial of the span that the thread was in; 0:
-    of its process's.
+    of its process's. ``refusable``: an exec that would be refused, not ended, if that were enforced.
     """
 
     rules: tuple[tuple[Rule, str], ...]
@@ -93,6 +93,7 @@ class Fired:
     done: int = 0
     decided_ns: int = 0
     span: int = 0
+    refusable: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,9 +263,10 @@ class Engine:
             int(pending[KIND]),
             int(pending[TIME]),
             int(pending[SUBJECT]),
-            int(pending[DONE]),
+            int(pending[DONE]) & (1 << REFUSABLE_BIT) - 1,
             int(pending[DECIDED]),
             int(pending[IN_SPAN]),
+            bool(int(pending[DONE]) >> REFUSABLE_BIT),
         )
 
     def take_files(self) -> list[tuple[int, int, int, int, int, bytes]]:

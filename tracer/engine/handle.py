@@ -57,6 +57,8 @@ from tracer.rules.model import (
     WHERE_NAME,
     WHERE_PATH,
 )
+from tracer.rules.numbers import SPACE_INODE
+from tracer.rules.ranges import add_signals, file_words
 from tracer.rules.scan import scan
 
 FORK, EXEC, EXIT = (schema.KIND[f"EVENT_{k}"] for k in ("FORK", "EXEC", "EXIT"))
@@ -73,7 +75,12 @@ FLAG_LATE = schema.FLOW_FLAG["FLOW_LATE"]
 FLAG_UNCONNECTED = schema.FLOW_FLAG["FLOW_UNCONNECTED"]
 FLAG_BOUND = schema.FLOW_FLAG["FLOW_BOUND"]
 
+EXEC_REFUSED = schema.KIND["EVENT_EXEC_REFUSED"]
+#: Where State.pending[DONE] says that an exec would be refused: above what was done.
+REFUSABLE_BIT = 8
+
 HEAD_BYTES = schema.HEAD.itemsize
+EXEC_REFUSED_BYTES = schema.EXEC_REFUSED.itemsize
 EXEC_BYTES = schema.EXEC.itemsize
 CONNECT_BYTES = schema.CONNECT.itemsize
 TAMPER_BYTES = schema.TAMPER.itemsize
@@ -94,6 +101,7 @@ _LEAST = np.array(
 read_head = record_reader(schema.HEAD)
 read_fork = record_reader(schema.FORK)
 read_exec = record_reader(schema.EXEC)
+read_exec_refused = record_reader(schema.EXEC_REFUSED)
 read_connect = record_reader(schema.CONNECT)
 read_flow_open = record_reader(schema.FLOW_OPEN)
 read_file = record_reader(schema.FILE)
@@ -155,6 +163,7 @@ def on_exec(where: int, address: int, length: int) -> int:
     if e.flags & EXEC_ENV_CUT:
         p.state[procs.ENVIRONMENTS_CUT] += 1
     bits, script = classify(data, path_lo, name_lo, args_lo, args_hi)
+    file_high, file_low = file_words(i64(e.dev), i64(e.ino), i64(e.file_size), i64(e.changed_ns))
     if entry != NONE:
         row = p.table[entry]
         row.uid = i64(e.uid)
@@ -178,6 +187,7 @@ def on_exec(where: int, address: int, length: int) -> int:
             new.flags = i64(e.flags)
             new.dev = i64(e.dev)
             new.ino = i64(e.ino)
+            new.file_high, new.file_low = file_high, file_low
             new.program = bits
             new.script = script
             new.since = i64(e.ts)
@@ -195,6 +205,7 @@ def on_exec(where: int, address: int, length: int) -> int:
         scan(data, basename(data, name_lo, cwd_lo), cwd_lo, i64(WHERE_NAME), a, s)
         scan(data, basename(data, args_lo, first_end), first_end, i64(WHERE_NAME), a, s)
         scan(data, min(first_end + 1, args_hi), args_hi, i64(WHERE_ARGS), a, s)
+        add_signals(state.ranges, i64(SPACE_INODE), file_high, file_low, s)
     s[0] = exec_facts(
         data, path_lo, name_lo, name_lo, cwd_lo, args_lo, args_hi,
         i64(e.flags), i64(e.stdio[0]), i64(e.stdio[1]), state.spans,
@@ -203,6 +214,36 @@ def on_exec(where: int, address: int, length: int) -> int:
     count = evaluate(i64(ON_EXEC), s, state.rules, state.fired)
     if count:
         _note(state, entry, EXEC, i64(e.ts), 0, count)
+        _note_done(state, i64(e.done) | i64(e.refusable) << REFUSABLE_BIT, i64(e.ts) + i64(e.took_ns))
+    return count
+
+
+@compiled_entry
+def on_exec_refused(where: int, address: int, length: int) -> int:
+    """An exec that a probe has not let happen: whoever asked for it runs on as it was."""
+    state = state_at(where)
+    e = read_exec_refused(address)
+    path_lo = EXEC_REFUSED_BYTES
+    path_hi = path_lo + i64(e.path_len)
+    if path_hi > length:
+        state.malformed[0] += 1
+        return 0
+    process = known(state, i64(e.tgid), i64(e.start), i64(e.ts))
+    data = bytes_at(address, length)
+    s = state.signals
+    if i64(e.epoch) == state.epoch[0]:
+        for word in range(WORDS):
+            s[word] = e.signals[word]
+    else:
+        s[:] = 0
+        scan(data, path_lo, path_hi, i64(WHERE_PATH), state.automaton, s)
+        scan(data, basename(data, path_lo, path_hi), path_hi, i64(WHERE_NAME), state.automaton, s)
+        high, low = file_words(i64(e.dev), i64(e.ino), i64(e.file_size), i64(e.changed_ns))
+        add_signals(state.ranges, i64(SPACE_INODE), high, low, s)
+    count = evaluate(i64(ON_EXEC), s, state.rules, state.fired)
+    if count:
+        keep_record(state.record, data)
+        _note(state, process, EXEC_REFUSED, i64(e.ts), 0, count)
         _note_done(state, i64(e.done), i64(e.ts) + i64(e.took_ns))
     return count
 
@@ -362,6 +403,7 @@ def on_tamper(where: int, address: int, length: int) -> int:
 #: What takes in records of a kind, if the loop doesn't do so itself.
 TAKERS: dict[int, Any] = {
     EXEC: on_exec,
+    EXEC_REFUSED: on_exec_refused,
     CONNECT: on_connect,
     LISTEN: on_connect,
     FLOW_CLOSE: on_flow_close,

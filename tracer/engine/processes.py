@@ -65,6 +65,8 @@ IMAGE = np.dtype(
         ("flags", "i8"),  # enum exec_flag
         ("dev", "i8"),
         ("ino", "i8"),
+        ("file_high", "i8"),  # the file as it was executed: words of rules.ranges.file_words
+        ("file_low", "i8"),
         ("program", "i8"),  # bits of tracer.detect.program
         ("script", "i8"),  # what an interpreter was told to run, as a hash; 0: nothing
         ("since", "i8"),  # when it was executed, ns

@@ -40,7 +40,7 @@ PENDING, ENTRY, KIND, TIME, SUBJECT, DONE, DECIDED, IN_SPAN = range(8)
 NO_EPOCH = -1
 
 #: A network event and all its first bytes.
-RECORD_BYTES = 1024
+RECORD_BYTES = 2048
 #: Addresses taken from one DNS answer.
 ANSWERS_MAX = 24
 

@@ -134,13 +134,13 @@ def syscall_hook_cost_ns(calls: int = _GETPPID_CALLS) -> float:
     return median(differences)
 
 
-def _hooks(report: Report, *, gpu: bool) -> None:
+def _hooks(report: Report) -> None:
     from tracer.kernel.probes import HOOKS, refuses, usable
 
     sections = dict(schema_sections())
-    hooks = HOOKS
+    hooks = tuple(hook for hook in HOOKS if hook.place != "gpu")
     if not refuses():
-        hooks = tuple(hook for hook in HOOKS if hook.place != "lsm")
+        hooks = tuple(hook for hook in hooks if hook.place != "lsm")
         why = "the kernel takes no programs for it" if host.asks_bpf() else "bpf is not in lsm="
         report.add("hook", "lsm", "info", f"refusing what tampers with the watch — no BPF LSM: {why}")
     found = usable([h.program for h in hooks])
@@ -151,9 +151,6 @@ def _hooks(report: Report, *, gpu: bool) -> None:
         where = sections.get(hook.program, "")
         if complaint is None:
             text = f"{hook.shows} — {where}"
-            if hook.place == "gpu":
-                text += f", costs every process here {syscall_hook_cost_ns():.0f} ns a system call"
-                text += ", attached" if gpu else ", not attached: there is no GPU here"
             if hook.instead and found[hook.instead] is None:
                 text += f", not needed: there is {hook.instead.removeprefix('on_')}"
             if hook.place == "modules" and not host.takes_modules():
@@ -166,6 +163,26 @@ def _hooks(report: Report, *, gpu: bool) -> None:
             if stand_in := stand_ins.get(hook.program):
                 text += f"; {stand_in.removeprefix('on_')} does it"
             report.add(section, hook.program.removeprefix("on_"), state, text)
+
+
+def _gpu_rungs(report: Report, *, gpu: bool) -> None:
+    """How GPU ioctls are seen: the rung that is taken, and why those above it are not."""
+    from tracer.kernel.rungs import GPU_RUNGS, complaint_about, gpu_rung
+
+    taken = gpu_rung()
+    for rung in GPU_RUNGS:
+        if rung.name == taken.name:
+            break
+        report.add("hook", "gpu ioctls", "info", f"{rung.name} — not here: {complaint_about(rung)}")
+    sections = dict(schema_sections())
+    text = f"{taken.name} — {', '.join(sections[name] for name in taken.programs)}"
+    if taken.name == GPU_RUNGS[-1].name:
+        text += f", costs every process here {syscall_hook_cost_ns():.0f} ns a system call"
+    else:
+        text += ", costs other calls nothing"
+    report.add(
+        "hook", "gpu ioctls", "ok", text + (", attached" if gpu else ", not attached: there is no GPU here")
+    )
 
 
 def schema_sections() -> list[tuple[str, str]]:
@@ -195,8 +212,13 @@ def _guard(report: Report) -> None:
         if refuses()
         else "whoever did it is killed; ptrace, bpf(2), mounts and our files are not seen: no BPF LSM"
     )
+    programs = (
+        "block by path or file alone: refused with EPERM (BPF LSM); all else: killed before its first instruction"
+        if refuses()
+        else "killed by the probe before its first instruction; never refused: no BPF LSM"
+    )
     for name, text in (
-        ("exec", "killed by the probe before its first instruction"),
+        ("exec", programs),
         ("connect", "refused with EPERM by the probe, io_uring's too; also by a name that DNS has given"),
         (
             "— not allowed",
@@ -287,7 +309,8 @@ def examine() -> Report:
     _code(report)
     gpu = _gpus(report)
     if able:
-        _hooks(report, gpu=gpu)
+        _hooks(report)
+        _gpu_rungs(report, gpu=gpu)
         _footholds(report)
         _guard(report)
     return report

@@ -19,8 +19,8 @@ from tracer.detect.facts import FACT_BIT, GPU_NOT_LISTED, PLACE_FACTS
 from tracer.detect.tamper import FLAG_FACT, WHAT_FACT
 from tracer.errors import RuleError
 from tracer.kernel import libbpf, schema
-from tracer.rules.hidden import users_known
-from tracer.rules.model import ON, ON_GPU_USER, ON_STAY
+from tracer.rules.hidden import hidden_groups, users_known
+from tracer.rules.model import ON, ON_GPU_USER, ON_REFUSE, ON_STAY
 from tracer.rules.probe_rows import PROBE_FIELDS
 from tracer.rules.ranges import compile_ranges
 
@@ -83,7 +83,7 @@ def _patterns(automaton: Automaton) -> NDArray[np.void]:
 
 
 def _ranges(rules: RuleSet) -> NDArray[np.void]:
-    found = compile_ranges(rules.groups, rules.terms.own_networks)
+    found = compile_ranges((*rules.groups, *hidden_groups(rules.terms)), rules.terms.own_networks)
     table = np.zeros(len(found.begins), schema.KNOWLEDGE_RANGE)
     table["space"] = found.begins[:, 0]
     # there, the sign is turned so that signed comparison orders them
@@ -141,7 +141,7 @@ def build(rules: RuleSet, epoch: int) -> NDArray[np.uint8]:
         header["tamper_facts"][schema.TAMPER_WHAT[name]] = 1 + FACT_BIT[fact]
     for name, fact in FLAG_FACT.items():
         header["tamper_flag_facts"][schema.TAMPER_FLAG[name].bit_length() - 1] = 1 + FACT_BIT[fact]
-    for kind in (*(ON[on] for on in PROBE_FIELDS), ON_STAY, ON_GPU_USER):
+    for kind in (*(ON[on] for on in PROBE_FIELDS), ON_STAY, ON_GPU_USER, ON_REFUSE):
         places = np.flatnonzero(rows.on == kind)
         header["rule_count"][kind] = len(places)
         header["rule_from"][kind] = places[0] if len(places) else 0

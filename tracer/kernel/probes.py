@@ -69,6 +69,7 @@ HOOKS: tuple[Hook, ...] = (
     Hook("on_cgroup", "processes leaving the tree's cgroup, the tracer moved", "kernel"),
     Hook("on_freeze", "the tracer frozen", "kernel"),
     Hook("on_module", "kernel modules loaded", "modules"),
+    Hook("on_exec_check", "programs refused before they begin", "lsm"),
     Hook("on_kill", "signals to the tracer, refused", "lsm"),
     Hook("on_ptrace", "the tracer traced, its memory and descriptors taken", "lsm"),
     Hook("on_bpf", "bpf(2)", "lsm"),
@@ -97,6 +98,12 @@ HOOKS: tuple[Hook, ...] = (
     Hook("on_span", "spans: tool calls and steps that the tree marks", "cgroup"),
     Hook("on_connect_local", "connects to UNIX sockets", "local"),
     Hook("on_device", "GPU devices opened", "cgroup"),
+    Hook("on_ioctl_lsm", "GPU ioctls", "gpu"),
+    Hook("on_ioctl_lsm_compat", "GPU ioctls of 32-bit calls", "gpu"),
+    Hook("on_ioctl_fentry", "GPU ioctls", "gpu"),
+    Hook("on_ioctl_fentry_compat", "GPU ioctls of 32-bit calls", "gpu"),
+    Hook("on_ioctl_kprobe", "GPU ioctls", "gpu"),
+    Hook("on_ioctl_kprobe_compat", "GPU ioctls of 32-bit calls", "gpu"),
     Hook("on_sys_enter", "GPU ioctls (at every system call of the host)", "gpu"),
 )
 
@@ -137,8 +144,11 @@ def needs_kin() -> bool:
     return False
 
 
-def usable(programs: Iterable[str]) -> dict[str, str | None]:
-    """Try each program alone: None if the kernel takes it, else its complaint in one line."""
+def usable(programs: Iterable[str], *, attached: bool = False) -> dict[str, str | None]:
+    """Try each program alone: None if the kernel takes it, else its complaint in one line.
+
+    ``attached``: see, too, that it can be attached where its section says.
+    """
     found: dict[str, str | None] = {}
     for name in programs:
         with Object(schema.object_path()) as candidate:
@@ -146,6 +156,8 @@ def usable(programs: Iterable[str]) -> dict[str, str | None]:
             _set(candidate, {"keep_kin": int(needs_kin())})
             try:
                 candidate.load()
+                if attached:
+                    candidate.attach(name)
                 found[name] = None
             except LoadError as error:
                 found[name] = error.message
@@ -182,10 +194,10 @@ class Probes:
         self.options = options
         self.knowledge = Knowledge(options.rules) if options.rules else None
         there = {"kernel", "cgroup", "local", "iterator"}
-        there |= {"gpu"} if options.devices else set()
         there |= {"modules"} if host.takes_modules() else set()
         there |= {"lsm"} if refuses() else set()
         wanted = {h.program for h in by_rungs(HOOKS) if h.place in there}
+        wanted |= self._gpu_programs() if options.devices else set()
         self.missing: dict[str, str] = {}
         self._object: Object | Held
         try:
@@ -204,6 +216,13 @@ class Probes:
         devices = self._object.map("gpu_devices")
         for key, value in map_entries(options.devices):
             devices.update(key, value)
+
+    @staticmethod
+    def _gpu_programs() -> set[str]:
+        """What shows GPU ioctls here; imported late, since it tries programs by what is defined here."""
+        from tracer.kernel.rungs import gpu_rung
+
+        return set(gpu_rung().programs)
 
     def _load_with_local(self, wanted: set[str]) -> Object:
         """Load these, and without what only younger kernels take if that is refused: doctor says so."""
@@ -276,6 +295,7 @@ class Probes:
                     "own_cgroup": cgroup.identity(own) if own else 0,
                     "own_cgroup_level": cgroup.level(own) if own else 0,
                     "judge_here": int(self.knowledge is not None),
+                    "refuses_execs": int("on_exec_check" in programs),
                     "row_cells": self.knowledge.cells if self.knowledge else _ROW_CELLS,
                     "watch_began": time.time_ns(),
                 },

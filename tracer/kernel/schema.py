@@ -68,6 +68,7 @@ FOOTHOLD = BTF.dtype("event_foothold")
 EFFORT = BTF.dtype("event_effort")
 LOCAL_CONNECT = BTF.dtype("event_local_connect")
 EFFORT_FLAG = BTF.enum("effort_flag")
+EXEC_REFUSED = BTF.dtype("event_exec_refused")
 FOOTHOLD_WHAT = BTF.enum("foothold_what")
 FOOTHOLD_FLAG = BTF.enum("foothold_flag")
 KNOWLEDGE_HEADER = BTF.dtype("knowledge_header")
@@ -101,6 +102,7 @@ LAYOUT: dict[int, np.dtype[np.void]] = {
     KIND["EVENT_LOCAL_CONNECT"]: LOCAL_CONNECT,
     KIND["EVENT_EFFORT"]: EFFORT,
     KIND["EVENT_GPU_LIBRARIES"]: GPU_LIBRARIES,
+    KIND["EVENT_EXEC_REFUSED"]: EXEC_REFUSED,
 }
 
 

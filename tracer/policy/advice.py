@@ -90,7 +90,7 @@ def _programs(policy: Policy) -> Iterator[Remark]:
     for listed in (policy.allow, policy.deny):
         for program in listed.entries if listed else ():
             runs = _resolved(program)
-            if runs is not None and not program.covers(runs):
+            if runs is not None and program.match != "range" and not program.covers(runs):
                 message = f"'{program.text}' is {runs} here when it runs"
                 hint = f'"{os.path.dirname(runs)}/*"' if program.match == "prefix" else f'"{runs}"'
                 yield Remark(policy.source, program.line, message, f"the kernel resolves links: {hint}")
@@ -106,7 +106,7 @@ def _resolved(program: Program) -> str | None:
     if program.match == "prefix":
         folder, _, rest = program.literal.rpartition("/")
         return f"{os.path.realpath(folder)}/{rest}" if os.path.isdir(folder) else None
-    found = program.literal if program.match == "whole" else shutil.which(program.literal)
+    found = shutil.which(program.literal) if program.match == "file" else program.literal
     return os.path.realpath(found) if found and os.path.isfile(found) else None
 
 

@@ -16,8 +16,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from tracer.errors import FileError, PolicyError, RuleError
+from tracer.policy.files import identify, known_user
 from tracer.policy.places import EVERYWHERE
 from tracer.policy.ports import port_sets
+from tracer.policy.unfit import Unfit
 from tracer.rules.load import check_size
 from tracer.rules.model import POLICY_PREFIX, SEVERITIES, Alternative, Group, Rule, Terms, nearest
 
@@ -39,6 +41,10 @@ DENY_RULE = "exec.denied"
 _LOOPBACK = ("127.0.0.0/8", "::1/128")
 
 
+#: Stands for a file that could not be found out: that is an error, and nobody will ask.
+_NO_FILE = "0:0:0"
+
+
 class Applied(NamedTuple):
     """Groups and rules under a policy, and its terms. With ``errors`` the rest is incomplete."""
 
@@ -51,7 +57,8 @@ class Applied(NamedTuple):
 def apply(policy: Policy, groups: Sequence[Group], rules: Sequence[Rule]) -> Applied:
     """``groups`` and ``rules`` as ``policy`` changes and adds to them; every mistake is in ``errors``."""
     maker = _Maker(policy)
-    errors: list[FileError] = []
+    users = maker.gpu_users()
+    errors: list[FileError] = list(maker.errors)
     known = {rule.id for rule in rules}
     for rule in maker.rules:
         if rule.id in known:
@@ -70,7 +77,7 @@ def apply(policy: Policy, groups: Sequence[Group], rules: Sequence[Rule]) -> App
         act_from=policy.act_from,
         undecided=policy.undecided_rules(applied),
         stay=tuple(maker.stay),
-        gpu_users=policy.gpu_users,
+        gpu_users=users,
     )
     return Applied(together, applied, terms, tuple(errors))
 
@@ -125,6 +132,8 @@ class _Maker:
         self.policy = policy
         self.groups: list[Group] = []
         self.rules: list[Rule] = []
+        #: files that are not there
+        self.errors: list[PolicyError] = []
         #: what Terms have: groups that all hold of what is reachable in quarantine
         self.stay: list[tuple[str, ...]] = []
         if policy.connect is not None:
@@ -179,12 +188,44 @@ class _Maker:
         name = "allow" if rule == ALLOW_RULE else "deny"
         values: dict[str, list[str]] = {}
         for program in listed.entries:
-            values.setdefault(program.match, []).append(program.literal)
+            literal = program.literal
+            if program.match == "range":
+                literal = self.inode(program, whatever_is_in_it=name == "deny")
+            values.setdefault(program.match, []).append(literal)
         groups = tuple(
-            self.group(f"exec-{name}-{match}", "path", match, tuple(texts), listed.line)
+            self.group(
+                f"exec-{name}-{match}",
+                "inode" if match == "range" else "path",
+                match,
+                tuple(texts),
+                listed.line,
+            )
             for match, texts in values.items()
         )
         self.rule(rule, "exec", listed, [((), groups, ()) if name == "deny" else ((), (), groups)])
+
+    def inode(self, program: Program, *, whatever_is_in_it: bool) -> str:
+        """The number of the file that ``program`` names."""
+        try:
+            found = identify(program.literal)
+        except Unfit as wrong:
+            self.fail(wrong, program.line)
+            return _NO_FILE
+        return found.place if whatever_is_in_it else found.content
+
+    def gpu_users(self) -> tuple[str, ...] | None:
+        """Who may use the GPU, as the engine reads it."""
+        users = []
+        for text in self.policy.gpu_users or ():
+            try:
+                users.append(known_user(text))
+            except Unfit as wrong:
+                self.fail(wrong, self.policy.gpu_users_line)
+        return None if self.policy.gpu_users is None else tuple(users)
+
+    def fail(self, wrong: Unfit, line: int) -> None:
+        """Keep a mistake."""
+        self.errors.append(PolicyError(wrong.message, path=self.policy.source, line=line, hint=wrong.hint))
 
     def group(self, name: str, where: str, match: str, values: tuple[str, ...], line: int) -> str:
         """Make a group; its id."""

@@ -136,6 +136,11 @@ def _generalised(policy: Policy) -> Iterator[str]:
     allowed = policy.allow.entries if policy.allow else ()
     if prefixes := [item.text for item in allowed if item.match == "prefix"]:
         yield f"{_some(prefixes)}: every program whose path begins so, also one that the job puts there."
+    if files := [item.literal for item in allowed if item.match == "range"]:
+        yield (
+            f"{_some(files)}: that very file, whatever it is called, as it was when this policy was read; another one "
+            "under its name is not. Who can write to it can also set back the time of its change: see that nobody can."
+        )
     if names := [item.text for item in allowed if item.match == "file"]:
         yield f"{_some(names)}: a program of this name in any folder, also one that the job puts there."
 

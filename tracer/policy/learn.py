@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from tracer.policy.learned_places import listed_destinations, listed_ports
-from tracer.policy.learned_programs import listed_programs
+from tracer.policy.learned_programs import listed_files, listed_programs
 from tracer.policy.written import Entry, Learned
 
 _HEAD = """\
@@ -56,14 +56,15 @@ class Observed:
     gpu_users: Iterable[GpuUser] = ()
 
 
-def write(observed: Observed, name: str, remarks: Iterable[str] = ()) -> str:
+def write(observed: Observed, name: str, remarks: Iterable[str] = (), *, by_file: bool = False) -> str:
     """A policy called ``name`` that allows what was observed, as TOML with comments. ``remarks``: what
-    whoever reads it must know of the run, a comment each at the top.
+    whoever reads it must know of the run, a comment each at the top. ``by_file``: programs are named by their
+    files, not by paths.
     """
     users = _users(observed.gpu_users)
     connect = listed_destinations(observed.destinations)
     listen = listed_ports(observed.listening)
-    programs = listed_programs(observed.executables)
+    programs = (listed_files if by_file else listed_programs)(observed.executables)
     parts = [
         _HEAD + "".join(f"# {_one_line(remark)}\n" for remark in remarks),
         f'[policy]\nname = {_quoted(_one_line(name))}\nmode = "observe" # "enforce": do what the actions say\n',

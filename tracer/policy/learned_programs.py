@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from tracer.policy.files import PREFIX, identify
 from tracer.policy.parse import ENTRIES_MAX
 from tracer.policy.programs import Program, read_program
 from tracer.policy.unfit import Unfit
@@ -33,6 +34,26 @@ _CHANGING = re.compile(
     r"|(?<![0-9A-Za-z])(?=[a-z]*\d)[0-9a-z]{20,}(?![0-9A-Za-z])"  # the same in base 32
     r"|^tmp[0-9A-Za-z_]{8}$"  # Python's tempfile
 )
+
+
+def listed_files(executables: Mapping[str, int]) -> Learned:
+    """The same by the files themselves, as they are when the policy is read; by path what is not there now."""
+    named, gone = [], {}
+    for path in sorted(executables):
+        try:
+            identify(read_program(PREFIX + path).literal)
+        except (Unfit, UnicodeEncodeError):
+            gone[path] = executables[path]
+        else:
+            named.append(Entry(PREFIX + path, counted(executables[path], "start")))
+    others = listed_programs({**gone, **{item.text.removeprefix(PREFIX): 1 for item in named[ENTRIES_MAX:]}})
+    room = ENTRIES_MAX - len(named[:ENTRIES_MAX])
+    notes = [*others.notes]
+    if len(others.entries) > room:
+        notes.append(
+            f"there is no room for {counted(len(others.entries) - room, 'program')}, which will be told"
+        )
+    return Learned([*named[:ENTRIES_MAX], *others.entries[:room]], notes)
 
 
 def listed_programs(executables: Mapping[str, int]) -> Learned:

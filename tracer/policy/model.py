@@ -114,7 +114,8 @@ class Exemption:
 class Policy:
     """One policy file.
 
-    ``gpu_users``: None if it says nothing, () for nobody. ``digest``: of the file's bytes. ``rule_files``:
+    ``gpu_users``: as written, see :mod:`tracer.rules.users` and :mod:`.files`; None if it says nothing, () for
+    nobody. ``digest``: of the file's bytes. ``rule_files``:
     joined to the policy's folder. What follows it is for :func:`tracer.policy.compile.apply`; in the lists
     None means that the file doesn't have them, which allows everything.
     """
@@ -138,6 +139,7 @@ class Policy:
     gpu_choice: Choice | None
     actions: tuple[tuple[Selector, str], ...]
     off: tuple[Selector, ...]
+    gpu_users_line: int = 0
 
     def acts_at(self, severity: str) -> bool:
         """Does an alternative of this severity do more than alert?"""

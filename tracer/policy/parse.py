@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from tracer.errors import PolicyError
+from tracer.policy.files import path_of, see_that_it_names_a_file
 from tracer.policy.model import MODES, Choice, Exemption, Listed, Policy, Reach, Selector
 from tracer.policy.places import read_listener, read_network, read_place
 from tracer.policy.ports import PORT_SETS_MAX, port_sets
 from tracer.policy.programs import read_program
 from tracer.policy.unfit import Unfit
 from tracer.rules.model import ACTIONS, FAMILIES, SEVERITIES
+from tracer.rules.users import BELOW, split_user
 from tracer.toml_reader import Reader, read_toml
 
 if TYPE_CHECKING:
@@ -41,6 +43,7 @@ _SECTIONS = {
     "actions": (),
     "rules": ("files", "off"),
 }
+_USER_KEYS = ("program", "below")
 _EXCEPTION_KEYS = ("rule", "exe", "args", "remote", "reason", "until")
 _SELECTOR = re.compile(r"[a-z0-9.*?-]+")
 _SELECTOR_FORM = 'the id of a rule such as "tunnel.ssh-local", or a glob such as "tunnel.*"'
@@ -88,6 +91,7 @@ class _File(Reader[PolicyError]):
             gpu_choice=self.choice(("gpu",), gpu, "action"),
             actions=self.actions(actions),
             off=self.entries(("rules",), rules, "off", self.selector),
+            gpu_users_line=self.lines.of(("gpu", "users")) if "users" in gpu else 0,
         )
         self.errors.sort(key=lambda error: error.line or 0)
         return Parsed(policy, tuple(self.errors), tuple(self.remarks))
@@ -104,7 +108,9 @@ class _File(Reader[PolicyError]):
     def gpu_users(self, table: dict[str, Any]) -> tuple[str, ...] | None:
         if "users" not in table:
             return None
-        found = self.entries(("gpu",), table, "users", self.gpu_user)
+        items = self.collect(self.items, ("gpu",), table, "users") or []
+        texts = [self.collect(self.with_below, number, item) for number, item in enumerate(items)]
+        found = self.entries(("gpu",), {"users": texts}, "users", self.gpu_user)
         path = ("gpu", "users")
         if table["users"] == []:
             self.fail(path, "an empty list of users", 'users = ["none"] means that nobody may')
@@ -112,9 +118,27 @@ class _File(Reader[PolicyError]):
             self.fail(path, "'none' beside users", "remove the one or the others")
         return () if "none" in found else found
 
+    def with_below(self, number: int, item: object) -> object:
+        """``{ program = "a", below = "b" }`` as the text "a below b"; anything else as it is."""
+        if not isinstance(item, dict):
+            return item
+        path: KeyPath = ("gpu", "users", number)
+        self.known_keys(path, item, _USER_KEYS)
+        for key in _USER_KEYS:
+            if not isinstance(item.get(key), str) or BELOW in item[key]:
+                self.fail(
+                    path, f"'{key}' must be one program", '{ program = "train.py", below = "torchrun" }'
+                )
+        return BELOW.join(item[key] for key in _USER_KEYS)
+
     def gpu_user(self, text: str, line: int) -> str:
-        if not text or not text.isprintable():
-            raise Unfit(f"{text!r} names no program", 'such as "train.py" or "/opt/job/*"')
+        for program in split_user(text):
+            if program is None:
+                continue
+            if not program or not program.isprintable():
+                raise Unfit(f"{text!r} names no program", 'such as "train.py" or "/opt/job/*"')
+            if path_of(program) is not None:
+                see_that_it_names_a_file(program)
         return text
 
     def places(
@@ -193,7 +217,7 @@ class _File(Reader[PolicyError]):
             self.fail(path, "an exception without a condition", hint)
         return Exemption(
             rule=self.one(path, body, "rule", self.selector),
-            exe=self.one(path, body, "exe", read_program),
+            exe=self.one(path, body, "exe", self.excused_program),
             args=self.line_of_text(path, body, "args"),
             remote=self.one(path, body, "remote", read_place),
             reason=self.line_of_text(path, body, "reason") or "",
@@ -202,6 +226,12 @@ class _File(Reader[PolicyError]):
         )
 
     # entries
+
+    def excused_program(self, text: str, line: int) -> Program:
+        found = read_program(text, line)
+        if found.match == "range":
+            raise Unfit(f"'{text}': an alert has a path, and not the file", f'"{found.literal}"')
+        return found
 
     def selector(self, text: str, line: int) -> Selector:
         if not _SELECTOR.fullmatch(text):

@@ -1,20 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Executables as a policy names them: by path, by how the path begins, or by the file's name."""
+"""Executables as a policy names them: by path, by how the path begins, by the file's name, or by the file itself."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tracer.policy.files import path_of, see_that_it_names_a_file
 from tracer.policy.unfit import Unfit
 from tracer.rules.parse import LENGTH_MAX
 
-_FORMS = 'a path such as "/usr/bin/git", "/opt/venv/*", or a file name such as "bash"'
+_FORMS = 'a path such as "/usr/bin/git", "/opt/venv/*", a file name such as "bash", or "file:/usr/bin/git"'
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """Executables, by the path that the kernel resolved. ``match``: as rule files call it, one of whole,
-    prefix, file; ``literal``: what is looked for; ``text``: as it was written.
+    """Executables, by the path that the kernel resolved, or by the file itself. ``match``: as rule files call
+    it, one of whole, prefix, file, or ``range`` of a file itself; ``literal``: what is looked for, the path where
+    the file is now; ``text``: as it was written.
     """
 
     text: str
@@ -23,8 +25,8 @@ class Program:
     line: int = 0
 
     def covers(self, exe: str) -> bool:
-        """Is ``exe`` one of them?"""
-        if self.match == "whole":
+        """Is ``exe`` one of them? (Of a file itself: is it called so?)"""
+        if self.match in ("whole", "range"):
             return exe == self.literal
         if self.match == "prefix":
             return exe.startswith(self.literal)
@@ -37,6 +39,10 @@ def read_program(text: str, line: int = 0) -> Program:
         raise Unfit(f"{text!r} names no program", _FORMS)
     if len(text.encode()) > LENGTH_MAX:
         raise Unfit(f"a path of more than {LENGTH_MAX} bytes", 'shorten it to "/its/folder/*"')
+    path = path_of(text)
+    if path is not None:
+        see_that_it_names_a_file(text)
+        return Program(text, "range", path, line)
     literal = text.removesuffix("*")
     if "*" in literal or "?" in literal or "[" in literal:
         raise Unfit(f"'{text}': only a * at the end stands for something else", _FORMS)

@@ -82,10 +82,10 @@ class Responder:
             return NOTHING
         socket = fired.kind in _ON_SOCKETS
         if not self._orders.enforce and not fired.done:
-            return Response(would=_word(_in_effect(wanted, socket=socket)))
+            return Response(would=_word(_in_effect(wanted, refused=socket or fired.refusable)))
         done = {name for name, bit in _BITS.items() if fired.done & bit}
         errors = []
-        if "block" in done and fired.kind != _CONNECT and identity is not None:
+        if "block" in done and socket and fired.kind != _CONNECT and identity is not None:
             self._resetter.reset(identity, fired.subject)
         for name in WORDS:
             if name in wanted - done:
@@ -132,16 +132,17 @@ class Responder:
 
 def would_do(fired: Fired, rules: list[Rule], terms: Terms) -> str | None:
     """The word for what ``rules`` (those of ``fired`` that nothing excuses) call for."""
-    return _word(_in_effect(_wanted(fired, rules, terms), socket=fired.kind in _ON_SOCKETS))
+    refused = fired.kind in _ON_SOCKETS or fired.refusable
+    return _word(_in_effect(_wanted(fired, rules, terms), refused=refused))
 
 
 def _wanted(fired: Fired, rules: list[Rule], terms: Terms) -> set[str]:
     return {terms.action(rule, severity) for rule, severity in fired.rules if rule in rules} - {"alert"}
 
 
-def _in_effect(wanted: set[str], *, socket: bool) -> set[str]:
-    """A program can't be refused here, only ended: so that is what blocking it means."""
-    return wanted if socket or "block" not in wanted else (wanted - {"block"}) | {"kill"}
+def _in_effect(wanted: set[str], *, refused: bool) -> set[str]:
+    """Where a program can't be refused it is ended: so that is what blocking it means."""
+    return wanted if refused or "block" not in wanted else (wanted - {"block"}) | {"kill"}
 
 
 def _word(names: set[str]) -> str | None:

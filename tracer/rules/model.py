@@ -42,8 +42,9 @@ ON = {
     ON_LOCAL,
     ON_EFFORT,
 ) = ON.values()
-#: Not kinds of event, but questions of probes: what may go on in quarantine; who may use the GPU.
-ON_STAY, ON_GPU_USER = 6, 9
+#: Not kinds of event, but questions of probes: what may go on in quarantine; who may use the GPU; which execs
+#: are refused by their file alone.
+ON_STAY, ON_GPU_USER, ON_REFUSE = 6, 9, 13
 
 #: Texts that are scanned, with their bit: of an exec, of a flow, of an executable file.
 FIELDS = {"name": 1, "path": 2, "args": 4, "sent": 8, "received": 16, "host": 32, "file": 64}
@@ -58,11 +59,12 @@ NUMBERS = {
     "network": "a network such as 203.0.113.0/24 or 2001:db8::/32",
     "port": "a port or several, such as 22, 8000-8100 or udp/53",
     "ioctl": "a GPU driver's call as family:number or family:number:code, such as 1:0x2b:0xc86f",
+    "inode": "a file as major:minor:inode, such as 8:1:131234, with :size:nanoseconds as long as it is not written to",
 }
 
 #: Which of them an event of each kind has.
 FIELDS_ON = {
-    "exec": ("name", "path", "args"),
+    "exec": ("name", "path", "args", "inode"),
     "gpu": ("ioctl",),
     "flow": ("sent", "received", "host", "network", "port"),
     "connect": ("host", "network", "port"),
@@ -189,8 +191,8 @@ class Terms:
 
     ``own_networks``: CIDR, they count as inside. ``act_from``: below this severity rules only alert.
     ``undecided``: ids of rules that probes must leave to user space. ``stay``: lists of groups (of networks,
-    ports); in quarantine, only that is reachable for which all of one list hold. ``gpu_users``: globs of who may use the GPU; None to
-    presume, empty for nobody.
+    ports); in quarantine, only that is reachable for which all of one list hold. ``gpu_users``: who may use the GPU,
+    see :mod:`.users`; None to presume, empty for nobody.
     """
 
     own_networks: tuple[str, ...] = ()

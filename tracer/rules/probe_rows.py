@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracer.detect.facts import GPU_NOT_LISTED, INTERPRETER_FACTS, PLACE_FACTS, PROBE_FACTS, TAMPER_FACTS
-from tracer.rules.hidden import GPU_USER_GROUP_ID, WORKER_GROUP, hidden_groups, users_known
+from tracer.rules.hidden import GPU_USER_FILES_ID, GPU_USER_GROUP_ID, WORKER_GROUP, hidden_groups, users_known
 from tracer.rules.model import (
     ACTIONS,
     FIELDS_ON,
@@ -26,6 +26,7 @@ from tracer.rules.model import (
     ON,
     ON_CONNECT,
     ON_GPU_USER,
+    ON_REFUSE,
     ON_STAY,
     Alternative,
     Terms,
@@ -114,13 +115,23 @@ def _for_probe(alternative: Alternative, known: _Known) -> tuple[tuple[str, ...]
     return alternative.all, some, tuple(none)
 
 
+#: The fields of an exec that are known before it happens.
+_OF_FILE = frozenset({"path", "inode"})
+
+
+def _by_file_alone(names: tuple[tuple[str, ...], ...], groups: Sequence[Group]) -> bool:
+    """Do these groups speak of nothing but the file that is to run and its path?"""
+    known = {group.id for group in groups if set(group.where) <= _OF_FILE}
+    return all(name in known for part in names for name in part)
+
+
 def probe_rows(rules: Sequence[Rule], groups: Sequence[Group], terms: Terms) -> ProbeRows:
     """The alternatives of ``rules`` that a probe can decide, what may stay in quarantine, and who may
     use the GPU.
     """
     numbers = signal_numbers((*groups, *hidden_groups(terms)))
     rows = list(enumerate(rows_of(rules)))
-    found = []
+    found, refused = [], []
     for on in PROBE_FIELDS:
         known = _Known(on, groups)
         for row, (number, alternative) in rows:
@@ -131,11 +142,14 @@ def probe_rows(rules: Sequence[Rule], groups: Sequence[Group], terms: Terms) -> 
             if names is not None:
                 action = ACTIONS.index(terms.action(rule, alternative.severity))
                 found.append((ON[on], row, action, names, alternative.at_least))
+                if on == "exec" and ACTIONS[action] == "block" and _by_file_alone(names, groups):
+                    refused.append((ON_REFUSE, row, action, names, alternative.at_least))
+    found += refused
     # what speaks to this host itself, and what a policy lists
     found += [(ON_STAY, 0, 0, (stay, (), ()), 0) for stay in (("@loopback",), *terms.stay)]
     if users_known(terms):  # the place of the first that holds is what the probe goes by
-        who = enumerate((GPU_USER_GROUP_ID, WORKER_GROUP.id))
-        found += [(ON_GPU_USER, row, 0, ((group,), (), ()), 0) for row, group in who]
+        who = enumerate(((GPU_USER_GROUP_ID, GPU_USER_FILES_ID), (WORKER_GROUP.id,)))
+        found += [(ON_GPU_USER, row, 0, ((), any_of, ()), 1) for row, any_of in who]
     named = {group.id for group in groups if "host" in group.where}
     return ProbeRows(
         names_asked=any(on == ON_CONNECT and named & {*names[0], *names[1]} for on, _, _, names, _ in found),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Indicators that are numbers: networks, ports, ioctls. One sorted table of where what begins.
+"""Indicators that are numbers: networks, ports, ioctls, files. One sorted table of where what begins.
 
 Every number lives in a space of its own (``SPACE_*``) and is a pair of words there, so that one binary
 search serves all: the row found says which signals hold from its number up to the next row's.
@@ -14,7 +14,16 @@ from numpy.typing import NDArray
 
 from tracer.detect.facts import FACT_BIT, FIRST_GROUP, WORD_BITS, WORDS
 from tracer.jit import njit
-from tracer.rules.numbers import SPACE_IOCTL, SPACE_NETWORK, SPACE_PORT, network_range, ranges_of
+from tracer.rules.numbers import (
+    CONTENT_SIZE,
+    CONTENT_TIME,
+    SPACE_INODE,
+    SPACE_IOCTL,
+    SPACE_NETWORK,
+    SPACE_PORT,
+    network_range,
+    ranges_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -65,7 +74,7 @@ def compile_ranges(groups: Sequence[Group], own_networks: Iterable[str] = ()) ->
         changes.setdefault((space, first), ([], []))[0].append(signal)
         if last < _TOP:
             changes.setdefault((space, last + 1), ([], []))[1].append(signal)
-    for space in (SPACE_NETWORK, SPACE_PORT, SPACE_IOCTL):
+    for space in (SPACE_NETWORK, SPACE_PORT, SPACE_IOCTL, SPACE_INODE):
         changes.setdefault((space, 0), ([], []))
     begins, rows = [], []
     depth = dict.fromkeys((signal for *_, signal in found), 0)
@@ -103,3 +112,16 @@ def add_signals(ranges: Ranges, space: int, high: int, low: int, signals: I64) -
             hi = middle
     for word in range(len(signals)):
         signals[word] |= ranges.signals[lo, word]
+
+
+_SIZE, _TIME = np.uint64(CONTENT_SIZE), np.uint64(CONTENT_TIME)
+_HALF, _LOW = np.uint64(32), np.uint64(0xFFFFFFFF)
+
+
+@njit
+def file_words(dev: int, inode: int, size: int, changed_ns: int) -> tuple[int, int]:
+    """The two words of :func:`.numbers.file_number` for a file as it is executed."""
+    content = (np.uint64(size) * _SIZE ^ np.uint64(changed_ns) * _TIME) >> _HALF
+    high = np.uint64(dev) << _HALF | np.uint64(inode) >> _HALF
+    low = (np.uint64(inode) & _LOW) << _HALF | content
+    return np.int64(high), np.int64(low)  # type: ignore[return-value]

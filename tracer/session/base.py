@@ -45,6 +45,17 @@ def say(options: WatchOptions, line: str) -> None:
         print(f"vigiles: {line}", file=sys.stderr, flush=True)
 
 
+def _known(users: tuple[str, ...]) -> tuple[str, ...]:
+    """``--gpu-user`` with files by their numbers. Raises HostError."""
+    from tracer.policy.files import known_user
+    from tracer.policy.unfit import Unfit
+
+    try:
+        return tuple(known_user(text) for text in users)
+    except Unfit as wrong:
+        raise HostError(f"--gpu-user {wrong.message}", hint=wrong.hint) from None
+
+
 class Session:
     """One watch from set-up to summary. Whatever it makes is given back by ``stack``.
 
@@ -105,7 +116,7 @@ class Session:
         rules = load_rules_under(policy, self.options.rules)
         users = gpu_users(self.options)
         if users is not None:
-            rules = rules.under(replace(rules.terms, gpu_users=users))
+            rules = rules.under(replace(rules.terms, gpu_users=_known(users)))
         return policy, rules
 
     def _open_sinks(self, group: int | None) -> list[Sink]:

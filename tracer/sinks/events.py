@@ -15,7 +15,7 @@ from tracer import clock
 from tracer.detect.footholds import WHAT_NAME as FOOTHOLD_NAME
 from tracer.detect.tamper import WHAT_NAME, bpf_command, signal_name
 from tracer.engine.tap import each
-from tracer.evidence import local_name
+from tracer.evidence import local_name, refused_path
 from tracer.gpu.names import describe
 from tracer.kernel import schema
 from tracer.text import command_line, shown
@@ -134,6 +134,10 @@ def _local_connect(e: np.void, _tail: bytes) -> str:
     return f"to {shown(local_name(e))}"
 
 
+def _exec_refused(e: np.void, tail: bytes) -> str:
+    return f"{shown(refused_path(e, tail))} was not let begin"
+
+
 def _gpu_open(e: np.void, _tail: bytes) -> str:
     held = ", held before" if int(e["open_flags"]) & schema.GPU_OPEN_FLAG["GPU_HELD"] else ""
     return f"device {e['major']}:{e['minor']}{held}"
@@ -177,6 +181,7 @@ _FORMAT: dict[str, Callable[[np.void, bytes], str]] = {
     "foothold": _foothold,
     "effort": _effort,
     "local-connect": _local_connect,
+    "exec-refused": _exec_refused,
     "gpu-open": _gpu_open,
     "gpu-ioctl": _gpu_ioctl,
     "gpu-libraries": _gpu_libraries,
