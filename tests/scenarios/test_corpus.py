@@ -29,6 +29,7 @@ def test_scenario(scenario, rules, enforce):
     result = run(scenario, rules, enforce=enforce)
     if result.verdict == SKIPPED:
         pytest.skip(result.reason)
-    assert result.passed, f"{result.verdict}: {result.reason}\n{result.output}"
+    flags = "".join(f"\n  {flag.rule} ({flag.severity}) {flag.exe}: {flag.action}" for flag in result.flags)
+    assert result.passed, f"{result.verdict}: {result.reason}{flags}\n{result.output}"
     if result.verdict not in GOOD:
         pytest.xfail(f"{result.reason} ({scenario.pending})")

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from tracer.scenario.find import corpus_folder, files, resolve
 from tracer.scenario.services import expand
 from tracer.scenario.spec import Expected, Service, parse, read
 from tracer.scenario.table import Score
-from tracer.scenario.verdict import BROKEN, CAUGHT, FALSE_ALARM, MISSED, QUIET, Flag, Result, judge
+from tracer.scenario.verdict import BROKEN, CAUGHT, FALSE_ALARM, MISSED, QUIET, STOPPED, Flag, Result, judge
 
 CORPUS = Path(__file__).resolve().parents[1] / "scenarios"
 PATH = Path("/corpus/malicious/some-tunnel.toml")
@@ -101,6 +102,19 @@ def test_verdicts(text, flags, verdict):
     result = judged(text, *flags)
     assert result.verdict == verdict
     assert result.passed == (verdict in {CAUGHT, QUIET})
+
+
+@pytest.mark.parametrize("severity", ["medium", "high"])
+def test_what_another_rule_has_stopped_is_stopped(severity):
+    """A key that is written ends the script at once, if its writer still lives; the tunnel then never comes."""
+    result = Result(
+        parse(MALICIOUS.replace('severity = "high"', f'severity = "{severity}"'), PATH), BROKEN, enforced=True
+    )
+    judge(result)
+    assert result.verdict == MISSED
+    result.flags = [replace(flag("foothold.ssh-key", "high"), action="killed")]
+    judge(result)
+    assert (result.verdict, result.passed) == (STOPPED, True)
 
 
 def test_what_is_pending_may_be_missed_but_not_broken():

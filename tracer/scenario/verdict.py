@@ -117,20 +117,19 @@ def rank(severity: str) -> int:
 def judge(result: Result) -> None:
     """Set verdict and reason of a scenario that has run as it should."""
     scenario = result.scenario
-    if (
-        result.enforced
-        and scenario.kind == "malicious"
-        and any(rank(e.severity) >= _LOUD for e in scenario.alerts)
-    ):
+    if result.enforced and scenario.kind == "malicious":
         errors = {flag.error for flag in result.flags if flag.error}
         if any(flag.action != "none" for flag in result.flags):
+            # by whichever rule: what it was to be flagged for may then never have come
             result.verdict = STOPPED
-        elif errors and all(error.endswith(ENDED) for error in errors):
-            result.verdict = LATE
-        else:
-            result.verdict = MISSED
-            result.reason = f"not stopped: {', '.join(sorted(errors)) or 'nothing was done'}"
-        return
+            return
+        if any(rank(e.severity) >= _LOUD for e in scenario.alerts):
+            if errors and all(error.endswith(ENDED) for error in errors):
+                result.verdict = LATE
+            else:
+                result.verdict = MISSED
+                result.reason = f"not stopped: {', '.join(sorted(errors)) or 'nothing was done'}"
+            return
     result.missing = [e for e in scenario.alerts if not any(flag.meets(e) for flag in result.flags)]
     result.unwanted = [flag for flag in result.flags if _unwanted(scenario, flag)]
     if result.missing:
