@@ -52,6 +52,8 @@ FLOW = np.dtype(
         ("first", "i8", (2,)),
         ("traits", "i8", (2,)),
         ("spoke", "i8"),  # 1 + the direction that had payload first
+        ("opening", "i8"),  # bytes that this end says in TLS's handshake
+        ("checked", "i8"),  # it has carried something, and that is in the series of its place
         ("epoch", "i8"),  # of the rules that signals and told mean
         ("told", "u1", (RULES_TOLD,)),  # by rule: 1 + the rank of the severity it was told with
     ]
@@ -112,6 +114,8 @@ def forget(f: Flows, entry: int) -> None:
         row.first[direction] = 0
         row.traits[direction] = 0
     row.spoke = 0
+    row.opening = 0
+    row.checked = 0
     forget_rules(f, entry)
 
 

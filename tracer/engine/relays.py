@@ -19,9 +19,11 @@ from tracer.detect.legs import (
 )
 from tracer.detect.program import IS_SHELL
 from tracer.detect.relay import go_on, is_relay, try_pair
+from tracer.engine.beacons import report
 from tracer.engine.first import address_words, place_of
 from tracer.engine.intrinsics import bytes_at, i64, record_reader
 from tracer.engine.processes import NONE, Processes, find_exact, find_recent
+from tracer.engine.sessions import end_sessions_pass, hear, judge_sessions
 from tracer.engine.state import State, note, state_at
 from tracer.jit import entry as compiled_entry
 from tracer.jit import inline_kernel, njit
@@ -166,14 +168,24 @@ def _end(state: State, now: int) -> int:
 def on_flow_sample(where: int, address: int, length: int) -> int:
     state = state_at(where)
     e = read_flow_sample(address)
-    if state.relays.limits[WINDOW] == 0:
-        return 0
+    compares = state.relays.limits[WINDOW] != 0
+    now = i64(e.ts)
     if i64(e.cookie) == 0:
-        return _end(state, i64(e.ts))
+        end_sessions_pass(state, now)
+        count = _end(state, now) if compares else i64(0)
+        return count or judge_sessions(state, now)
     data = bytes_at(address, i64(_BYTES))
     high, low = address_words(data, i64(_REMOTE), i64(e.family))
-    carried(
-        state, i64(e.tgid), i64(e.start), place_of(state, high, low), high, low, i64(e.remote_port), i64(e.local_port), i64(e.flags),
-        i64(e.cookie), i64(e.sent), i64(e.received), i64(e.sent_packets), i64(e.received_packets), i64(e.ts),
+    place = place_of(state, high, low)
+    if compares:
+        carried(
+            state, i64(e.tgid), i64(e.start), place, high, low, i64(e.remote_port), i64(e.local_port), i64(e.flags),
+            i64(e.cookie), i64(e.sent), i64(e.received), i64(e.sent_packets), i64(e.received_packets), now,
+        )  # fmt: skip
+    if place != -1:
+        return 0
+    hear(state, i64(e.cookie), i64(e.sent), i64(e.received))
+    return report(
+        state, i64(e.tgid), i64(e.start), high, low, i64(e.remote_port), i64(e.flags), i64(e.cookie), i64(e.sent),
+        i64(e.received), False, i64(FLOW_SAMPLE), now,
     )  # fmt: skip
-    return 0

@@ -8,10 +8,13 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from tracer.detect.beacons import Beacons, make_beacons
+from tracer.detect.dns_data import Domains, make_domains
 from tracer.detect.facts import WORDS
 from tracer.detect.gpu import GpuState, make_gpu
 from tracer.detect.legs import Relays, make_relays
 from tracer.detect.netscan import Scans, make_scans
+from tracer.detect.sessions import Sessions, make_sessions
 from tracer.detect.wire.identify import identify_at, scratch_space
 from tracer.engine import processes as procs
 from tracer.engine.address import reader_of
@@ -91,6 +94,9 @@ class State(NamedTuple):
     files: Files
     scans: Scans
     relays: Relays
+    sessions: Sessions
+    beacons: Beacons
+    domains: Domains
     calls: npt.NDArray[np.int64]
 
 
@@ -133,6 +139,9 @@ def make_state(
         make_files(),
         make_scans(processes),
         make_relays(),
+        make_sessions(),
+        make_beacons(),
+        make_domains(),
         calls,
     )
 

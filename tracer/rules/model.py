@@ -26,7 +26,8 @@ POLICY_PREFIX = "policy-"
 #: Kinds of event that rules judge, with the number that compiled code knows them by.
 ON = {
     "exec": 0, "gpu": 1, "flow": 2, "connect": 3, "file": 4, "listen": 5, "tamper": 7, "scan": 8, "relay": 10,
-    "foothold": 11, "local": 12,
+    "foothold": 11, "local": 12, "session": 13, "beacon": 14,
+    "dns": 15,
 }  # fmt: skip
 (
     ON_EXEC,
@@ -40,6 +41,9 @@ ON = {
     ON_RELAY,
     ON_FOOTHOLD,
     ON_LOCAL,
+    ON_SESSION,
+    ON_BEACON,
+    ON_DNS,
 ) = ON.values()
 #: Not kinds of event, but questions of probes: what may go on in quarantine; who may use the GPU.
 ON_STAY, ON_GPU_USER = 6, 9
@@ -72,6 +76,9 @@ FIELDS_ON = {
     "relay": (),
     "foothold": (),
     "local": ("path",),  # of the socket
+    "session": ("host", "network", "port"),
+    "beacon": ("host", "network", "port"),
+    "dns": (),
 }
 
 #: What a byte next to an indicator must be: a bit number in ``Automaton.edges``.
