@@ -68,41 +68,32 @@ int on_socket(struct bpf_iter__task_file *ctx)
 }
 
 /*
- * What each TCP connection of the tree has carried since the last pass. Why so: TCP counts
- * by itself, in both directions, so a packet pays nothing; only sockets that carry our
- * storage are met; and all of one pass are read at one moment, give or take microseconds,
- * which is what makes them comparable. What it misses: the order of things within a pass,
- * and UDP. The last call has no socket: it ends the pass.
+ * What a TCP connection has carried since the last pass. Why so: TCP counts by itself, in
+ * both directions, so a packet pays nothing; and all of one pass are read at one moment, give
+ * or take microseconds, which is what makes them comparable. What it misses: the order of
+ * things within a pass, and UDP.
  *
  * A record that found no room in the reader's buffer is asked for again: nothing is taken
  * as told before it has been written.
  */
-SEC("iter/bpf_sk_storage_map")
-int on_sample(struct bpf_iter__bpf_sk_storage_map *ctx)
+static __always_inline void sample(struct seq_file *seq, struct sock *sk, struct flow *flow)
 {
 	struct event_flow_sample e = {};
-	struct flow *flow = ctx->value;
-	struct sock *sk = ctx->sk;
 	__u64 sent, received;
 	__u32 out, in;
-	struct tcp_sock *tp;
+	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
 
-	e.head.ts = bpf_ktime_get_boot_ns();
-	e.head.size = sizeof(e);
-	e.head.kind = EVENT_FLOW_SAMPLE;
-	if (!sk || !flow) {
-		bpf_seq_write(ctx->meta->seq, &e, sizeof(e));
-		return 0;
-	}
-	tp = bpf_skc_to_tcp_sock(sk);
 	if (!tp || sk->__sk_common.skc_state == TCP_LISTEN || !flow->owner_tgid)
-		return 0;
+		return;
 	sent = tp->bytes_sent - tp->bytes_retrans;
 	received = tp->bytes_received;
 	if (sent == flow->sampled[DIRECTION_SENT] && received == flow->sampled[DIRECTION_RECEIVED])
-		return 0;
+		return;
 	out = tp->data_segs_out;
 	in = tp->data_segs_in;
+	e.head.ts = bpf_ktime_get_boot_ns();
+	e.head.size = sizeof(e);
+	e.head.kind = EVENT_FLOW_SAMPLE;
 	e.sent = since_sample(sent, flow->sampled[DIRECTION_SENT]);
 	e.received = since_sample(received, flow->sampled[DIRECTION_RECEIVED]);
 	e.sent_packets = out >= flow->packets[DIRECTION_SENT] ?
@@ -113,11 +104,62 @@ int on_sample(struct bpf_iter__bpf_sk_storage_map *ctx)
 	e.cookie = flow->cookie ? flow->cookie : bpf_get_socket_cookie(sk);
 	fill_addr(&e.addr, sk);
 	e.addr.flags = flow->flags;
-	if (bpf_seq_write(ctx->meta->seq, &e, sizeof(e)))
-		return 0;
+	if (bpf_seq_write(seq, &e, sizeof(e)))
+		return;
 	flow->sampled[DIRECTION_SENT] = sent;
 	flow->sampled[DIRECTION_RECEIVED] = received;
 	flow->packets[DIRECTION_SENT] = out;
 	flow->packets[DIRECTION_RECEIVED] = in;
+}
+
+/* A record without a socket: all that have moved have been told. */
+static __always_inline void end_of_pass(struct seq_file *seq)
+{
+	struct event_flow_sample e = {};
+
+	e.head.ts = bpf_ktime_get_boot_ns();
+	e.head.size = sizeof(e);
+	e.head.kind = EVENT_FLOW_SAMPLE;
+	bpf_seq_write(seq, &e, sizeof(e));
+}
+
+/* Meets only sockets that carry our storage. The last call has no socket. */
+SEC("iter/bpf_sk_storage_map")
+int on_sample(struct bpf_iter__bpf_sk_storage_map *ctx)
+{
+	if (ctx->sk && ctx->value)
+		sample(ctx->meta->seq, ctx->sk, ctx->value);
+	else
+		end_of_pass(ctx->meta->seq);
+	return 0;
+}
+
+/*
+ * The same where the kernel does not let that one load (some hardened kernels refuse each
+ * iterator that could write to a map's values): it meets every open file of the host, so a pass
+ * takes longer, and misses sockets that no process has open. One that several hold has no
+ * news when it is met again.
+ */
+SEC("iter/task_file")
+int on_sample_files(struct bpf_iter__task_file *ctx)
+{
+	struct file *file = ctx->file;
+	struct socket *socket;
+	struct flow *flow;
+	struct sock *sk;
+
+	if (!ctx->task || !file) {
+		end_of_pass(ctx->meta->seq);
+		return 0;
+	}
+	socket = bpf_sock_from_file(file);
+	if (!socket)
+		return 0;
+	sk = socket->sk;
+	if (!sk)
+		return 0;
+	flow = bpf_sk_storage_get(&flows, sk, 0, 0);
+	if (flow)
+		sample(ctx->meta->seq, sk, flow);
 	return 0;
 }

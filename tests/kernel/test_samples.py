@@ -7,13 +7,16 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from conftest import kernel_lacks
 from harness import Recording, record
 
+import tracer.kernel.probes
 from tracer.kernel import schema
-from tracer.kernel.probes import ProbeOptions, Probes
+from tracer.kernel.probes import HOOKS, ProbeOptions, Probes, usable
 from tracer.watch import Watch
 
 #: Both ends of a connection, which says so much each way with pauses, then ends; for each size.
@@ -43,7 +46,21 @@ def talk(rounds: int, family: str = "4", *more: str) -> list[str]:
     return [sys.executable, "-I", "-c", TALK, str(rounds), family, *more]
 
 
+@pytest.fixture(params=["on_sample", "on_sample_files"])
+def rung(request, monkeypatch):
+    """Take this program, and not the other one that does the same."""
+    name = request.param
+    if usable([name])[name] is not None:
+        assert name == "on_sample", "there is always the other one"
+        kernel_lacks("iterator over sockets' storage")
+    left_out = {"on_sample", "on_sample_files"} - {name}
+    hooks = [replace(hook, instead="") for hook in HOOKS if hook.program not in left_out]
+    monkeypatch.setattr(tracer.kernel.probes, "HOOKS", tuple(hooks))
+    return name
+
+
 @pytest.mark.guest
+@pytest.mark.usefixtures("rung")
 @pytest.mark.parametrize("family", ["4", "6"])
 def test_samples_and_the_end_add_up(family: str):
     passes: list[list[np.void]] = []
@@ -83,6 +100,7 @@ def test_samples_and_the_end_add_up(family: str):
     assert found.summary.lost_total == 0
 
 
+@pytest.mark.usefixtures("rung")
 def test_of_flows_that_were_there_before_only_what_is_new():
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     talker = subprocess.Popen(talk(3, "4", "asks"), **pipes)
@@ -110,3 +128,13 @@ def test_of_flows_that_were_there_before_only_what_is_new():
             probes.close()
     finally:
         talker.communicate("\n\n\n")
+
+
+def test_one_of_the_two_is_taken():
+    probes = Probes(ProbeOptions())
+    try:
+        first = usable(["on_sample"])["on_sample"] is None
+        assert ("on_sample" in probes.loaded, "on_sample_files" in probes.loaded) == (first, not first)
+        assert "on_sample" not in probes.missing, "its place is taken"
+    finally:
+        probes.close()

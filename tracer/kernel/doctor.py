@@ -143,6 +143,7 @@ def _hooks(report: Report, *, gpu: bool) -> None:
         why = "the kernel takes no programs for it" if host.asks_bpf() else "bpf is not in lsm="
         report.add("hook", "lsm", "info", f"refusing what tampers with the watch — no BPF LSM: {why}")
     found = usable([h.program for h in hooks])
+    stand_ins = {h.instead: h.program for h in hooks if h.instead and found[h.program] is None}
     for hook in hooks:
         complaint = found[hook.program]
         section = "needed" if hook.needed else "hook"
@@ -152,14 +153,18 @@ def _hooks(report: Report, *, gpu: bool) -> None:
             if hook.place == "gpu":
                 text += f", costs every process here {syscall_hook_cost_ns():.0f} ns a system call"
                 text += ", attached" if gpu else ", not attached: there is no GPU here"
+            if hook.instead and found[hook.instead] is None:
+                text += f", not needed: there is {hook.instead.removeprefix('on_')}"
             if hook.place == "modules" and not host.takes_modules():
                 text += ", not attached: this kernel takes none"
             report.add(section, hook.program.removeprefix("on_"), "ok", text)
         else:
-            state = "info" if hook.place == "local" else "no"  # what only younger kernels have
-            report.add(
-                section, hook.program.removeprefix("on_"), state, f"{hook.shows} — not here: {complaint}"
-            )
+            # what only younger kernels have, or another does in its place
+            state = "info" if hook.place == "local" or hook.program in stand_ins else "no"
+            text = f"{hook.shows} — not here: {complaint}"
+            if stand_in := stand_ins.get(hook.program):
+                text += f"; {stand_in.removeprefix('on_')} does it"
+            report.add(section, hook.program.removeprefix("on_"), state, text)
 
 
 def schema_sections() -> list[tuple[str, str]]:

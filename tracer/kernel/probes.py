@@ -46,6 +46,7 @@ class Hook:
     shows: str
     place: str  # kernel | modules | lsm | cgroup | local (a cgroup's, from Linux 6.7 on) | gpu | iterator
     needed: bool = False
+    instead: str = ""  # taken only where the kernel refuses this program
 
 
 HOOKS: tuple[Hook, ...] = (
@@ -55,6 +56,12 @@ HOOKS: tuple[Hook, ...] = (
     Hook("on_task", "processes that were there before", "iterator", needed=True),
     Hook("on_socket", "flows that were there before", "iterator"),
     Hook("on_sample", "what flows carry, ten times a second", "iterator"),
+    Hook(
+        "on_sample_files",
+        "the same, among the host's open files",
+        "iterator",
+        instead="on_sample",
+    ),
     Hook("on_signal", "signals to the tracer", "kernel"),
     Hook("on_cgroup", "processes leaving the tree's cgroup, the tracer moved", "kernel"),
     Hook("on_freeze", "the tracer frozen", "kernel"),
@@ -167,11 +174,11 @@ class Probes:
         there |= {"gpu"} if options.devices else set()
         there |= {"modules"} if host.takes_modules() else set()
         there |= {"lsm"} if refuses() else set()
-        wanted = {h.program for h in HOOKS if h.place in there}
+        wanted = {h.program for h in HOOKS if h.place in there and not h.instead}
         self.missing: dict[str, str] = {}
         self._object: Object | Held
         try:
-            self._object = self._load_with_local(wanted)
+            self._object = self._load_by_rungs(wanted)
         except LoadError:
             for name, complaint in usable(sorted(wanted)).items():
                 if complaint:
@@ -187,15 +194,20 @@ class Probes:
         for key, value in map_entries(options.devices):
             devices.update(key, value)
 
-    def _load_with_local(self, wanted: set[str]) -> Object:
-        """Load these, and without what only younger kernels take if that is refused: doctor says so."""
+    def _load_by_rungs(self, wanted: set[str]) -> Object:
+        """Load these; if that is refused, what stands in for some, without what only younger kernels take:
+        doctor says so.
+        """
         try:
             return self._load(wanted)
         except LoadError:
-            rest = wanted - {hook.program for hook in HOOKS if hook.place == "local"}
-            found = self._load(rest)
-            wanted &= rest
-            return found
+            stand_ins = {hook.instead: hook.program for hook in HOOKS if hook.instead}
+            doubtful = {hook.program for hook in HOOKS if hook.place == "local"} | stand_ins.keys()
+            for name, complaint in usable(sorted(doubtful & wanted)).items():
+                if complaint:
+                    wanted.discard(name)
+                    wanted |= {stand_ins[name]} if name in stand_ins else set()
+            return self._load(wanted)
 
     @classmethod
     def adopted(cls, left: Remains) -> Probes:
@@ -396,10 +408,13 @@ class Probes:
 
     def samples(self) -> list[bytes]:
         """What each TCP connection of the tree has carried since the last call, as FLOW_SAMPLE records."""
-        if "on_sample" not in self.loaded:
+        if "on_sample" in self.loaded:
+            found = self._read_iterator("on_sample", self.map("flows").fd)
+        elif "on_sample_files" in self.loaded:
+            found = self._read_iterator("on_sample_files")
+        else:
             return []
         size = schema.FLOW_SAMPLE.itemsize
-        found = self._read_iterator("on_sample", self.map("flows").fd)
         return [found[at : at + size] for at in range(0, len(found) - size + 1, size)]
 
     def counters(self) -> npt.NDArray[np.void]:
