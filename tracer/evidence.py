@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tracer.detect.dns_evidence import of_names
 from tracer.detect.effort_evidence import flow_of, of_effort
 from tracer.detect.execfacts import describe_facts
 from tracer.detect.facts import FACT_BIT, FACTS, WORD_BITS
@@ -16,6 +17,7 @@ from tracer.detect.footholds import WHAT_NAME as FOOTHOLD_NAME
 from tracer.detect.gpu import KNOWN, TRAINER, TRAINER_START
 from tracer.detect.netscan_evidence import of_scan
 from tracer.detect.relay_evidence import of_relay, outside_of
+from tracer.detect.session_evidence import beacon_end, of_beacon, of_session, session_end
 from tracer.detect.tamper import WHAT_NAME, bpf_command, signal_name
 from tracer.detect.wire.describe import describe as describe_bytes
 from tracer.engine.processes import NONE
@@ -62,6 +64,13 @@ def evidence_of(
     cgroup_path: Callable[[int], str] = lambda _: "",
 ) -> dict[str, Any]:
     """The evidence for what has just ``fired``, while the engine still stands behind that event."""
+    on = fired.rules[0][0].on
+    if on == "session":
+        return _of_session(engine, fired)
+    if on == "beacon":
+        return _of_beacon(engine, fired)
+    if on == "dns":
+        return _of_question(engine, fired)
     if fired.kind == _EXEC:
         return _of_exec(engine, program)
     if fired.kind == _FIRST:
@@ -214,6 +223,34 @@ def _of_effort(engine: Engine, fired: Fired) -> dict[str, Any]:
     flow = engine.state.flows.table[at] if at is not None else None
     ends = {} if flow is None else _ends(engine, flow, fired.time_ns)
     return {**ends, **of_effort(efforts, flow, int(engine.state.signals[0]), fired.time_ns)}
+
+
+def _of_session(engine: Engine, fired: Fired) -> dict[str, Any]:
+    state = engine.state
+    remote, family, port = session_end(state.sessions)
+    return {
+        **_other_end(engine, remote, family, port, fired.time_ns),
+        **of_session(state.sessions, int(state.signals[0]), fired.time_ns),
+    }
+
+
+def _of_beacon(engine: Engine, fired: Fired) -> dict[str, Any]:
+    state = engine.state
+    remote, family, port = beacon_end(state.beacons)
+    return {
+        **_other_end(engine, remote, family, port, fired.time_ns),
+        **of_beacon(state.beacons, int(state.signals[0]), fired.time_ns),
+    }
+
+
+def _of_question(engine: Engine, fired: Fired) -> dict[str, Any]:
+    """Which resolver was asked for what."""
+    record = np.frombuffer(engine.fired_record(), schema.FIRST_BYTES, 1)[0]
+    state = engine.state
+    return {
+        **_ends(engine, record, fired.time_ns),
+        **of_names(state.domains, state.text, int(state.signals[0]), fired.time_ns),
+    }
 
 
 def local_name(record: np.void) -> bytes:

@@ -74,7 +74,8 @@ def cache_directory() -> Path | None:
     return directory if _private_directory(directory) else None
 
 
-_KEPT_VERSIONS = 3
+#: Several checkouts on one host are not to compile each other away.
+_KEPT_VERSIONS = 8
 
 
 def _processor() -> str:

@@ -342,9 +342,9 @@ class Watch:
             self._tell(fired)
 
     def _sample(self) -> None:
-        """Judge what all flows have carried since the last time. One flow alone is no relay, but may have ended."""
+        """Judge what all flows have carried since the last time: one that has ended may have been the only one."""
         began = time.monotonic()
-        if self.engine.live_flows > 1 or self.engine.legs_moved:
+        if self.engine.live_flows or self.engine.legs_moved:
             self._ask(self.probes.samples)
         ended = time.monotonic()
         self._next_sample = ended + max(SAMPLE_S, (ended - began) / SAMPLE_SHARE)

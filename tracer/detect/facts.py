@@ -83,7 +83,11 @@ FACTS: tuple[Fact, ...] = (
     ),
     Fact("internal", _PLACE, "the other end is in a private network, or one declared as ours"),
     Fact("loopback", _PLACE, "the other end is this host; it listens to this host alone"),
-    Fact("unresolved", _NET, "the other end is outside, and no DNS answer has named its address"),
+    Fact(
+        "unresolved",
+        (*_NET, "session", "beacon"),
+        "the other end is outside, and no DNS answer has named its address",
+    ),
     Fact("accepted", _NET, "the other end opened the flow"),
     Fact("late", _NET, "the flow is older than the watch: its beginning was not seen"),
     Fact("datagrams", _PLACE, "UDP, or ICMP: no stream"),
@@ -140,6 +144,31 @@ FACTS: tuple[Fact, ...] = (
     Fact("thin-flow", ("effort",), "it keeps a connection outside over which little goes, both ways"),
     Fact("thin-flow-inside", ("effort",), "it keeps such a connection to a place inside"),
     Fact("huge-pages", ("effort",), "it has memory in huge pages"),
+    Fact(
+        "runs-when-told",
+        ("session",),
+        "what comes in from outside makes the tree run something, again and again",
+    ),
+    Fact(
+        "connects-when-told",
+        ("session",),
+        "what comes in from outside makes the tree connect, again and again",
+    ),
+    Fact("shells-when-told", ("session",), "what is run then are shells, or whoever listens is one"),
+    Fact("checks-in", ("beacon",), "one place outside is told a little at even intervals"),
+    Fact("connects-anew", ("beacon",), "each time over another connection"),
+    Fact("keep-alive", ("beacon",), "over one connection, and so little that it only keeps that alive"),
+    Fact(
+        "names-carry-data",
+        ("dns",),
+        "many names are asked for below one domain, and long labels are most of each",
+    ),
+    Fact(
+        "odd-types",
+        ("dns",),
+        "most of them for TXT, NULL, CNAME, MX, SRV or private types, not for an address",
+    ),
+    Fact("long-labels", ("dns",), "the longest label of each is about as long as a label can be"),
 )
 
 
@@ -155,6 +184,9 @@ def _numbered() -> dict[str, int]:
         "foothold": 0,
         "local": 0,
         "effort": 0,
+        "session": 0,
+        "beacon": 0,
+        "dns": 0,
     }
     numbers = {protocol.name: WORD_BITS + number for number, protocol in enumerate(PROTOCOLS, 1)}
     for fact in FACTS:

@@ -15,9 +15,9 @@ from tracer.detect.relay import BACK, IN
 _WORD = (1 << 64) - 1
 
 
-def _other_end(leg: np.void) -> tuple[bytes, int, str]:
-    """The address as flows have it, its family, and as people do."""
-    address = ipaddress.IPv6Address((int(leg["high"]) & _WORD) << 64 | int(leg["low"]) & _WORD)
+def other_end(row: np.void) -> tuple[bytes, int, str]:
+    """The address in a row's two words as flows have it, its family, and as people do."""
+    address = ipaddress.IPv6Address((int(row["high"]) & _WORD) << 64 | int(row["low"]) & _WORD)
     mapped = address.ipv4_mapped
     if mapped is not None:
         return mapped.packed.ljust(16, b"\0"), 2, str(mapped)
@@ -27,14 +27,14 @@ def _other_end(leg: np.void) -> tuple[bytes, int, str]:
 def outside_of(relays: Relays) -> tuple[bytes, int, str, int]:
     """Address, family, address as text and port of the leg outside of what was told last."""
     leg = relays.legs[int(relays.pairs[relays.state[TOLD]]["outer"])]
-    return (*_other_end(leg), int(leg["port"]))
+    return (*other_end(leg), int(leg["port"]))
 
 
 def of_relay(relays: Relays, signals: int, now_ns: int) -> dict[str, Any]:
     """The evidence in a pair that has just fired a rule."""
     pair = relays.pairs[relays.state[TOLD]]
     outer, inner = relays.legs[int(pair["outer"])], relays.legs[int(pair["inner"])]
-    _, _, there = _other_end(inner)
+    _, _, there = other_end(inner)
     where = f"[{there}]" if ":" in there else there
     opened = "our port" if int(inner["flags"]) & ACCEPTED else "port"
     facts = [f.name for f in FACTS if "relay" in f.on and signals >> FACT_BIT[f.name] & 1]

@@ -23,12 +23,15 @@ from tracer.detect.netscan import (
     was_used,
 )
 from tracer.detect.program import IS_SHELL
+from tracer.engine.acts import living_above
+from tracer.engine.beacons import report
 from tracer.engine.first import TRIED_IN_VAIN, address_words, place_of
 from tracer.engine.flows import ABOVE, Flows, close_flow, find_flow
 from tracer.engine.flows import NONE as NO_FLOW
 from tracer.engine.intrinsics import bytes_at, i64, record_reader
-from tracer.engine.processes import LIVE, NONE, Processes, find_exact
+from tracer.engine.processes import NONE, Processes, find_exact
 from tracer.engine.relays import carried_last
+from tracer.engine.sessions import hang_up
 from tracer.engine.state import State, note, state_at
 from tracer.jit import entry as compiled_entry
 from tracer.jit import inline_kernel, njit
@@ -48,22 +51,13 @@ read_flow_close = record_reader(schema.FLOW_CLOSE)
 
 
 @njit
-def _above(p: Processes, entry: int) -> int:
-    """The next one above that lives: whoever starts the next one and ends gains nothing."""
-    at = p.table[entry].parent
-    while at != NONE and p.table[at].state != LIVE:
-        at = p.table[at].parent
-    return int(at)
-
-
-@njit
 def remember_above(p: Processes, flows: Flows, flow: int, entry: int) -> None:
     """Who is above the process at ``entry``, which opens the flow."""
     f = flows.table[flow]
     at = entry
     for level in range(ABOVE):
         if at != NONE:
-            at = _above(p, at)
+            at = living_above(p, at)
         f.above[level, 0] = 0 if at == NONE else p.table[at].tgid
         f.above[level, 1] = 0 if at == NONE else p.table[at].start
 
@@ -94,7 +88,7 @@ def _used(p: Processes, s: Scans, entry: int, place: int, high: int, low: int, p
             row = s.series[2 * at + place]
             if row.tgid == p.table[at].tgid and row.start == p.table[at].start:
                 take_off(s, 2 * at + place, high, low, port)
-        at = _above(p, at)
+        at = living_above(p, at)
         level += 1
 
 
@@ -137,12 +131,12 @@ def _in_vain(
         count = i64(0)
         if shapes:
             count = _judge(state, at, series, now)
-        above = _above(p, at)
+        above = living_above(p, at)
         if count:
             depth += 1
             while above != NONE and depth < LEVELS:
                 take_off_all(s, series, 2 * above + place)
-                above = _above(p, above)
+                above = living_above(p, above)
                 depth += 1
             return count
         if was_told(s, series):
@@ -161,11 +155,17 @@ def on_flow_close(where: int, address: int, length: int) -> int:
     if i64(e.protocol) == _TCP:
         high, low = address_words(bytes_at(address, i64(_BYTES)), i64(_REMOTE), i64(e.family))
         there = place_of(state, high, low)
+        hang_up(state, i64(e.cookie))
     if i64(e.protocol) == _TCP and e.established:
         carried_last(
             state, i64(e.tgid), i64(e.start), there, high, low, i64(e.remote_port), i64(e.local_port), i64(e.flags),
             i64(e.cookie), i64(e.sent_last), i64(e.received_last), i64(e.ts),
         )  # fmt: skip
+        if there == -1:
+            count = report(
+                state, i64(e.tgid), i64(e.start), high, low, i64(e.remote_port), i64(e.flags), i64(e.cookie),
+                i64(e.sent_last), i64(e.received_last), True, i64(FLOW_CLOSE), i64(e.ts),
+            )  # fmt: skip
     if i64(e.protocol) == _TCP and not e.flags & _NOT_OURS and state.scans.limits[WINDOW] != 0:
         entry, level = _whose(state, i64(e.tgid), i64(e.start), i64(e.cookie))
         port = i64(e.remote_port)

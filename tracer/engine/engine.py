@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from tracer.detect.beacons import B_DROPPED, B_FORGOTTEN
 from tracer.detect.clients import kind_of_client
+from tracer.detect.dns_data import D_DROPPED, D_FORGOTTEN
 from tracer.detect.effort import BUSY
 from tracer.detect.gpu import ASKED, MARKS, NOT_ASKED, for_users
 from tracer.detect.legs import LEGS_DROPPED, MOVED_INSIDE, MOVED_OUTSIDE, NOT_COMPARED, PAIRS_DROPPED
+from tracer.detect.sessions import S_FULL as SESSIONS_FULL
 from tracer.engine import arena as strings
 from tracer.engine import processes as procs
 from tracer.engine.address import laid_out
@@ -132,9 +135,7 @@ class Engine:
             processes=processes,
             flows=flows,
         )
-        self.state.scans.limits[:] = numbers_of(rules.thresholds, "scan")
-        self.state.relays.limits[:] = numbers_of(rules.thresholds, "relay")
-        self.state.efforts.limits[:] = numbers_of(rules.thresholds, "effort")
+        self._set_limits(rules)
         self._lay_out()
         self._rings = np.zeros((2, 4), np.int64)
         self._bound: tuple[Ring, ...] = ()
@@ -158,10 +159,17 @@ class Engine:
             gpu=for_users(self.state.gpu, rules.terms.gpu_users),
         )
         self.state.epoch[0] = epoch
-        self.state.scans.limits[:] = numbers_of(rules.thresholds, "scan")
-        self.state.relays.limits[:] = numbers_of(rules.thresholds, "relay")
-        self.state.efforts.limits[:] = numbers_of(rules.thresholds, "effort")
+        self._set_limits(rules)
         self._lay_out()
+
+    def _set_limits(self, rules: RuleSet) -> None:
+        state = self.state
+        limits = {
+            "scan": state.scans.limits, "relay": state.relays.limits, "effort": state.efforts.limits,
+            "session": state.sessions.limits, "beacon": state.beacons.limits, "dns": state.domains.limits,
+        }  # fmt: skip
+        for name, numbers in limits.items():
+            numbers[:] = numbers_of(rules.thresholds, name)
 
     def _lay_out(self) -> None:
         for kind, address in ENTRIES.items():
@@ -430,6 +438,11 @@ class Engine:
             "relay-legs-dropped": int(self.state.relays.state[LEGS_DROPPED]),
             "relay-pairs-dropped": int(self.state.relays.state[PAIRS_DROPPED]),
             "relay-legs-not-compared": int(self.state.relays.state[NOT_COMPARED]),
+            "sessions-not-followed": int(self.state.sessions.state[SESSIONS_FULL]),
+            "beacon-places-dropped": int(self.state.beacons.state[B_DROPPED]),
+            "beacon-places-forgotten": int(self.state.beacons.state[B_FORGOTTEN]),
+            "dns-domains-dropped": int(self.state.domains.state[D_DROPPED]),
+            "dns-domains-forgotten": int(self.state.domains.state[D_FORGOTTEN]),
             "files-not-queued": int(self.state.files.state[X_LOST]),
             "environments-cut": int(p.state[procs.ENVIRONMENTS_CUT]),
             "spans-not-kept": int(p.spans.state[S_FULL]),

@@ -12,10 +12,12 @@ import numpy.typing as npt
 
 from tracer.detect.facts import FACT_BIT, WORD_BITS, WORDS
 from tracer.detect.program import IS_FOR_GIT, IS_INTERPRETER, IS_SHELL, IS_SSH
+from tracer.detect.sessions import HANDSHAKE
 from tracer.detect.wire import spans
 from tracer.detect.wire.dns import dns_answers
 from tracer.detect.wire.protocols import PROTOCOL, trait
 from tracer.engine.address import call_at
+from tracer.engine.dns_names import judge_domain, note_question
 from tracer.engine.flows import NONE as NO_FLOW
 from tracer.engine.flows import RULES_TOLD, Flows, forget, forget_rules, open_flow
 from tracer.engine.intrinsics import bytes_at, i64, record_reader
@@ -52,7 +54,8 @@ _DNS = PROTOCOL["dns"]
 _PORT_DNS = 53
 _SSH = PROTOCOL["ssh"]
 _ANSWER = trait("dns-response")
-_EXTERNAL, _INTERNAL, _LOOPBACK, _UNRESOLVED, _ACCEPTED, _LATE, _DATAGRAMS = (
+_TLS_HANDSHAKE, _TLS_HEADER, _CLIENT_HELLO = 22, 5, 1
+_EXTERNAL, _INTERNAL, _LOOPBACK, UNRESOLVED, _ACCEPTED, _LATE, _DATAGRAMS = (
     1 << FACT_BIT[name]
     for name in ("external", "internal", "loopback", "unresolved", "accepted", "late", "datagrams")
 )
@@ -98,7 +101,7 @@ def remote_signals(
     if signals[0] & (_INTERNAL | _LOOPBACK) == 0:
         signals[0] |= _EXTERNAL
         if name < 0:
-            signals[0] |= _UNRESOLVED
+            signals[0] |= UNRESOLVED
     if flags & _FLAG_ACCEPTED:
         signals[0] |= _ACCEPTED
     if flags & _FLAG_LATE:
@@ -197,6 +200,16 @@ def _learn_names(state: State, data: Bytes, hi: int, transport: int, now: int) -
         learn_name(state.names, high, low, state.text, length, state.answers[i, 2], now)
 
 
+@njit
+def _opening(data: Bytes, lo: int, hi: int, more: int) -> int:
+    """Bytes that whoever opens a stream so says in TLS's handshake: its ClientHello and so many ``more``; 0 if it is
+    none.
+    """
+    if hi - lo < 6 or data[lo] != _TLS_HANDSHAKE or data[lo + 1] != 3 or data[lo + 5] != _CLIENT_HELLO:
+        return 0
+    return _TLS_HEADER + (i64(data[lo + 3]) << 8 | i64(data[lo + 4])) + more
+
+
 @inline_kernel
 def on_first(state: State, entry: int, address: int, length: int) -> int:
     """Look at a flow's first bytes; how many rules of state.fired they fire."""
@@ -224,6 +237,8 @@ def on_first(state: State, entry: int, address: int, length: int) -> int:
     if f.spoke == 0:
         f.spoke = 1 + here
     f.first[here] = i64(e.first)
+    if here == spans.SENT and f.opening == 0 and transport == _TCP:
+        f.opening = _opening(data, lo, hi, state.sessions.limits[HANDSHAKE])
 
     look, out = state.look, state.found
     look[spans.DIRECTION] = here
@@ -272,12 +287,18 @@ def on_first(state: State, entry: int, address: int, length: int) -> int:
     asked = i64(e.remote_port) == _PORT_DNS and look[spans.ACCEPTED] == 0
     if kind == _DNS and asked and here == spans.RECEIVED and out[spans.TRAITS] & _ANSWER:
         _learn_names(state, data, hi, transport, now)
+    domain = i64(-1)
+    if kind == _DNS and asked and here == spans.SENT and out[spans.HOST_IN] == spans.IN_TEXT:
+        domain = note_question(state, data, lo, hi, transport, out[spans.HOST_LO], out[spans.HOST_HI], now)
     count = evaluate(i64(ON_FLOW), signals, state.rules, state.fired)
     if count:
         count = only_news(state.flows, flows, state.rules, state.fired, count)
     if count:
         for word in range(WORDS):
             state.signals[word] = signals[word]
+    elif domain >= 0:
+        count = judge_domain(state, domain)
+    if count:
         keep_record(state.record, data)
     return count
 

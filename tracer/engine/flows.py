@@ -58,6 +58,8 @@ FLOW = np.dtype(
         ("exchanges", "i8", (2,)),
         ("side", "i8"),
         ("spoke", "i8"),  # 1 + the direction that had payload first
+        ("opening", "i8"),  # bytes that this end says in TLS's handshake
+        ("checked", "i8"),  # it has carried something, and that is in the series of its place
         ("epoch", "i8"),  # of the rules that signals and told mean
         ("told", "u1", (RULES_TOLD,)),  # by rule: 1 + the rank of the severity it was told with
     ]
@@ -120,6 +122,8 @@ def forget(f: Flows, entry: int) -> None:
         row.exchanges[direction] = 0
     row.thin = 0
     row.spoke = 0
+    row.opening = 0
+    row.checked = 0
     forget_rules(f, entry)
 
 

@@ -15,10 +15,11 @@ from tracer.detect import gpu as gpu_detect
 from tracer.detect.execfacts import exec_facts
 from tracer.detect.facts import FACT_BIT, WORDS
 from tracer.detect.names import Bytes, basename
-from tracer.detect.program import IS_WORKER, classify
+from tracer.detect.program import IS_SHELL, IS_WORKER, classify
 from tracer.detect.tamper import tamper_facts
 from tracer.engine import arena as strings
 from tracer.engine import processes as procs
+from tracer.engine.acts import has_called, has_run, runs_shell
 from tracer.engine.address import call_at
 from tracer.engine.behind import behind_flow
 from tracer.engine.efforts import EFFORT, on_effort
@@ -42,6 +43,7 @@ from tracer.engine.marked import on_span, put_into_span, span_named
 from tracer.engine.placed import FOOTHOLD, LOCAL_CONNECT, on_foothold, on_local_connect
 from tracer.engine.processes import NONE
 from tracer.engine.relays import FLOW_SAMPLE, on_flow_sample
+from tracer.engine.sessions import begin as begin_session
 from tracer.engine.spans import NONE as NO_SPAN
 from tracer.engine.state import DECIDED, DONE, IN_SPAN, State, known, state_at
 from tracer.engine.state import note as _note
@@ -123,8 +125,10 @@ def on_fork(state: State, address: int) -> None:
     entry = procs.add_process(p, i64(e.tgid), i64(e.start), parent, i64(e.ts))
     if parent == NONE:
         p.state[procs.MISSED_FORK] += 1
-    elif entry != NONE and p.table[parent].gpu & (gpu_detect.COMPUTES | gpu_detect.INHERITED):
-        p.table[entry].gpu |= gpu_detect.INHERITED
+    else:
+        has_run(p, parent)
+        if entry != NONE and p.table[parent].gpu & (gpu_detect.COMPUTES | gpu_detect.INHERITED):
+            p.table[entry].gpu |= gpu_detect.INHERITED
     if entry != NONE and e.span_token != 0:
         put_into_span(p, entry, i64(e.span_tgid), i64(e.span_start), i64(e.span_token), i64(e.ts))
 
@@ -166,6 +170,8 @@ def on_exec(where: int, address: int, length: int) -> int:
     file_high, file_low = file_words(i64(e.dev), i64(e.ino), i64(e.file_size), i64(e.changed_ns))
     if entry != NONE:
         row = p.table[entry]
+        if bits & IS_SHELL:
+            runs_shell(p, entry)
         row.uid = i64(e.uid)
         row.gid = i64(e.gid)
         row.cgroup = i64(e.cgroup)
@@ -318,8 +324,13 @@ def on_connect(where: int, address: int, length: int) -> int:
     count = judge_connect(
         state, process, high, low, i64(e.remote_port), i64(e.protocol), i64(e.flags), i64(e.ts)
     )
-    if process != NONE and i64(e.protocol) == TCP and state.signals[0] & EXTERNAL:
-        state.processes.table[process].net |= CONNECTED_OUTSIDE
+    if process != NONE and i64(e.protocol) == TCP:
+        has_called(state.processes, process, high, low)
+        if state.signals[0] & EXTERNAL:
+            state.processes.table[process].net |= CONNECTED_OUTSIDE
+            begin_session(
+                state, process, i64(e.tgid), i64(e.start), high, low, i64(e.remote_port), i64(e.cookie), i64(e.ts)
+            )  # fmt: skip
     if count:
         keep_record(state.record, data)
         _note(state, process, CONNECT, i64(e.ts), i64(e.cookie), count)

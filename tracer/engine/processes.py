@@ -50,6 +50,12 @@ PROCESS = np.dtype(
         ("seen", "i8"),  # number of the last reconciliation that found it
         ("span", "i8"),  # row of the span it was born in, or NONE
         ("opened", "i8"),  # row of the newest span it has open, or NONE
+        # how often it has, or those a little below it: see tracer.engine.acts
+        ("ran", "i8"),
+        ("called", "i8"),
+        ("shells", "i8"),
+        ("called_high", "i8"),  # where to, the last time
+        ("called_low", "i8"),
     ]
 )
 
@@ -326,6 +332,9 @@ def add_process(p: Processes, tgid: int, start: int, parent: int, now: int) -> i
     row.seen = -1
     row.span = NONE
     row.opened = NONE
+    row.ran = 0
+    row.called = 0
+    row.shells = 0
     if parent != NONE:
         p.table[parent].children += 1
         row.depth = p.table[parent].depth + 1

@@ -21,11 +21,13 @@ from tracer.detect.legs import (
 from tracer.detect.program import IS_SHELL
 from tracer.detect.relay import go_on, is_relay, try_pair
 from tracer.detect.thin import carry
+from tracer.engine.beacons import report
 from tracer.engine.first import address_words, place_of
 from tracer.engine.flows import NONE as NO_FLOW
 from tracer.engine.flows import find_flow
 from tracer.engine.intrinsics import bytes_at, i64, record_reader
 from tracer.engine.processes import NONE, Processes, find_exact, find_recent
+from tracer.engine.sessions import end_sessions_pass, hear, judge_sessions
 from tracer.engine.state import State, note, state_at
 from tracer.jit import entry as compiled_entry
 from tracer.jit import inline_kernel, njit
@@ -170,9 +172,12 @@ def _end(state: State, now: int) -> int:
 def on_flow_sample(where: int, address: int, length: int) -> int:
     state = state_at(where)
     e = read_flow_sample(address)
-    relays, efforts = state.relays.limits[WINDOW] != 0, state.efforts.limits[MINUTE_BYTES]
+    compares, efforts = state.relays.limits[WINDOW] != 0, state.efforts.limits[MINUTE_BYTES]
+    now = i64(e.ts)
     if i64(e.cookie) == 0:
-        return _end(state, i64(e.ts)) if relays else 0
+        end_sessions_pass(state, now)
+        count = _end(state, now) if compares else i64(0)
+        return count or judge_sessions(state, now)
     data = bytes_at(address, i64(_BYTES))
     high, low = address_words(data, i64(_REMOTE), i64(e.family))
     place = place_of(state, high, low)
@@ -180,11 +185,16 @@ def on_flow_sample(where: int, address: int, length: int) -> int:
         flow = find_flow(state.flows, i64(e.cookie))
         if flow != NO_FLOW:
             side = i64(OUTSIDE) if place == -1 else i64(INSIDE)
-            carry(state.flows.table[flow], side, i64(e.sent), i64(e.received), i64(e.ts), efforts)
-    if not relays:
+            carry(state.flows.table[flow], side, i64(e.sent), i64(e.received), now, efforts)
+    if compares:
+        carried(
+            state, i64(e.tgid), i64(e.start), place, high, low, i64(e.remote_port), i64(e.local_port), i64(e.flags),
+            i64(e.cookie), i64(e.sent), i64(e.received), i64(e.sent_packets), i64(e.received_packets), now,
+        )  # fmt: skip
+    if place != -1:
         return 0
-    carried(
-        state, i64(e.tgid), i64(e.start), place, high, low, i64(e.remote_port), i64(e.local_port), i64(e.flags),
-        i64(e.cookie), i64(e.sent), i64(e.received), i64(e.sent_packets), i64(e.received_packets), i64(e.ts),
+    hear(state, i64(e.cookie), i64(e.sent), i64(e.received))
+    return report(
+        state, i64(e.tgid), i64(e.start), high, low, i64(e.remote_port), i64(e.flags), i64(e.cookie), i64(e.sent),
+        i64(e.received), False, i64(FLOW_SAMPLE), now,
     )  # fmt: skip
-    return 0

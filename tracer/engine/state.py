@@ -8,11 +8,14 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from tracer.detect.beacons import Beacons, make_beacons
+from tracer.detect.dns_data import Domains, make_domains
 from tracer.detect.effort import Efforts, make_efforts
 from tracer.detect.facts import WORDS
 from tracer.detect.gpu import GpuState, make_gpu
 from tracer.detect.legs import Relays, make_relays
 from tracer.detect.netscan import Scans, make_scans
+from tracer.detect.sessions import Sessions, make_sessions
 from tracer.detect.wire.identify import identify_at, scratch_space
 from tracer.engine import processes as procs
 from tracer.engine.address import reader_of
@@ -93,6 +96,9 @@ class State(NamedTuple):
     scans: Scans
     relays: Relays
     efforts: Efforts
+    sessions: Sessions
+    beacons: Beacons
+    domains: Domains
     calls: npt.NDArray[np.int64]
 
 
@@ -136,6 +142,9 @@ def make_state(
         make_scans(processes),
         make_relays(),
         make_efforts(processes),
+        make_sessions(),
+        make_beacons(),
+        make_domains(),
         calls,
     )
 

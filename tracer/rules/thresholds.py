@@ -27,6 +27,10 @@ Thresholds = Mapping[str, Mapping[str, int]]
 
 #: Targets that are kept of one series of connects: more can't be asked for.
 TARGETS_MAX = 32
+#: Intervals that are kept of one series of check-ins.
+INTERVALS_MAX = 16
+#: Names below one domain that are told apart.
+NAMES_MAX = 64
 
 THRESHOLDS: dict[str, dict[str, Threshold]] = {
     "scan": {
@@ -58,6 +62,31 @@ THRESHOLDS: dict[str, dict[str, Threshold]] = {
         "switches": Threshold(1, 1_000_000, "pauses of its own in a second of a processor's time, at most"),
         "exchanges": Threshold(1, 1000, "samples in which a thin connection carried something, each way"),
         "minute_bytes": Threshold(64, 1 << 30, "a thin connection carries no more in a minute, both ways"),
+    },
+    "session": {
+        "exchanges": Threshold(2, 1000, "times that what came in made the tree act"),
+        "missed_percent": Threshold(1, 1000, "of those, at most, so many times it did not"),
+        "hello_bytes": Threshold(1, 1 << 16, "bytes that this end may say before it is told anything"),
+        "handshake_bytes": Threshold(1, 1 << 16, "and so many more, in TLS, beside its ClientHello"),
+        "patience": Threshold(1, 100, "samples, with that in which it came, in which it must act"),
+        "still": Threshold(1, 600, "samples before in which nothing was carried or done"),
+    },
+    "beacon": {
+        "intervals": Threshold(3, INTERVALS_MAX, "intervals in a row that are even"),
+        "jitter_percent": Threshold(1, 100, "each is so near to their mean"),
+        "least_ms": Threshold(100, 3_600_000, "milliseconds of pause that begin another check-in"),
+        "most_bytes": Threshold(64, 1 << 30, "bytes of a check-in at most, each way, on average"),
+        "keep_alive_bytes": Threshold(
+            1, 1 << 20, "bytes sent a check-in, on average, below which one connection is kept alive"
+        ),
+        "window_s": Threshold(10, 7 * 86400, "seconds after which a place that was not asked is forgotten"),
+    },
+    "dns": {
+        "names": Threshold(4, NAMES_MAX, "different names below one domain"),
+        "name_bytes": Threshold(1, 250, "bytes in long labels of each, on average"),
+        "label_bytes": Threshold(1, 63, "bytes of the longest label of each, on average"),
+        "counted_from": Threshold(1, 63, "bytes from which a label is long"),
+        "window_s": Threshold(10, 86400, "seconds over which they are counted together"),
     },
 }
 

@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who reports to one place outside again and again at even intervals, and says little: a *beacon*.
+
+What a process has with a place (address and port) is a *series* of check-ins. A check-in is a new connection that
+carries something, or, over one that stays, something sent after a pause. A series lies with the process; where
+each check-in is another process's (curl in a loop), with the one that starts them.
+
+Even are intervals that all lie close to their mean, so it takes no clock and no spectrum: only as many of them in
+a row as chance does not give. How close, and how many, is in the rule file. UDP is not looked at.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from tracer.detect.facts import FACT_BIT
+from tracer.detect.mixing import mixed
+from tracer.jit import njit
+from tracer.rules.thresholds import INTERVALS_MAX, THRESHOLDS
+
+CHECKS_IN, ANEW, KEEP_ALIVE = (1 << FACT_BIT[name] for name in ("checks-in", "connects-anew", "keep-alive"))
+
+# Places in Beacons.limits
+INTERVALS, JITTER, LEAST, MOST_BYTES, KEEP_ALIVE_BYTES, WINDOW = range(len(THRESHOLDS["beacon"]))
+assert list(THRESHOLDS["beacon"])[WINDOW] == "window_s"
+
+#: The process that has a connection and those above it whose series it may belong to: `sh -c 'curl … | sh'` in a
+#: loop is two below the loop.
+LEVELS = 4
+#: Places that a series may be in.
+WAYS = 16
+RULES_TOLD = 4
+SECOND, MILLISECOND = 1_000_000_000, 1_000_000
+
+SERIES = np.dtype(
+    [
+        ("tgid", "i8"),
+        ("start", "i8"),
+        ("high", "i8"),
+        ("low", "i8"),
+        ("port", "i8"),
+        ("since", "i8"),
+        ("moved", "i8"),  # when something was last carried; 0: nobody's
+        ("last", "i8"),  # when the last check-in began
+        ("visits", "i8"),  # check-ins
+        ("anew", "i8"),  # of these, new connections
+        ("sent", "i8"),
+        ("received", "i8"),
+        ("named", "i8"),  # a DNS answer has named the address at some time
+        ("cookie", "i8"),  # of the connection that moved last
+        ("intervals", "i8", (INTERVALS_MAX,)),  # the latest, in turn
+        ("told", "i8", (RULES_TOLD,)),  # rule << 3 | 1 + rank of the severity
+    ]
+)
+
+# Places in Beacons.state
+B_DROPPED, B_FORGOTTEN, B_TOLD = range(3)
+
+
+class Beacons(NamedTuple):
+    """``series`` SERIES[n], n a power of two; ``limits`` int64[6]: the thresholds; ``state`` int64[3]: series that
+    found no place, those of one check-in that gave theirs up, the one of which something was told last.
+    """
+
+    series: npt.NDArray[np.void]
+    limits: npt.NDArray[np.int64]
+    state: npt.NDArray[np.int64]
+
+
+def make_beacons(capacity: int = 1 << 12) -> Beacons:
+    """Nobody has reported anywhere."""
+    return Beacons(
+        np.zeros(capacity, SERIES), np.zeros(len(THRESHOLDS["beacon"]), np.int64), np.zeros(3, np.int64)
+    )
+
+
+@njit
+def find_series(b: Beacons, tgid: int, start: int, high: int, low: int, port: int, now: int) -> int:
+    """The series, a new one if need be; -1 if there is no place. What has a second check-in gives no place up, what
+    has one only does, the oldest first: so much a crawler may push out, and it is counted.
+    """
+    home = mixed(mixed(tgid ^ high, low ^ start), port) & (len(b.series) - 1) & ~(WAYS - 1)
+    place = oldest = -1
+    for at in range(home, home + WAYS):
+        row = b.series[at]
+        if row.moved == 0 or row.moved + b.limits[WINDOW] * SECOND < now:
+            if place < 0:
+                place = at
+        elif (
+            row.tgid == tgid
+            and row.start == start
+            and row.high == high
+            and row.low == low
+            and row.port == port
+        ):
+            return at
+        elif row.visits <= 1 and (oldest < 0 or row.moved < b.series[oldest].moved):
+            oldest = at
+    if place < 0:
+        if oldest < 0:
+            b.state[B_DROPPED] += 1
+            return -1
+        b.state[B_FORGOTTEN] += 1
+        place = oldest
+    row = b.series[place]
+    row.tgid = tgid
+    row.start = start
+    row.high = high
+    row.low = low
+    row.port = port
+    row.since = now
+    row.moved = now
+    row.last = 0
+    row.visits = 0
+    row.anew = 0
+    row.sent = 0
+    row.received = 0
+    row.named = 0
+    for rule in range(RULES_TOLD):
+        row.told[rule] = 0
+    return place
+
+
+@njit
+def carry(
+    b: Beacons, at: int, cookie: int, sent: int, received: int, begins: bool, fresh: bool, when: int, now: int
+) -> bool:
+    """Something was carried; true if that is a check-in: if it ``begins`` something, and after a pause. ``fresh``: it
+    is the first that a new connection carries. ``when`` it began: a connection is older than what it carries.
+    """
+    row = b.series[at]
+    pause = row.visits == 0 or when - row.moved >= b.limits[LEAST] * MILLISECOND
+    row.sent += sent
+    row.received += received
+    row.moved = max(row.moved, now)
+    row.cookie = cookie
+    if not begins or not pause:
+        return False
+    if row.visits > 0:
+        row.intervals[(row.visits - 1) % INTERVALS_MAX] = when - row.last
+    row.visits += 1
+    row.anew += fresh
+    row.last = when
+    return True
+
+
+@njit
+def spread(b: Beacons, at: int) -> tuple[int, int]:
+    """Mean of the latest intervals, and how far the farthest is from it; (0, 0) if there are too few."""
+    row: Any = b.series[at]
+    count = b.limits[INTERVALS]
+    if row.visits <= count:
+        return 0, 0
+    mean = 0
+    for back in range(count):
+        mean += row.intervals[(row.visits - 2 - back) % INTERVALS_MAX]
+    mean //= count
+    farthest = 0
+    for back in range(count):
+        farthest = max(farthest, abs(row.intervals[(row.visits - 2 - back) % INTERVALS_MAX] - mean))
+    return mean, farthest
+
+
+@njit
+def facts_of(b: Beacons, at: int) -> int:
+    """The facts about a series, as bits; 0 if it is no beacon."""
+    row = b.series[at]
+    mean, farthest = spread(b, at)
+    most = b.limits[MOST_BYTES] * row.visits
+    if mean == 0 or farthest * 100 > mean * b.limits[JITTER] or row.sent > most or row.received > most:
+        return 0
+    if row.sent == 0 or row.received == 0:
+        return 0
+    facts = CHECKS_IN
+    if row.anew * 2 > row.visits:
+        return facts | ANEW
+    if row.sent < b.limits[KEEP_ALIVE_BYTES] * row.visits:
+        facts |= KEEP_ALIVE
+    return facts
+
+
+@njit
+def is_news(b: Beacons, at: int, rule: int, rank: int) -> bool:
+    """Has the rule not been told of this series yet, or with less severity? From now on it has."""
+    row = b.series[at]
+    word = rule << 3 | (rank + 1)
+    for place in range(RULES_TOLD):  # filled from the front
+        old = row.told[place]
+        if old != 0 and old >> 3 != rule:
+            continue
+        if old < word:
+            row.told[place] = word
+        return bool(old < word)
+    return True

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which names the tree asks for, whether they carry data, and which rules that fires."""
+
+from __future__ import annotations
+
+from tracer.detect.dns_data import D_TOLD, NAMES, ask, facts_of, is_news
+from tracer.detect.names import Bytes
+from tracer.detect.wire.dns import CNAME, MX, NULL, PRIVATE, SRV, TXT, message, question_end
+from tracer.detect.wire.spans import u16
+from tracer.engine.intrinsics import i64
+from tracer.engine.state import State
+from tracer.jit import inline_kernel, njit
+from tracer.rules.evaluate import evaluate
+from tracer.rules.model import ON_DNS
+
+
+@njit
+def _is_odd(data: Bytes, lo: int, hi: int, transport: int) -> bool:
+    """Is something else asked for than an address? What comes back is text of the other end's choice."""
+    at = message(data, lo, hi, transport)
+    if at < 0:
+        return False
+    kind = u16(data, question_end(data, at + 12, hi))
+    return bool(kind == TXT or kind == NULL or kind == CNAME or kind == MX or kind == SRV or kind >= PRIVATE)
+
+
+@inline_kernel
+def note_question(
+    state: State, data: Bytes, lo: int, hi: int, transport: int, name: int, end: int, now: int
+) -> int:
+    """The tree asks for the name ``state.text[name:end]``: where its domain is, if that is a new name; else -1."""
+    d = state.domains
+    if d.limits[NAMES] == 0:
+        return -1
+    return ask(d, state.text, name, end, _is_odd(data, lo, hi, transport), now)
+
+
+@inline_kernel
+def judge_domain(state: State, at: int) -> int:
+    """Which rules the domain fires that have not been told of it; how many of state.fired."""
+    d = state.domains
+    facts = facts_of(d, at)
+    if facts == 0:
+        return 0
+    state.signals[:] = 0
+    state.signals[0] = facts
+    count = evaluate(i64(ON_DNS), state.signals, state.rules, state.fired)
+    left = 0
+    for place in range(count):
+        alternative = state.fired[place]
+        if is_news(d, at, state.rules.rule[alternative], state.rules.severity[alternative]):
+            state.fired[left] = alternative
+            left += 1
+    if left:
+        d.state[D_TOLD] = at
+    return left
