@@ -277,6 +277,13 @@ def test_memory_is_summed_until_the_probe_does_it():
     assert (client.asked, client.largest) == (15, 5)
 
 
+def test_a_stand_in_is_named_though_it_is_unified_memory_too():
+    found = gpus_of(
+        opened(PID, 1, FAMILY["GPU_NVIDIA_ANY"], 7), ioctl(PID, 2, UVM, gpu_orders.uvm(27, 56), minor=7)
+    )
+    assert gpus_module.gpus_of(found.listed()[0]) == ["device 195:7"]
+
+
 def test_another_program_is_another_client():
     found = gpus_of(*records("cuda"), *records("nvml"))
     assert [(client.kind, client.ended) for client in found.listed()] == [("CUDA", True), ("NVML", False)]

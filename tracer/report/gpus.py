@@ -200,8 +200,8 @@ class Gpus(Live):
 
     def _met(self, client: Client, major: int, minor: int, family: int) -> None:
         client.marks |= int(FAMILY_MARKS[family]) if family < len(FAMILY_MARKS) else 0
-        if len(client.devices) < DEVICES_MAX:
-            client.devices[major, minor] = family
+        if len(client.devices) < DEVICES_MAX:  # on a stand-in, several drivers share one
+            client.devices.setdefault((major, minor), family)
 
     def _gpu(self, e: np.void, tail: bytes) -> None:
         super()._gpu(e, tail)
