@@ -7,7 +7,7 @@ import importlib
 import sys
 
 BENCHES = (
-    "engine", "latency", "matching", "network", "samples", "overhead", "spans", "detection", "guard", "record",
+    "engine", "latency", "matching", "network", "samples", "efforts", "overhead", "spans", "detection", "guard", "record",
 )  # fmt: skip
 
 

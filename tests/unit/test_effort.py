@@ -73,7 +73,9 @@ class World:
         tgid, address, accepted = FLOWS[flow]
         flags = ACCEPTED if accepted else 0
         self.records.append(
-            records.sample(flow + 1, address, tgid=tgid, ts=self.now, sent=sent, received=received, flags=flags)
+            records.sample(
+                flow + 1, address, tgid=tgid, ts=self.now, sent=sent, received=received, flags=flags
+            )
         )
 
     def measure(self, tgid: int, busy: float = 4.0, **more: int) -> dict[str, int]:
@@ -185,7 +187,9 @@ def test_agrees_with_the_twin_for_any_batching(passes, limits, sizes):
     assert [row[:3] for row in whole] == expected
 
 
-def mine(world: World, tgid: int = 100, flow: int | None = 0, seconds: int = 130, every: int = 20, **more) -> None:
+def mine(
+    world: World, tgid: int = 100, flow: int | None = 0, seconds: int = 130, every: int = 20, **more
+) -> None:
     for second in range(seconds):
         if flow is not None and second % every == 0:
             world.carry(flow, 250, 700)

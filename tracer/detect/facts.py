@@ -133,7 +133,9 @@ FACTS: tuple[Fact, ...] = (
     Fact("packaged", ("foothold",), "the system's package manager did it"),
     Fact("linked", ("foothold",), "it became a link to somewhere else"),
     Fact("abstract", ("local",), "the socket's name is no file's"),
-    Fact("new-file", ("effort",), "the executable was written since the watch began, or has no name any more"),
+    Fact(
+        "new-file", ("effort",), "the executable was written since the watch began, or has no name any more"
+    ),
     Fact("few-calls", ("effort",), "it computes without asking the system for anything"),
     Fact("thin-flow", ("effort",), "it keeps a connection outside over which little goes, both ways"),
     Fact("thin-flow-inside", ("effort",), "it keeps such a connection to a place inside"),

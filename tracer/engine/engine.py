@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from tracer.detect.effort import BUSY
 from tracer.detect.gpu import for_users
 from tracer.detect.legs import LEGS_DROPPED, MOVED_INSIDE, MOVED_OUTSIDE, NOT_COMPARED, PAIRS_DROPPED
 from tracer.engine import arena as strings
@@ -432,11 +431,6 @@ class Engine:
         """Has a connection carried something since the last pass, and ended?"""
         state = self.state.relays.state
         return bool(state[MOVED_OUTSIDE] or state[MOVED_INSIDE])
-
-    @property
-    def somebody_is_busy(self) -> bool:
-        """Has the last pass over all processes found one that computes?"""
-        return bool(self.state.efforts.state[BUSY])
 
     def lag_percentile(self, share: float) -> float | None:
         """Hook → engine in ns, upper edge of the bucket that holds ``share`` of urgent records."""
