@@ -14,6 +14,7 @@ BENCHES = {
     "matching": "judging an exec, loading rules, looking into files",
     "network": "what looking at first bytes costs",
     "samples": "reading what connections carry",
+    "efforts": "looking at who computes",
     "overhead": "observed and enforced beside untraced",
     "spans": "marking tool calls",
     "footprint": "memory, start, attaching, a day of work",

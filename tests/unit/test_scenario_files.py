@@ -58,6 +58,15 @@ def test_a_file_is_read():
     assert (found.timeout, found.launcher, found.status, found.pending) == (5.0, "sh", 0, None)
 
 
+def test_a_detector_that_waits_for_minutes_can_be_given_other_numbers():
+    found = parse(BENIGN + "[watch.thresholds.effort]\nseconds = 1\n", PATH)
+    assert found.thresholds == {"effort": {"seconds": 1}}
+    for wrong in ("[watch.thresholds.efort]\nseconds = 1", "[watch.thresholds.effort]\nsecond = 1"):
+        with pytest.raises(ScenarioError) as caught:
+            parse(BENIGN + wrong + "\n", PATH)
+        assert "unknown key" in caught.value.message
+
+
 @pytest.mark.parametrize(
     ("old", "new", "line", "words"),
     [

@@ -55,12 +55,12 @@ CREW = np.dtype(
 )
 
 # Places in Efforts.state
-PASSES, FIRST, TOLD, TOLD_FLOW, BUSY = range(5)
+PASSES, FIRST, TOLD, TOLD_FLOW = range(4)
 
 
 class Efforts(NamedTuple):
-    """``crews`` CREW[n], by entry of the process table; ``limits`` int64[7]: the thresholds; ``state`` int64[5]: passes;
-    1 + the first crew of this pass; the crew and the flow of which something was told last; whether the last pass had any.
+    """``crews`` CREW[n], by entry of the process table; ``limits`` int64[7]: the thresholds; ``state`` int64[4]: passes;
+    1 + the first crew of this pass; the crew and the flow of which something was told last.
     """
 
     crews: npt.NDArray[np.void]
@@ -71,7 +71,7 @@ class Efforts(NamedTuple):
 def make_efforts(processes: int) -> Efforts:
     """Nobody has been busy yet; memory is touched only as it is used."""
     return Efforts(
-        np.zeros(processes, CREW), np.zeros(len(THRESHOLDS["effort"]), np.int64), np.zeros(5, np.int64)
+        np.zeros(processes, CREW), np.zeros(len(THRESHOLDS["effort"]), np.int64), np.zeros(4, np.int64)
     )
 
 
@@ -168,5 +168,4 @@ def asks_little(e: Efforts, head: int) -> bool:
 def end_pass(e: Efforts) -> None:
     """Nobody has been busy yet in the next one."""
     e.state[PASSES] += 1
-    e.state[BUSY] = e.state[FIRST] != 0
     e.state[FIRST] = 0

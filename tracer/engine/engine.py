@@ -13,7 +13,6 @@ import numpy.typing as npt
 from tracer.detect.beacons import B_DROPPED, B_FORGOTTEN
 from tracer.detect.clients import kind_of_client
 from tracer.detect.dns_data import D_DROPPED, D_FORGOTTEN
-from tracer.detect.effort import BUSY
 from tracer.detect.gpu import ASKED, MARKS, NOT_ASKED, for_users
 from tracer.detect.legs import LEGS_DROPPED, MOVED_INSIDE, MOVED_OUTSIDE, NOT_COMPARED, PAIRS_DROPPED
 from tracer.detect.sessions import S_FULL as SESSIONS_FULL
@@ -463,11 +462,6 @@ class Engine:
         """Has a connection carried something since the last pass, and ended?"""
         state = self.state.relays.state
         return bool(state[MOVED_OUTSIDE] or state[MOVED_INSIDE])
-
-    @property
-    def somebody_is_busy(self) -> bool:
-        """Has the last pass over all processes found one that computes?"""
-        return bool(self.state.efforts.state[BUSY])
 
     def lag_percentile(self, share: float) -> float | None:
         """Hook → engine in ns, upper edge of the bucket that holds ``share`` of urgent records."""
