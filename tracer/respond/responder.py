@@ -83,7 +83,10 @@ class Responder:
         socket = fired.kind in _ON_SOCKETS
         if not self._orders.enforce and not fired.done:
             return Response(would=_word(_in_effect(wanted, refused=socket or fired.refusable)))
-        done = {name for name, bit in _BITS.items() if fired.done & bit}
+        by_probe = {name for name, bit in _BITS.items() if fired.done & bit}
+        if "kill" in by_probe and not socket:
+            by_probe.add("block")  # which is no more than that
+        done = set(by_probe)
         errors = []
         if "block" in done and socket and fired.kind != _CONNECT and identity is not None:
             self._resetter.reset(identity, fired.subject)
@@ -96,7 +99,7 @@ class Responder:
                 except OSError as error:
                     errors.append(f"{name}: {_why(error)}")
                     self.failed[name] += 1
-        at = clock.boottime_ns() if wanted - {n for n in done if fired.done & _BITS[n]} else fired.decided_ns
+        at = clock.boottime_ns() if wanted - by_probe else fired.decided_ns
         return Response(_word(done) or "none", None, "; ".join(errors) or None, at if done else 0)
 
     def _do(
