@@ -7,6 +7,8 @@ import importlib
 import sys
 from collections.abc import Sequence
 
+from tracer.jit import prefer_linked
+
 #: Name, and what it is about. ``plots`` comes last: it draws what the others have found.
 BENCHES = {
     "engine": "ns an event, from ring to state, beside Python callbacks",
@@ -33,6 +35,7 @@ def run(names: Sequence[str]) -> None:
     for name in names:
         if name not in BENCHES:
             sys.exit(f"there is no bench {name!r}: {', '.join(BENCHES)}")
+    prefer_linked()  # what a watch has, where there is one
     for name in names:
         print(f"== {name}")
         importlib.import_module(f"bench.{name}").main()

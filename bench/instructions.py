@@ -22,6 +22,7 @@ import tomllib
 from pathlib import Path
 
 from bench import machine
+from tracer.jit import prefer_linked
 
 BOUNDS = Path(__file__).parent / "bounds.toml"
 #: What may be between two counts of the same thing.
@@ -32,11 +33,14 @@ _GENERIC = {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": "", "PYTHONHASHSE
 
 def _child() -> None:
     """Under callgrind: each stream twice, the second time between two calls that it knows as marks."""
+    prefer_linked()
     from bench import engine as streams
     from bench.synthetic import MemoryRing
     from tracer.engine.engine import Engine
+    from tracer.jit import linked
     from tracer.rules import load_rules
 
+    assert linked() is not None, "the engine is not linked: is there a linker?"
     streams.MEMORY_EVENTS = EVENTS
     kinds = streams._kinds()
     empty = MemoryRing([])

@@ -201,7 +201,7 @@ def test_it_makes_the_same_of_everything_as_numba_does(engine: Path, tmp_path: P
     linked = json.loads(run.stdout)
     assert linked.pop("failures") == 0
     here = json.loads(json.dumps(digest(laid)))
-    assert len(here["told"]) > 100
+    assert len(here["told"]) > 30
     assert here["told"] == here["told again"]
     assert linked == here
 
@@ -228,10 +228,8 @@ def test_types_come_back_as_they_went():
 
 
 def test_what_has_no_gate_says_so(engine: Path):
-    from tracer.detect.names import basename
-
-    with pytest.raises(LookupError, match=r"basename has no gate"):
-        Linked(engine).kernel(basename.py_func)(b"", 0, 0)
+    with pytest.raises(LookupError, match=r"everything has no gate"):
+        Linked(engine).kernel(everything)()
 
 
 @pytest.mark.parametrize("spoil", ["writable", "link", "other", "gone"])
