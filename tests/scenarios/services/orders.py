@@ -17,6 +17,8 @@ ORDERS = [
     "head -c 3000 /etc/services",
     "env",
     "ls /usr",
+    "uname -r",
+    "ls /tmp",
     "id -u",
 ]
 
