@@ -139,13 +139,13 @@ def test_whose_a_name_is(name: str):
 def test_data_in_questions_for_text_is_told_once_with_an_example():
     world = World()
     for number in range(200):
-        world.ask(b"%060d.t.Evil.example" % number, TXT)
+        world.ask((b"part-%d-" % number).ljust(60, b"x") + b".t.Evil.example", TXT)
     [(_, who, severity, evidence)] = told(engine(), world.records)
     assert (who, severity) == (100, "high")
     assert evidence["remote"] == "10.0.0.53:53"
     assert evidence["facts"] == ["names-carry-data", "odd-types", "long-labels"]
     assert evidence["domain"] == "evil.example"
-    assert evidence["example"] == f"{31:060}.t.evil.example"
+    assert evidence["example"] == f"{'part-31-'.ljust(60, 'x')}.t.evil.example"
     assert evidence["names"] == evidence["questions"] == evidence["odd_types"] == 32
     assert evidence["bytes_per_name"] == evidence["longest_label"] == 60.0
 

@@ -17,6 +17,8 @@ ORDERS = [
     "head -c 3000 /etc/services",
     "env",
     "ls /usr",
+    "uname -r",
+    "ls /tmp",
     "id -u",
 ]
 
@@ -26,7 +28,7 @@ def answer_to(order: str, implant: socket.socket) -> bytes:
     implant.sendall(order.encode() + b"\n")
     implant.settimeout(3)
     answer = implant.recv(65536)
-    implant.settimeout(0.25)
+    implant.settimeout(0.6)
     try:
         while piece := implant.recv(65536):
             answer += piece
@@ -42,7 +44,7 @@ with socket.create_server(("", int(sys.argv[1]))) as server:
         context.load_cert_chain(*sys.argv[3:])
         implant = context.wrap_socket(implant, server_side=True)
     with implant:
-        time.sleep(0.4)
+        time.sleep(0.6)
         answers = [answer_to(order, implant) for order in ORDERS]
         if answers[-1].strip() == b"0":
             Path(sys.argv[2]).touch()
