@@ -16,7 +16,7 @@ import numpy as np
 
 HOURS = 24
 BIRTHS_A_SECOND = 2
-_BATCH = 1_000
+_BATCH = 1_200
 _HOUR_NS = 3_600_000_000_000
 
 

@@ -36,10 +36,13 @@ def digest(laid: bytes) -> dict[str, Any]:
     """``laid`` as a tap has it: through an engine by itself, then out of a ring into another."""
     from bench.synthetic import MemoryRing
     from tracer.engine.engine import Engine
+    from tracer.engine.spans import S_SALT
     from tracer.engine.tap import each
     from tracer.rules import load_rules
 
     played, drained = (Engine(load_rules([]), processes=256, flows=64) for _ in range(2))
+    for engine in (played, drained):
+        engine.state.processes.spans.state[S_SALT] = 1  # chance, otherwise
     told = [_told(played, fired) for fired in played.play(laid, count=True)]
     ring, empty = MemoryRing(list(each(laid))), MemoryRing([])
     drained._rings[:] = [(r.consumer, r.producer, r.data, r.size - 1) for r in (empty, ring)]
