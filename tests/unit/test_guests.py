@@ -18,7 +18,7 @@ def test_the_newest_is_chosen_by_number(monkeypatch: pytest.MonkeyPatch):
         f"linux-image-{name} - Linux"
         for name in ("6.1.0-9-amd64", "6.1.0-56-amd64-unsigned", "6.1.0-56-amd64", "6.1.0-47-amd64-unsigned")
     )
-    monkeypatch.setattr(kernels, "_run", lambda *_: listed)
+    monkeypatch.setattr(kernels, "run_tool", lambda *_: listed)
     offered = kernels._offered("6.1")
     assert max(offered, key=kernels._natural) == "6.1.0-56-amd64"
     assert offered["6.1.0-56-amd64"] == "linux-image-6.1.0-56-amd64-unsigned"

@@ -528,6 +528,27 @@ miner.behaviour -               @new-file @few-calls @thin-flow-inside @by-inter
 miner.behaviour -               @few-calls @thin-flow-inside
 miner.behaviour -               @thin-flow
 """
+SESSIONS = """
+shell.led high                  @runs-when-told @shells-when-told @unresolved
+shell.led medium                @runs-when-told @shells-when-told
+shell.led medium                @runs-when-told @unresolved
+shell.led medium                @connects-when-told @unresolved
+shell.led low                   @connects-when-told
+shell.led -                     @unresolved
+"""
+BEACONS = """
+tunnel.beacon medium            @checks-in @connects-anew @unresolved
+tunnel.beacon low               @checks-in @connects-anew
+tunnel.beacon low               @checks-in @unresolved
+tunnel.beacon -                 @checks-in @unresolved @keep-alive
+tunnel.beacon -                 @connects-anew @unresolved
+"""
+NAMES = """
+tunnel.dns-data high            @names-carry-data @odd-types
+tunnel.dns-data medium          @names-carry-data @long-labels
+tunnel.dns-data -               @names-carry-data
+tunnel.dns-data -               @odd-types @long-labels
+"""
 FOOTHOLDS = """
 foothold.ssh-keys high          @writes-keys
 foothold.ssh-keys high          @writes-keys @packaged
@@ -577,6 +598,9 @@ SIGNALS_ALONE = {
     "scan": SCANS,
     "relay": RELAYS,
     "effort": EFFORTS,
+    "session": SESSIONS,
+    "beacon": BEACONS,
+    "dns": NAMES,
     "foothold": FOOTHOLDS,
     "local": LOCAL,
 }

@@ -161,11 +161,6 @@ def on_flow_close(where: int, address: int, length: int) -> int:
             state, i64(e.tgid), i64(e.start), there, high, low, i64(e.remote_port), i64(e.local_port), i64(e.flags),
             i64(e.cookie), i64(e.sent_last), i64(e.received_last), i64(e.ts),
         )  # fmt: skip
-        if there == -1:
-            count = report(
-                state, i64(e.tgid), i64(e.start), high, low, i64(e.remote_port), i64(e.flags), i64(e.cookie),
-                i64(e.sent_last), i64(e.received_last), True, i64(FLOW_CLOSE), i64(e.ts),
-            )  # fmt: skip
     if i64(e.protocol) == _TCP and not e.flags & _NOT_OURS and state.scans.limits[WINDOW] != 0:
         entry, level = _whose(state, i64(e.tgid), i64(e.start), i64(e.cookie))
         port = i64(e.remote_port)
@@ -183,5 +178,10 @@ def on_flow_close(where: int, address: int, length: int) -> int:
                 outcome = i64(REFUSED) if i64(e.error) == _ECONNREFUSED else i64(SILENT)
             if place == 0 or (place == 1 and port < state.scans.limits[OWN_PORTS_BELOW]):
                 count = _in_vain(state, entry, level, place, high, low, port, outcome, i64(e.ts))
+    if count == 0 and i64(e.protocol) == _TCP and e.established and there == -1:
+        count = report(
+            state, i64(e.tgid), i64(e.start), high, low, i64(e.remote_port), i64(e.flags), i64(e.cookie),
+            i64(e.sent_last), i64(e.received_last), True, i64(FLOW_CLOSE), i64(e.ts),
+        )  # fmt: skip
     close_flow(state.flows, i64(e.cookie))
     return count

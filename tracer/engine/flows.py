@@ -20,7 +20,7 @@ from tracer.jit import inline, njit
 NONE = -1
 
 #: Rules of which a flow remembers whether they have been told; later ones may be told again.
-RULES_TOLD = 64
+RULES_TOLD = 128
 
 #: Of those above the process that connects, so many are remembered.
 ABOVE = LEVELS - 1

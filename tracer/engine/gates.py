@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tracer.detect.beacons import spread
 from tracer.detect.execfacts import SPANS, exec_facts
 from tracer.detect.wire.identify import ENTRIES as IDENTIFYING
 from tracer.engine import arena, processes
@@ -61,6 +62,7 @@ def gates() -> list[Gate]:
         Gate(arena.load, (p.arena, 0, 0, 0, text), 1),
         Gate(row_of, (p.spans, 0), 1),
         Gate(address_words, (text, 0, 0), 2),
+        Gate(spread, (state.beacons, 0), 2),
         Gate(find_name, (state.names, 0, 0, 0), 1),
         Gate(keep_record, (text, text), 0),
         Gate(exec_facts, (text, *(0,) * 9, np.zeros(SPANS, np.int64)), 1),
