@@ -13,7 +13,7 @@ from typing import Any
 
 from bench import machine
 from bench.beside import latency, loss, overhead, tables
-from bench.beside.tools import Field
+from bench.beside.field import Field
 
 
 def measure() -> dict[str, Any]:

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from bench.beside.field import Field, times_file
 from bench.beside.lines import arrivals, first_seen, latencies
-from bench.beside.tools import BrokenToolError, Field, Tool, times_file
+from bench.beside.tools import BrokenToolError, Tool
 from bench.latency import every_core_compiling
 
 ROUNDS, EVENTS, PAUSE_US = 4, 500, 2000

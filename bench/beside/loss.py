@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from bench.beside.field import Field, times_file, words_of
 from bench.beside.lines import count, said_lost
-from bench.beside.tools import BrokenToolError, Field, Tool, times_file, words_of
+from bench.beside.tools import BrokenToolError, Tool
 
 #: Offered a second; 0: as many as go.
 RATES = (10_000, 30_000, 100_000, 0)

@@ -10,7 +10,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from bench.beside.tools import NOTHING, BrokenToolError, Field, Tool
+from bench.beside.field import Field
+from bench.beside.tools import NOTHING, BrokenToolError, Tool
 
 ROUNDS, PASSES = 5, 3
 ROOT = Path(__file__).parents[2]
