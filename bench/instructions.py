@@ -31,8 +31,15 @@ EVENTS = 6_000
 _GENERIC = {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": "", "PYTHONHASHSEED": "0"}
 
 
-def _child() -> None:
-    """Under callgrind: each stream twice, the second time between two calls that it knows as marks."""
+_MARKS = """
+#include <valgrind/callgrind.h>
+void begin(void) { CALLGRIND_ZERO_STATS; }
+void end(void) { CALLGRIND_DUMP_STATS; }
+"""
+
+
+def _child(marks: str) -> None:
+    """Under callgrind: each stream twice, the second time between two marks."""
     prefer_linked()
     from bench import engine as streams
     from bench.synthetic import MemoryRing
@@ -47,13 +54,13 @@ def _child() -> None:
     engine = Engine(load_rules([]))
     engine.warm()
     streams._drain_memory(engine, MemoryRing(kinds.pop("alive")), empty)
-    libc = ctypes.CDLL(None)
+    begin, end = (ctypes.CDLL(marks)[name] for name in ("begin", "end"))
     for name, records in kinds.items():
         ring = MemoryRing(records)
         streams._drain_memory(engine, ring, empty)
-        libc.getppid()
+        begin()
         streams._drain_memory(engine, ring, empty)
-        libc.getuid()
+        end()
         print(f"{name}\t{ring.count}", flush=True)
 
 
@@ -66,11 +73,13 @@ def measure() -> dict[str, float]:
         env=os.environ | _GENERIC, check=True, stdout=subprocess.DEVNULL,
     )  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
+        source, marks = Path(folder) / "marks.c", Path(folder) / "marks.so"
+        source.write_text(_MARKS)
+        subprocess.run(["cc", "-O1", "-shared", "-fPIC", "-o", str(marks), str(source)], check=True)
         run = subprocess.run(
             [
                 "valgrind", "--tool=callgrind", f"--callgrind-out-file={folder}/out",
-                "--zero-before=getppid", "--dump-before=getuid",
-                sys.executable, "-m", "bench.instructions", "--child",
+                sys.executable, "-m", "bench.instructions", "--child", str(marks),
             ],
             env=os.environ | _GENERIC, capture_output=True, text=True, check=False,
         )  # fmt: skip
@@ -134,6 +143,6 @@ def main() -> None:
 
 if __name__ == "__main__":
     if "--child" in sys.argv:
-        _child()
+        _child(sys.argv[-1])
     else:
         main()

@@ -127,10 +127,14 @@ static __always_inline void end_of_pass(struct seq_file *seq)
 SEC("iter/bpf_sk_storage_map")
 int on_sample(struct bpf_iter__bpf_sk_storage_map *ctx)
 {
-	if (ctx->sk && ctx->value)
-		sample(ctx->meta->seq, ctx->sk, ctx->value);
+	struct seq_file *seq = ctx->meta->seq;
+	struct flow *flow = ctx->value; /* looked at once: what the verifier knows of it goes with the copy */
+	struct sock *sk = ctx->sk;
+
+	if (sk && flow)
+		sample(seq, sk, flow);
 	else
-		end_of_pass(ctx->meta->seq);
+		end_of_pass(seq);
 	return 0;
 }
 

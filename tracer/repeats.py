@@ -29,8 +29,8 @@ WINDOW_NS = 60_000_000_000
 #: Different ones that are remembered. What finds no room is told.
 KEPT_MAX = 4096
 
-#: What makes two alerts the same, out of their evidence.
-_ABOUT = ("remote_address", "remote_port", "local_address", "local_port", "transport")
+#: What makes two alerts the same, out of their evidence. ``program``: what was refused to whoever asked for it.
+_ABOUT = ("program", "remote_address", "remote_port", "local_address", "local_port", "transport")
 
 
 @dataclass(slots=True)

@@ -26,12 +26,14 @@ def warm() -> None:
     Examiner(rules.groups).close()
     rehearse(rules, "warm")
     jit.mark_warm()
-    try:
-        from tracer.linker import link
+    path = jit.linked_path()
+    if path is None or not path.exists():
+        try:
+            from tracer.linker import link
 
-        link()
-    except HostError as error:
-        click.echo(f"engine not linked: {error}. Every start will load the compiler, too", err=True)
+            link()
+        except HostError as error:
+            click.echo(f"engine not linked: {error}. Every start will load the compiler, too", err=True)
     place = jit.cache_directory()
     kept = f"kept in {place}" if place else "not kept: no directory here is safe from others"
     click.echo(f"engine compiled in {time.monotonic() - began:.1f} s, {kept}", err=True)
