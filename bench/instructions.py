@@ -25,8 +25,8 @@ from bench import machine
 from tracer.jit import prefer_linked
 
 BOUNDS = Path(__file__).parent / "bounds.toml"
-#: What may be between two counts of the same thing.
-SLACK = 1.05
+#: What may be between two counts of the same thing: the C library copies memory by what the processor has.
+SLACK = 1.10
 EVENTS = 6_000
 _GENERIC = {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": "", "PYTHONHASHSEED": "0"}
 
