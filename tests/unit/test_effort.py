@@ -59,11 +59,11 @@ class World:
         self.now = SECOND
         self.records = [
             *program(90, 1, b"/usr/bin/bash", 1),
-            *program(100, 90, b"/work/solve", 2),
+            *program(100, 90, b"/opt/job/solve", 2),
             synthetic.fork(101, 100, 1),
             *program(102, 90, b"/usr/bin/python3.11", 3),
             synthetic.fork(103, 102, 1),
-            *program(104, 100, b"/work/other", 4),
+            *program(104, 100, b"/opt/job/other", 4),
         ]
         for cookie, (tgid, address, accepted) in enumerate(FLOWS, 1):
             flags = ACCEPTED if accepted else 0
@@ -265,7 +265,7 @@ def test_decoys_put_nobody_out_of_sight():
     world = World()
     decoys = range(200, 230)
     for tgid in decoys:
-        world.records += program(tgid, 90, b"/work/decoy%d" % tgid, tgid)
+        world.records += program(tgid, 90, b"/opt/job/decoy%d" % tgid, tgid)
     for second in range(130):
         if second % 20 == 0:
             world.carry(0, 250, 700)
