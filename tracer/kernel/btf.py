@@ -21,6 +21,7 @@ from tracer.errors import LoadError
 _MAGIC = 0xEB9F
 _HEADER = struct.Struct("<HBBIIIII")
 _TYPE = struct.Struct("<III")
+_SYMBOL = struct.Struct("<IBBHQQ")  # Elf64_Sym, elf(5)
 
 INT, PTR, ARRAY, STRUCT, UNION, ENUM, FWD, TYPEDEF = range(1, 9)
 VOLATILE, CONST, RESTRICT, FUNC, FUNC_PROTO, VAR, DATASEC, FLOAT = range(9, 17)
@@ -28,6 +29,17 @@ DECL_TAG, TYPE_TAG, ENUM64 = range(17, 20)
 
 _MODIFIERS = {TYPEDEF, VOLATILE, CONST, RESTRICT, TYPE_TAG}
 _INT_SIGNED = 1
+
+
+def _symbols_in(table: bytes, strings: bytes, section: int) -> dict[str, tuple[int, int]]:
+    """Where each symbol of a section is, and its size. Unpacked here: a library's object for each of them takes a
+    tenth of a second of every start.
+    """
+    found = {}
+    for name, _, _, index, value, size in _SYMBOL.iter_unpack(table):
+        if index == section:
+            found[strings[name : strings.index(0, name)].decode()] = (value, size)
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +87,9 @@ class Btf:
                 symbols = elf.get_section_by_name(".symtab")
                 if not isinstance(symbols, SymbolTableSection):
                     raise LoadError(f"{path} has no symbol table: was it stripped with -s instead of -g?")
-                self._symbols = [
-                    (symbol.name, symbol["st_value"], symbol["st_size"], symbol["st_shndx"])
-                    for symbol in symbols.iter_symbols()
-                ]
-                self._rodata = elf.get_section_index(".rodata")
+                self._options = _symbols_in(
+                    symbols.data(), symbols.stringtable.data(), elf.get_section_index(".rodata")
+                )
         except OSError as error:
             raise LoadError(
                 f"the compiled probes are missing: {error}", hint="build them: make probes"
@@ -165,7 +175,6 @@ class Btf:
 
     def option(self, name: str) -> tuple[int, int]:
         """(offset in .rodata, size) of the ``const volatile`` global ``name``."""
-        for symbol, value, size, section in self._symbols:
-            if symbol == name and section == self._rodata:
-                return value, size
-        raise LoadError(f"{self.path.name} has no option {name}")
+        if name not in self._options:
+            raise LoadError(f"{self.path.name} has no option {name}")
+        return self._options[name]

@@ -35,8 +35,6 @@ def attach_to(
         pids = sorted(_cgroup_members(path))
     with ExitStack() as stack:
         session = _session(stack, options, keep_privileges=keep_privileges)
-        from tracer.kernel.probes import Probes
-
         more: dict[str, Any] = {"by_lineage": True}
         if path is not None:
             more = {
@@ -44,7 +42,7 @@ def attach_to(
                 "tree_cgroup_level": cgroup.level(path),
                 "own_cgroup": path,
             }
-        probes = Probes(session.probe_options(**more))
+        probes = session.load_probes(**more)
         stack.callback(probes.close)
         probes.attach_kernel()
         _track_all(probes, pids)

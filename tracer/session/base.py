@@ -184,6 +184,23 @@ class Session:
             **more,
         )
 
+    def load_probes(self, **more: Any) -> Probes:
+        """Probes for this watch; ``more``: see :class:`ProbeOptions`. Raises LoadError, RuleError.
+
+        While the kernel checks them, this thread loads the engine's code: both take long.
+        """
+        from concurrent.futures import ThreadPoolExecutor
+
+        from tracer import jit
+        from tracer.kernel.probes import Probes
+
+        options = self.probe_options(**more)
+        with ThreadPoolExecutor(1) as other:
+            loading = other.submit(Probes, options)
+            if jit.is_warm():  # compiling would keep a command waiting
+                import tracer.watch  # noqa: F401 - the engine with it
+            return loading.result()
+
     def list_tree(self, probes: Probes, tree: str, path: Path | None, mode: str) -> None:
         """Have other commands find the tree. A watch is worth more than a listing."""
         try:

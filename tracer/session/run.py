@@ -68,13 +68,12 @@ def identity_of(user: str | None) -> Identity | None:
 
 def _run(session: Session, command: Command) -> int:
     from tracer import jit
-    from tracer.kernel.probes import Probes
 
     stack = session.stack
     tree_cgroup = cgroup.TreeCgroup.create()
     stack.callback(tree_cgroup.remove)
     path, tree = tree_cgroup.path, tree_cgroup.path.name
-    probes = Probes(session.probe_options(own_cgroup=path))
+    probes = session.load_probes(own_cgroup=path)
     stack.callback(probes.close)
     tree_cgroup.add(command.pid)
     probes.attach_kernel()
