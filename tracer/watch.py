@@ -32,6 +32,7 @@ from tracer.footholds.watcher import Footholds
 from tracer.gpu.libraries import GpuClients
 from tracer.kernel import cgroup, schema
 from tracer.kernel.probes import Probes
+from tracer.pace import POLL_S, Pace
 from tracer.promptness import schedule_promptly, settle_memory
 from tracer.record.recorder import BLOCK_BYTES, CGROUPS_MAX, Recorder
 from tracer.record.snapshot import snapshot
@@ -45,10 +46,6 @@ from tracer.rules import RuleSet
 from tracer.summary import Summary, Tally, summarise
 from tracer.triage.report import FileReport
 
-#: After the last record, poll this long before sleeping until woken: a wake-up costs the traced
-#: program 2 µs, a poll costs us a few.
-LINGER_S = 0.02
-POLL_S = 0.001
 #: Housekeeping: loss counters, repair, clock.
 TICK_S = 0.25
 #: What flows carry is asked this often: an answer from inside goes out within one sample, or by the next.
@@ -167,6 +164,7 @@ class Watch:
         schedule_promptly()
         self._began = time.monotonic()
         self._next_tick = self._next_sample = self._next_effort = self._began
+        self._pace = Pace()
         self._last_lost = 0
         self._last_forks_missed = 0
 
@@ -201,11 +199,10 @@ class Watch:
 
     def step(self) -> None:
         """Take in what there is, tell what fired, then wait a little for more."""
-        busy_until = 0.0
         while True:
-            if self._drain_all():
-                busy_until = time.monotonic() + LINGER_S
+            taken = self._drain_all()
             now = time.monotonic()
+            self._pace.took(taken, now)
             if now >= self._next_tick:
                 self._next_tick = now + TICK_S
                 self._tick()
@@ -216,7 +213,7 @@ class Watch:
             if now >= self._next_effort:
                 self._measure()
                 continue
-            if now < busy_until:
+            if self._pace.is_storm(now):
                 if self._wait(POLL_S):
                     return
             elif self.engine.sleep_allowed():

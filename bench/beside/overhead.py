@@ -13,7 +13,7 @@ from typing import Any
 from bench.beside.field import Field
 from bench.beside.tools import NOTHING, BrokenToolError, Tool
 
-ROUNDS, PASSES = 5, 3
+ROUNDS, PASSES = 4, 3
 ROOT = Path(__file__).parents[2]
 #: Everyday work, as a shell does it in a scratch folder.
 JOBS = {
@@ -37,13 +37,18 @@ if __name__ == "__main__":
 """
 
 
-def _job(field: Field, text: str) -> list[str]:
-    text = text.format(python=shlex.quote(sys.executable), root=shlex.quote(str(ROOT)))
-    return [
-        "sh",
-        "-ec",
-        f"cd {shlex.quote(str(field.folder))}; echo ready; read go; {text}; echo done; read end || true",
-    ]
+def _script(field: Field) -> list[str]:
+    """Everything one after the other, so that a tracer is started once; a JSON line of each figure."""
+    lines = ["echo ready", "read go", f"{shlex.quote(str(field.work))} ops {PASSES} <go | grep {{"]
+    for name, text in JOBS.items():
+        lines += [
+            "began=$(date +%s%N)",
+            text.format(python=shlex.quote(sys.executable), root=shlex.quote(str(ROOT))),
+            f'echo "{{\\"{name}\\": $(( $(date +%s%N) - began ))e-9}}"',
+        ]
+    lines += ["echo done", "read end || true"]
+    (field.folder / "go").write_text("go\n")
+    return ["sh", "-ec", f"cd {shlex.quote(str(field.folder))}\n" + "\n".join(lines)]
 
 
 def one_turn(field: Field, tool: Tool | None) -> dict[str, float]:
@@ -54,20 +59,21 @@ def one_turn(field: Field, tool: Tool | None) -> dict[str, float]:
         outcome = field.turn(None, [], ["syscalls", str(PASSES)])
         found["getppid by others"] = _middle(outcome.said)["getppid"]
 
-    keep = tool.keep if tool else []
-    outcome = field.turn(tool, keep, ["ops", str(PASSES)], ask_an_outsider)
+    outcome = field.turn(tool, tool.keep if tool else [], _script(field), ask_an_outsider)
     found |= _middle(outcome.said)
     if tool:
         found["cpu of the tracer"] = outcome.cpu_s / outcome.wall_s
         found["resident MiB"] = outcome.resident_mib
-    for name, text in JOBS.items():
-        found[name] = field.turn(tool, keep, _job(field, text)).wall_s
     return found
 
 
 def _middle(said: str) -> dict[str, float]:
-    rows = [json.loads(line) for line in said.splitlines()]
-    return {name: statistics.median(row[name] for row in rows) for name in rows[0]}
+    """The median of each figure that lines of JSON have."""
+    values: dict[str, list[float]] = {}
+    for line in said.splitlines():
+        for name, value in json.loads(line).items():
+            values.setdefault(name, []).append(value)
+    return {name: statistics.median(found) for name, found in values.items()}
 
 
 def measure(field: Field, rounds: int = ROUNDS) -> dict[str, Any]:

@@ -31,7 +31,7 @@ _MODIFIERS = {TYPEDEF, VOLATILE, CONST, RESTRICT, TYPE_TAG}
 _INT_SIGNED = 1
 
 
-def _symbols_in(table: bytes, strings: bytes, section: int) -> dict[str, tuple[int, int]]:
+def _symbols_in(table: bytes, strings: bytes, section: int | None) -> dict[str, tuple[int, int]]:
     """Where each symbol of a section is, and its size. Unpacked here: a library's object for each of them takes a
     tenth of a second of every start.
     """
