@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures of what was measured last: PNG and SVG, from ``bench/results``.
+"""Pictures of what was measured last, PNG and SVG, and the table for a page; from ``bench/results``.
 
 python -m bench plots
 """
@@ -10,6 +10,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench.beside.markdown import table
 from bench.machine import RESULTS
 
 if TYPE_CHECKING:
@@ -105,6 +106,9 @@ def main() -> None:
             picture.savefig(target, dpi=110, metadata={"Date": None} if ending == "svg" else None)
             print(target)
         plt.close(picture)
+    target = FOLDER / "table.md"
+    target.write_text(table(figures))
+    print(target)
 
 
 if __name__ == "__main__":

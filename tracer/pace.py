@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-#: A wake-up costs the traced program 2 µs. Under a storm, that many records in such a time, nobody is asked for one.
-#: Fewer records are taken in as they come, which costs the tree 0.6 % of a core at most.
-STORM, STORM_S = 15, 0.005
+#: A wake-up costs the traced program 2 µs, in a virtual machine up to 13. Under a storm, that many records in such a
+#: time, nobody is asked for one. Fewer are taken in as they come, which costs the tree 2 % of a core at most.
+STORM, STORM_S = 8, 0.005
 #: After a storm, look so long, so often, before going to sleep.
 LINGER_S = 0.02
 POLL_S = 0.001

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).parent.parent.parent))
 
+from bench.beside import latency
 from bench.beside.lines import arrivals, count, first_seen, latencies, said_lost
+from bench.beside.markdown import table
 from bench.beside.tools import read_tools
 
 TOOLS = {tool.name: tool for tool in read_tools()}
@@ -46,7 +48,7 @@ def test_each_contender_is_read(name: str):
 
 def test_who_says_no_number_is_read_in_order():
     lines = [
-        (1, "  2420.407 ( 5.000 ms): work/29950 execve(filename: 0xd1e9ddf0, argv: 0x7f5ad1de77d0) = 0"),
+        (1, "  2420.407 ( 5.000 ms): exe/29950 execve(filename: 0xd1e9ddf0, argv: 0x7f5ad1de77d0) = 0"),
         (2, "  2433.348 ( 0.036 ms): work/29950 connect(fd: 3, uservaddr: 0x7ffd125d6700, addrlen: 16) = 0"),
         (3, "  2434.348 ( 0.036 ms): work/29950 connect(fd: 3, uservaddr: 0x7ffd125d6700, addrlen: 16) = 0"),
     ]
@@ -77,3 +79,23 @@ def test_lines_arrive_with_their_last_piece(pieces: list[str]):
     assert [line for _, line in found] == whole.split("\n")[:-1]
     ends = [at for at, piece in enumerate(pieces) for _ in range(piece.count("\n"))]
     assert [at for at, _ in found] == ends
+
+
+def test_the_table_has_a_row_for_each_who_competed():
+    told = {"n": 1, "missed": 0, "p50": 250.0, "p90": 400.0, "p99": 1234.0, "p99.9": 2e3, "p100": 3e3}
+    ratio = {"median": 1.0, "ratio": 1.5, "least": 1.25, "most": 2.0}
+    costs = dict.fromkeys(("exec", "connect", "ask", "compile", "getppid by others"), ratio)
+    costs |= {"cpu of the tracer": {"median": 0.25}, "resident MiB": {"median": 3.6}}
+    figures = {
+        "commands": {"one": "one -f", "gone": "gone"},
+        "absent": {"gone": "it is not installed"},
+        "latency_us": {latency.IDLE: {"exec: one": told}, latency.BUSY: {}},
+        "overhead": {"nothing": {}, "one": costs},
+        "loss": {"all that go": {"nothing": {"a second": 1e5}, "one": {"a second": 2e4, "lost": 0.5}}},
+    }
+    head, rule, *rows = table(figures).splitlines()
+    assert "lost of 100,000 connects/s" in head
+    assert len({line.count("|") for line in (head, rule, *rows)}) == 1
+    assert rows == [
+        "| one | 0.25, 1.2 | – | – | – | " + "×1.50 (1.25–2.00) | " * 5 + "25% | 4 | 50% of its 20,000 |"
+    ]
