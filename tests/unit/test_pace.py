@@ -15,7 +15,7 @@ def play(spacing_s: float, records: int, seconds: float = 1.0) -> tuple[Pace, fl
 
 
 def test_a_tool_call_now_and_then_is_no_storm():
-    pace, now = play(spacing_s=0.004, records=4)
+    pace, now = play(spacing_s=0.004, records=3)
     assert not pace.is_storm(now)
 
 
