@@ -80,7 +80,7 @@ def lay_out(value: Any, types: Any, words: list[int]) -> None:
         dtype, dimensions = types
         if array.dtype != dtype or array.ndim != dimensions or not array.flags.c_contiguous:
             raise TypeError(f"a contiguous array of {dimensions} × {dtype} is wanted, not {array.dtype}")
-        words.append(array.ctypes.data)
+        words.append(array.__array_interface__["data"][0])  # .ctypes makes three objects
         words.extend(array.shape)
 
 
@@ -90,6 +90,8 @@ class Kernel:
     def __init__(self, library: Linked, name: str) -> None:
         self._library = library
         self.name = name
+        #: the tuple that each argument was last, and its words: tables of the engine stay where they are
+        self._laid: dict[int, tuple[Any, list[int]]] = {}
 
     @cached_property
     def address(self) -> int:
@@ -116,7 +118,11 @@ class Kernel:
     def __call__(self, *arguments: Any) -> Any:
         gate, types, results = self._gate
         words: list[int] = []
-        lay_out(arguments, types, words)
+        for number, (argument, kind) in enumerate(zip(arguments, types, strict=True)):
+            if isinstance(kind, list):
+                words += self._words(number, argument, kind)
+            else:
+                lay_out(argument, kind, words)
         given = (ctypes.c_int64 * len(words))(*words)
         # what comes back: the gate's own value and exception, and the function's results
         back = (ctypes.c_int64 * (2 + results))()
@@ -125,6 +131,15 @@ class Kernel:
         if status:
             raise RuntimeError(f"{self.name} failed: status {status}")
         return None if not results else back[2] if results == 1 else tuple(back[2:])
+
+    def _words(self, number: int, argument: Any, kind: list[Any]) -> list[int]:
+        before = self._laid.get(number)
+        if before is not None and before[0] is argument:
+            return before[1]
+        words: list[int] = []
+        lay_out(argument, kind, words)
+        self._laid[number] = argument, words
+        return words
 
 
 class Linked:

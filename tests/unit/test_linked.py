@@ -220,6 +220,15 @@ def test_arguments_of_other_types_are_refused():
     assert words == [7, right.ctypes.data, 3]
 
 
+def test_a_tuple_is_laid_out_once_and_anew_when_it_is_another(engine: Path):
+    kernel = Linked(engine).kernel(everything)
+    kind = [(np.dtype(np.int64), 1), None]
+    for tables in ((np.zeros(3, np.int64), 5), (np.zeros(4, np.int64), 6)):
+        words = kernel._words(0, tables, kind)
+        assert words == [tables[0].ctypes.data, len(tables[0]), tables[1]]
+        assert kernel._words(0, tables, kind) is words
+
+
 def test_types_come_back_as_they_went():
     from tracer.linked import _types
 
