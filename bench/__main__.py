@@ -12,6 +12,7 @@ from tracer.jit import prefer_linked
 #: Name, and what it is about. ``plots`` comes last: it draws what the others have found.
 BENCHES = {
     "engine": "ns an event, from ring to state, beside Python callbacks",
+    "growth": "memory and ns an event as processes and connections grow",
     "latency": "from hook to hand-out",
     "matching": "judging an exec, loading rules, looking into files",
     "network": "what looking at first bytes costs",

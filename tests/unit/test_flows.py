@@ -8,42 +8,43 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tracer.detect.facts import WORDS
-from tracer.engine import first, flows
+from tracer.engine import first, flows, holders
 from tracer.rules.model import Alternative, Rule
 from tracer.rules.table import compile_rules
 
 COOKIES = st.integers(1, 40) | st.integers(1, 2**62)
 
 
+PROCESS = (1, 10)
+
+
 @settings(max_examples=300, deadline=None)
 @given(st.lists(st.tuples(st.booleans(), COOKIES), max_size=120))
 def test_agrees_with_a_dictionary(steps):
     f = flows.make_flows(16)
-    naive: set[int] = set()
-    full = 0
+    naive: dict[int, None] = {}
+    forgotten = 0
     for opened, cookie in steps:
         if not opened:
             flows.close_flow(f, cookie)
-            naive.discard(cookie)
-        elif flows.open_flow(f, cookie) == flows.NONE:
-            full += 1
-            assert len(naive) == 16 and cookie not in naive
+            naive.pop(cookie, None)
         else:
-            naive.add(cookie)
+            if cookie not in naive and len(naive) == 16:  # one process: its oldest goes
+                del naive[next(iter(naive))]
+                forgotten += 1
+            assert flows.open_flow(f, cookie, *PROCESS) != flows.NONE
+            naive[cookie] = None
         assert int(f.state[flows.F_LIVE]) == len(naive)
-    assert int(f.state[flows.F_FULL]) == full
+    assert int(f.state[flows.F_FULL]) == 0
+    assert int(f.state[flows.F_FORGOTTEN]) == forgotten
     for cookie in naive:
         entry = flows.find_flow(f, cookie)
         assert int(f.table[entry]["cookie"]) == cookie
         flows.close_flow(f, cookie)
     assert not f.slots.any()
-
-
-def test_a_full_table_forgets_nobody():
-    f = flows.make_flows(4)
-    assert all(flows.open_flow(f, cookie) != flows.NONE for cookie in range(1, 5))
-    assert flows.open_flow(f, 99) == flows.NONE
-    assert all(flows.find_flow(f, cookie) != flows.NONE for cookie in range(1, 5))
+    assert not f.holders.slots.any()
+    assert not f.holders.lists.any()
+    assert int(f.holders.state[holders.H_LIVE]) == 0
 
 
 # What is remembered of a flow
@@ -86,11 +87,16 @@ def test_a_new_flow_inherits_nothing(steps):
     f = flows.make_flows(6)
     naive: dict[int, int] = {}
     for what, cookie, number in steps:
-        if what == "open" and (cookie in naive or len(naive) < 6):
-            flows.open_flow(f, cookie)
+        if what == "open":
+            process = cookie % 3, 1
+            held = {known for known in naive if flows.find_flow(f, known) != flows.NONE}
+            assert held == naive.keys()
+            assert flows.open_flow(f, cookie, *process) != flows.NONE
+            naive = {
+                known: value for known, value in naive.items() if flows.find_flow(f, known) != flows.NONE
+            }
+            assert len(held - naive.keys()) == (cookie not in held and len(held) == 6)
             naive.setdefault(cookie, 0)
-        elif what == "open":
-            assert flows.open_flow(f, cookie) == flows.NONE
         elif what == "close":
             flows.close_flow(f, cookie)
             naive.pop(cookie, None)
@@ -109,7 +115,7 @@ def test_a_new_flow_inherits_nothing(steps):
 
 def test_forgetting_rules_keeps_what_the_bytes_are():
     f = flows.make_flows(4)
-    entry = flows.open_flow(f, 7)
+    entry = flows.open_flow(f, 7, *PROCESS)
     write(f, entry, 5)
     flows.forget_rules(f, entry)
     row = f.table[entry]
@@ -134,7 +140,7 @@ def test_forgetting_rules_keeps_what_the_bytes_are():
 )
 def test_a_rule_is_told_again_only_when_it_is_worse(events):
     f = flows.make_flows(4)
-    entry, other = flows.open_flow(f, 7), flows.open_flow(f, 8)
+    entry, other = flows.open_flow(f, 7, *PROCESS), flows.open_flow(f, 8, *PROCESS)
     told: dict[int, int] = {}
     for event in events:
         rows = [ROW[f"net.r{rule}", severity] for rule, severity in event.items()]

@@ -340,7 +340,7 @@ def test_news_that_mostly_lead_to_nothing_are_none():
     assert told(engine(), world.records) == []
 
 
-def test_too_many_are_counted_and_nobody_is_put_out():
+def test_too_many_are_counted_and_nobody_who_is_led_is_put_out():
     world = World()
     e = Engine(PACKS, processes=512, flows=4096)
     world.connect(1)
@@ -352,7 +352,7 @@ def test_too_many_are_counted_and_nobody_is_put_out():
     world.end(3)
     world.commands(6)
     assert len(told(e, world.records)) == 1
-    assert e.table_losses()["sessions-not-followed"] > 500
+    assert e.table_losses()["sessions-forgotten"] > 500
     world.records = [records.close(cookie, CONTROLLER, established=1, tgid=100) for cookie in range(1, 3502)]
     assert told(e, world.records) == []
     assert int(e.state.sessions.state[0]) == 0

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from tracer.detect.crowding import NOBODY, most_crowding
 from tracer.detect.facts import FACT_BIT
 from tracer.detect.mixing import mixed
 from tracer.jit import njit
@@ -62,7 +63,7 @@ B_DROPPED, B_FORGOTTEN, B_TOLD = range(3)
 
 class Beacons(NamedTuple):
     """``series`` SERIES[n], n a power of two; ``limits`` int64[6]: the thresholds; ``state`` int64[3]: series that
-    found no place, those of one check-in that gave theirs up, the one of which something was told last.
+    found no place, those that gave theirs up, the one of which something was told last.
     """
 
     series: npt.NDArray[np.void]
@@ -78,12 +79,31 @@ def make_beacons(capacity: int = 1 << 12) -> Beacons:
 
 
 @njit
+def _makes_room(b: Beacons, home: int, tgid: int, start: int) -> int:
+    """Of whoever crowds these places the series with the fewest check-ins, the oldest; if nobody does, only one that has
+    a single check-in: so much a crawler's many processes may push out. -1: none.
+    """
+    crowds = most_crowding(b.series, home, WAYS, tgid, start)
+    found = -1
+    for at in range(home, home + WAYS):
+        row = b.series[at]
+        if crowds == NOBODY:
+            if row.visits > 1:
+                continue
+        elif row.tgid != b.series[crowds].tgid or row.start != b.series[crowds].start:
+            continue
+        if found < 0 or (row.visits, row.moved) < (b.series[found].visits, b.series[found].moved):
+            found = at
+    return found
+
+
+@njit
 def find_series(b: Beacons, tgid: int, start: int, high: int, low: int, port: int, now: int) -> int:
-    """The series, a new one if need be; -1 if there is no place. What has a second check-in gives no place up, what
-    has one only does, the oldest first: so much a crawler may push out, and it is counted.
+    """The series, a new one if need be; -1 if there is no place. Who has most of the places where it may be gives one
+    up, and that is counted.
     """
     home = mixed(mixed(tgid ^ high, low ^ start), port) & (len(b.series) - 1) & ~(WAYS - 1)
-    place = oldest = -1
+    place = -1
     for at in range(home, home + WAYS):
         row = b.series[at]
         if row.moved == 0 or row.moved + b.limits[WINDOW] * SECOND < now:
@@ -97,14 +117,12 @@ def find_series(b: Beacons, tgid: int, start: int, high: int, low: int, port: in
             and row.port == port
         ):
             return at
-        elif row.visits <= 1 and (oldest < 0 or row.moved < b.series[oldest].moved):
-            oldest = at
     if place < 0:
-        if oldest < 0:
+        place = _makes_room(b, home, tgid, start)
+        if place < 0:
             b.state[B_DROPPED] += 1
             return -1
         b.state[B_FORGOTTEN] += 1
-        place = oldest
     row = b.series[place]
     row.tgid = tgid
     row.start = start

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from tracer.detect.crowding import NOBODY, most_crowding
 from tracer.detect.mixing import mixed
 from tracer.jit import njit
 from tracer.rules.thresholds import THRESHOLDS
@@ -29,9 +30,15 @@ EXCHANGES, BYTES, CHANGES, APART, OVERHEAD, PACKET, SLACK, BACK_TIMES, WINDOW = 
 assert list(THRESHOLDS["relay"])[WINDOW] == "window_s"
 
 #: Places that a leg, or a pair, may be in.
-LEG_WAYS, PAIR_WAYS = 16, 8
-#: Legs of each side that are compared in one pass.
-MOVED_MAX = 256
+LEG_WAYS, PAIR_WAYS = 16, 16
+#: In one pass a leg outside is compared with so many inside of each process it may belong to: nobody's flood takes
+#: the turn of another's.
+NEAR = 32
+#: What has moved inside is looked for by process, and by the process above; so many groups of each.
+BY_PROCESS, BY_PARENT = range(2)
+GROUPS = 256
+#: Of a process so many pairs may ask others to make room in one pass; processes in so many groups.
+ASKS, ASKERS = 16, 1024
 #: Rules of which a leg remembers with what severity they have been told.
 RULES_TOLD = 4
 
@@ -59,6 +66,8 @@ LEG = np.dtype(
 
 PAIR = np.dtype(
     [
+        ("tgid", "i8"),  # whose leg outside is
+        ("start", "i8"),
         ("outer", "i8"),  # legs, and their numbers
         ("inner", "i8"),
         ("outer_number", "i8"),
@@ -80,9 +89,9 @@ PAIR = np.dtype(
 # Places in Relays.state
 (
     PASSES,
-    LEGS_DROPPED,  # found no place among legs that are in use
+    LEGS_DROPPED,  # found no place, or gave theirs to another process's
     PAIRS_DROPPED,
-    NOT_COMPARED,  # more legs moved in one pass than are compared
+    NOT_COMPARED,  # more legs of a process moved in one pass than are compared
     TOLD,  # the pair of which something was told last
     NUMBERED,  # legs so far
     MOVED_OUTSIDE,  # entries in moved[0]
@@ -92,26 +101,52 @@ SECOND = 1_000_000_000
 
 
 class Relays(NamedTuple):
-    """``legs`` LEG[n], ``pairs`` PAIR[m], both powers of two; ``moved`` int64[2, MOVED_MAX]: legs that moved
-    in this pass, by side; ``limits`` int64[9]: the thresholds; ``state`` int64[8].
+    """``legs`` LEG[n], ``pairs`` PAIR[m], both powers of two; ``moved`` int64[2, n]: legs that moved in this pass,
+    by side; ``near`` int64[2, GROUPS, NEAR]: of those inside some of each group, ``gathered`` int64[2, GROUPS]: how many
+    there were; ``asked`` int64[ASKERS]: see ASKS; ``limits`` int64[9]: the thresholds; ``state`` int64[8].
     """
 
     legs: npt.NDArray[np.void]
     pairs: npt.NDArray[np.void]
     moved: npt.NDArray[np.int64]
+    near: npt.NDArray[np.int64]
+    gathered: npt.NDArray[np.int64]
+    asked: npt.NDArray[np.int64]
     limits: npt.NDArray[np.int64]
     state: npt.NDArray[np.int64]
 
 
-def make_relays(legs: int = 1 << 12, pairs: int = 1 << 9) -> Relays:
+def make_relays(legs: int = 1 << 14, pairs: int = 1 << 12) -> Relays:
     """Nothing has moved yet."""
     return Relays(
         np.zeros(legs, LEG),
         np.zeros(pairs, PAIR),
-        np.zeros((2, MOVED_MAX), np.int64),
+        np.zeros((2, legs), np.int64),
+        np.zeros((2, GROUPS, NEAR), np.int64),
+        np.zeros((2, GROUPS), np.int64),
+        np.zeros(ASKERS, np.int64),
         np.zeros(len(THRESHOLDS["relay"]), np.int64),
         np.zeros(8, np.int64),
     )
+
+
+@njit
+def _makes_room(r: Relays, home: int, tgid: int, start: int, now: int) -> int:
+    """The leg that has not moved for longest: of whoever crowds these places; if nobody does, of all that have been still
+    for a second. -1: none.
+    """
+    crowds = most_crowding(r.legs, home, LEG_WAYS, tgid, start)
+    found = -1
+    for at in range(home, home + LEG_WAYS):
+        leg = r.legs[at]
+        if crowds == NOBODY:
+            if leg.last + SECOND >= now:
+                continue
+        elif leg.tgid != r.legs[crowds].tgid or leg.start != r.legs[crowds].start:
+            continue
+        if found < 0 or leg.last < r.legs[found].last:
+            found = at
+    return found
 
 
 @njit
@@ -139,7 +174,9 @@ def _find_leg(
             return at
     if place < 0:
         r.state[LEGS_DROPPED] += 1
-        return -1
+        place = _makes_room(r, home, tgid, start, now)
+        if place < 0:
+            return -1
     leg = r.legs[place]
     r.state[NUMBERED] += 1
     leg.number = r.state[NUMBERED]
@@ -185,7 +222,7 @@ def move(
     if leg.moved != number + 1:
         _begin_pass(leg, number)
         count = r.state[MOVED_OUTSIDE + side - OUTSIDE]
-        if count < MOVED_MAX:
+        if count < len(r.legs):
             r.moved[side - OUTSIDE, count] = at
             r.state[MOVED_OUTSIDE + side - OUTSIDE] += 1
         else:
@@ -201,9 +238,45 @@ def move(
 
 
 @njit
+def _note_near(r: Relays, kind: int, key: int, leg: int) -> bool:
+    """Put the leg into its group; where more have moved than are compared, any of them as likely as another, and others
+    in the next pass. False if that leaves one out.
+    """
+    group = group_of(key)
+    count = r.gathered[kind, group]
+    r.gathered[kind, group] += 1
+    place = count
+    if count >= NEAR:
+        place = mixed(leg, r.state[PASSES]) % (count + 1)
+    if place < NEAR:
+        r.near[kind, group, place] = leg
+    return bool(count < NEAR)
+
+
+@njit
+def group_of(key: int) -> int:
+    """Where those of a process, or below one, are gathered."""
+    return mixed(key, 0) & (GROUPS - 1)
+
+
+@njit
+def gather(r: Relays, leg: int, above: int) -> None:
+    """The leg has moved inside, and is to be found by its process and by the one ``above`` (a place in the process table;
+    negative: none).
+    """
+    if not _note_near(r, BY_PROCESS, r.legs[leg].tgid, leg):
+        r.state[NOT_COMPARED] += 1
+    if above >= 0:
+        _note_near(r, BY_PARENT, above, leg)
+
+
+@njit
 def end_pass(r: Relays) -> None:
     """Nothing has moved yet in the next one."""
     r.state[PASSES] += 1
+    if r.state[MOVED_INSIDE] > 0:
+        r.gathered[:] = 0
+        r.asked[:] = 0
     r.state[MOVED_OUTSIDE] = 0
     r.state[MOVED_INSIDE] = 0
 

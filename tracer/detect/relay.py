@@ -20,8 +20,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from tracer.detect.crowding import NOBODY, most_crowding
 from tracer.detect.legs import (
     APART,
+    ASKERS,
+    ASKS,
     BACK_TIMES,
     BYTES,
     CHANGES,
@@ -39,6 +42,8 @@ from tracer.detect.legs import (
 from tracer.detect.mixing import mixed
 from tracer.jit import njit
 
+#: So often a pair has moved together, of both ways, in its first pass.
+NEW = 2
 # Which way: what comes from outside and goes inside, and what goes back.
 IN, BACK = 0, 1
 # Who moved alone in the pass before; what the other does in the next one may belong to it.
@@ -115,8 +120,39 @@ def _take_in(r: Relays, pair: Any, before: bool) -> bool:
 
 
 @njit
+def _makes_room(r: Relays, home: int, leg: Any) -> int:
+    """The pair that has moved together least: of whoever crowds these places; if nobody does, one that is as new as the
+    one that asks. Where many are, it is another one's turn in each pass. -1: none.
+    """
+    asker = mixed(leg.tgid, leg.start) & (ASKERS - 1)
+    r.asked[asker] += 1
+    if r.asked[asker] > ASKS:
+        return -1
+    crowds = most_crowding(r.pairs, home, PAIR_WAYS, leg.tgid, leg.start)
+    turn = mixed(r.state[PASSES], r.asked[asker])
+    found = -1
+    fewest = 0
+    for place in range(PAIR_WAYS):
+        at = home + (place + turn) % PAIR_WAYS
+        pair = r.pairs[at]
+        together = pair.together[IN] + pair.together[BACK]
+        if crowds == NOBODY:
+            if together > NEW:
+                continue
+        elif pair.tgid != r.pairs[crowds].tgid or pair.start != r.pairs[crowds].start:
+            continue
+        if found < 0 or together < fewest:
+            found = at
+            fewest = together
+    return found
+
+
+@njit
 def try_pair(r: Relays, outer: int, inner: int, now: int) -> None:
     """Begin to compare two legs that have just moved, unless that is done already."""
+    o, i = r.legs[outer], r.legs[inner]
+    if not (o.got[0] > 0 and i.gave[0] > 0) and not (o.gave[0] > 0 and i.got[0] > 0):
+        return
     home = mixed(outer, inner) & (len(r.pairs) - 1) & ~(PAIR_WAYS - 1)
     place = -1
     for at in range(home, home + PAIR_WAYS):
@@ -126,13 +162,14 @@ def try_pair(r: Relays, outer: int, inner: int, now: int) -> None:
                 place = at
         elif pair.outer == outer and pair.inner == inner:
             return
-    o, i = r.legs[outer], r.legs[inner]
-    if not (o.got[0] > 0 and i.gave[0] > 0) and not (o.gave[0] > 0 and i.got[0] > 0):
-        return
     if place < 0:
         r.state[PAIRS_DROPPED] += 1
-        return
+        place = _makes_room(r, home, o)
+        if place < 0:
+            return
     pair = r.pairs[place]
+    pair.tgid = o.tgid
+    pair.start = o.start
     pair.outer = outer
     pair.inner = inner
     pair.outer_number = o.number

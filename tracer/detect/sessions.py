@@ -19,6 +19,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from tracer.detect.crowding import NOBODY, most_crowding
 from tracer.detect.facts import FACT_BIT
 from tracer.detect.mixing import mixed
 from tracer.jit import njit
@@ -73,12 +74,12 @@ SESSION = np.dtype(
 )
 
 # Places in Sessions.state
-S_LIVE, S_FULL, S_TOLD = range(3)
+S_LIVE, S_FULL, S_TOLD, S_FORGOTTEN = range(4)
 
 
 class Sessions(NamedTuple):
-    """``table`` SESSION[n], n a power of two; ``limits`` int64[6]: the thresholds; ``state`` int64[3]: sessions
-    there are, those that found no place, the one of which something was told last.
+    """``table`` SESSION[n], n a power of two; ``limits`` int64[6]: the thresholds; ``state`` int64[4]: sessions
+    there are, those that found no place, the one of which something was told last, those that gave up their place.
     """
 
     table: npt.NDArray[np.void]
@@ -89,7 +90,7 @@ class Sessions(NamedTuple):
 def make_sessions(capacity: int = 1 << 11) -> Sessions:
     """Nobody is connected."""
     return Sessions(
-        np.zeros(capacity, SESSION), np.zeros(len(THRESHOLDS["session"]), np.int64), np.zeros(3, np.int64)
+        np.zeros(capacity, SESSION), np.zeros(len(THRESHOLDS["session"]), np.int64), np.zeros(4, np.int64)
     )
 
 
@@ -104,39 +105,65 @@ def find_session(s: Sessions, cookie: int) -> int:
 
 
 @njit
-def open_session(s: Sessions, cookie: int, tgid: int, start: int, now: int) -> int:
-    """A new one; -1 if there is no place: nobody's is taken for it."""
-    home = mixed(cookie, 0) & (len(s.table) - 1) & ~(WAYS - 1)
+def _makes_room(s: Sessions, home: int, tgid: int, start: int) -> int:
+    """Of whoever crowds these places the session with the fewest exchanges, the longest still; if nobody does, only one
+    that has had none. -1: none.
+    """
+    crowds = most_crowding(s.table, home, WAYS, tgid, start)
+    found = -1
     for at in range(home, home + WAYS):
         row = s.table[at]
-        if row.cookie != 0:
+        if crowds == NOBODY:
+            if row.exchanges > 0:
+                continue
+        elif row.tgid != s.table[crowds].tgid or row.start != s.table[crowds].start:
             continue
-        row.cookie = cookie
-        row.tgid = tgid
-        row.start = start
-        row.since = now
-        row.got = 0
-        row.gave = 0
-        row.said = 0
-        row.idle = 0
-        row.quiet = 0
-        row.waits = 0
-        row.exchanges = 0
-        row.ran_times = 0
-        row.called_times = 0
-        row.shell_times = 0
-        row.missed = 0
-        row.told_bytes = 0
-        row.given_bytes = 0
-        row.first = 0
-        row.last = 0
-        row.judged = 0
-        for rule in range(RULES_TOLD):
-            row.told[rule] = 0
-        s.state[S_LIVE] += 1
-        return at
-    s.state[S_FULL] += 1
-    return -1
+        if found < 0 or (row.exchanges, -row.idle) < (s.table[found].exchanges, -s.table[found].idle):
+            found = at
+    return found
+
+
+@njit
+def open_session(s: Sessions, cookie: int, tgid: int, start: int, now: int) -> int:
+    """A new one; -1 if there is no place: nobody's is taken for it who has not more of them."""
+    home = mixed(cookie, 0) & (len(s.table) - 1) & ~(WAYS - 1)
+    place = -1
+    for at in range(home, home + WAYS):
+        if s.table[at].cookie == 0:
+            place = at
+            break
+    if place < 0:
+        place = _makes_room(s, home, tgid, start)
+        if place < 0:
+            s.state[S_FULL] += 1
+            return -1
+        close_session(s, place)
+        s.state[S_FORGOTTEN] += 1
+    row = s.table[place]
+    row.cookie = cookie
+    row.tgid = tgid
+    row.start = start
+    row.since = now
+    row.got = 0
+    row.gave = 0
+    row.said = 0
+    row.idle = 0
+    row.quiet = 0
+    row.waits = 0
+    row.exchanges = 0
+    row.ran_times = 0
+    row.called_times = 0
+    row.shell_times = 0
+    row.missed = 0
+    row.told_bytes = 0
+    row.given_bytes = 0
+    row.first = 0
+    row.last = 0
+    row.judged = 0
+    for rule in range(RULES_TOLD):
+        row.told[rule] = 0
+    s.state[S_LIVE] += 1
+    return place
 
 
 @njit

@@ -19,7 +19,7 @@ from tracer.detect.facts import FACT_BIT
 from tracer.detect.legs import INSIDE, OUTSIDE, SECOND, is_news
 from tracer.detect.program import IS_INTERPRETER
 from tracer.detect.thin import is_thin
-from tracer.engine.flows import F_USED
+from tracer.engine.flows import F_USED, is_found_out
 from tracer.engine.intrinsics import i64, record_reader
 from tracer.engine.processes import LIVE, NONE, Processes, find_exact
 from tracer.engine.state import State, known, note, state_at
@@ -111,6 +111,7 @@ def _judge(state: State, head: int, now: int) -> int:
         if crew.thin:
             e.state[TOLD_FLOW] = crew.flows[side]
             cookie = state.flows.table[crew.flows[side]].cookie
+            is_found_out(state.flows, crew.flows[side])
         whom = head if p.table[head].state == LIVE else crew.busiest
         note(state, whom, i64(EFFORT), now, cookie, left)
     return left

@@ -15,6 +15,7 @@ from tracer.detect.clients import kind_of_client
 from tracer.detect.dns_data import D_DROPPED, D_FORGOTTEN
 from tracer.detect.gpu import ASKED, MARKS, NOT_ASKED, for_users
 from tracer.detect.legs import LEGS_DROPPED, MOVED_INSIDE, MOVED_OUTSIDE, NOT_COMPARED, PAIRS_DROPPED
+from tracer.detect.sessions import S_FORGOTTEN as SESSIONS_FORGOTTEN
 from tracer.detect.sessions import S_FULL as SESSIONS_FULL
 from tracer.engine import arena as strings
 from tracer.engine import processes as procs
@@ -22,7 +23,7 @@ from tracer.engine.address import laid_out
 from tracer.engine.drain import TAP_COUNT, TAP_USED, drain, fall_asleep, lag_bucket, replay
 from tracer.engine.files import W_PATH, X_LOST, X_WAITING
 from tracer.engine.first import address_words
-from tracer.engine.flows import F_FULL, F_LIVE
+from tracer.engine.flows import F_FORGOTTEN, F_FULL, F_LIVE
 from tracer.engine.handle import ENTRIES, REFUSABLE_BIT
 from tracer.engine.intrinsics import address_of, store_release_u64
 from tracer.engine.names import N_FULL, find_name
@@ -432,12 +433,14 @@ class Engine:
             "exits-missed": int(p.state[procs.MISSED_EXIT]),
             "forks-missed": int(p.state[procs.MISSED_FORK]),
             "flow-table-full": int(self.state.flows.state[F_FULL]),
+            "flows-forgotten": int(self.state.flows.state[F_FORGOTTEN]),
             "name-table-full": int(self.state.names.state[N_FULL]),
             "scan-targets-dropped": int(self.state.scans.state[0]),
             "relay-legs-dropped": int(self.state.relays.state[LEGS_DROPPED]),
             "relay-pairs-dropped": int(self.state.relays.state[PAIRS_DROPPED]),
             "relay-legs-not-compared": int(self.state.relays.state[NOT_COMPARED]),
             "sessions-not-followed": int(self.state.sessions.state[SESSIONS_FULL]),
+            "sessions-forgotten": int(self.state.sessions.state[SESSIONS_FORGOTTEN]),
             "beacon-places-dropped": int(self.state.beacons.state[B_DROPPED]),
             "beacon-places-forgotten": int(self.state.beacons.state[B_FORGOTTEN]),
             "dns-domains-dropped": int(self.state.domains.state[D_DROPPED]),

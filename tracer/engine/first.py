@@ -19,7 +19,7 @@ from tracer.detect.wire.protocols import PROTOCOL, trait
 from tracer.engine.address import call_at
 from tracer.engine.dns_names import judge_domain, note_question
 from tracer.engine.flows import NONE as NO_FLOW
-from tracer.engine.flows import RULES_TOLD, Flows, forget, forget_rules, open_flow
+from tracer.engine.flows import RULES_TOLD, Flows, forget, forget_rules, is_found_out, open_flow, speaks
 from tracer.engine.intrinsics import bytes_at, i64, record_reader
 from tracer.engine.names import Names, find_name, learn_name
 from tracer.engine.processes import NONE, Processes
@@ -222,9 +222,12 @@ def on_first(state: State, entry: int, address: int, length: int) -> int:
     now, transport = i64(e.ts), i64(e.protocol)
     here = i64(e.direction) & 1
     there = 1 - here
-    flows = open_flow(state.flows, i64(e.cookie))
-    if flows == NO_FLOW:  # judged all the same, without a memory
-        flows = len(state.flows.table) - 1
+    flows = open_flow(state.flows, i64(e.cookie), i64(e.tgid), i64(e.start))
+    remembered = flows != NO_FLOW
+    if remembered:
+        speaks(state.flows, flows, now)
+    else:  # judged all the same, without a memory
+        flows = i64(len(state.flows.table)) - 1
         forget(state.flows, flows)
     f = state.flows.table[flows]
     if f.epoch != state.epoch[0]:
@@ -232,8 +235,6 @@ def on_first(state: State, entry: int, address: int, length: int) -> int:
     if transport != _TCP:  # each datagram is judged by itself
         state.flows.signals[flows] = 0
     f.epoch = state.epoch[0]
-    f.tgid = i64(e.tgid)
-    f.start = i64(e.start)
     if f.spoke == 0:
         f.spoke = 1 + here
     f.first[here] = i64(e.first)
@@ -292,6 +293,8 @@ def on_first(state: State, entry: int, address: int, length: int) -> int:
         domain = note_question(state, data, lo, hi, transport, out[spans.HOST_LO], out[spans.HOST_HI], now)
     count = evaluate(i64(ON_FLOW), signals, state.rules, state.fired)
     if count:
+        if remembered:
+            is_found_out(state.flows, flows)
         count = only_news(state.flows, flows, state.rules, state.fired, count)
     if count:
         for word in range(WORDS):

@@ -35,7 +35,15 @@ from tracer.engine.first import (
     place_of,
     read_first,
 )
-from tracer.engine.flows import CONNECTING, ESTABLISHED, LISTENING, UNCONNECTED, find_flow, forget, open_flow
+from tracer.engine.flows import (
+    CONNECTING,
+    ESTABLISHED,
+    LISTENING,
+    UNCONNECTED,
+    begin_anew,
+    find_flow,
+    open_flow,
+)
 from tracer.engine.flows import NONE as NO_FLOW
 from tracer.engine.gpus import GPU_IOCTL, GPU_LIBRARIES, GPU_OPEN, on_gpu
 from tracer.engine.intrinsics import bytes_at, i64, record_reader
@@ -264,10 +272,8 @@ def on_exit(state: State, address: int) -> None:
 
 @inline_kernel
 def _describe_flow(state: State, entry: int, e: Any) -> None:
-    """Whose it is and between whom, as an event says it."""
+    """Between whom it is, as an event says it."""
     f = state.flows.table[entry]
-    f.tgid = i64(e.tgid)
-    f.start = i64(e.start)
     f.family = i64(e.family)
     f.protocol = i64(e.protocol)
     f.flags = i64(e.flags)
@@ -290,9 +296,9 @@ def on_connect(where: int, address: int, length: int) -> int:
         row = span_named(state.processes, i64(e.span_tgid), i64(e.span_start), i64(e.span_token), i64(e.ts))
         if row != NO_SPAN:
             span = i64(state.processes.spans.table[row].serial)
-    entry = open_flow(state.flows, i64(e.cookie))
+    entry = open_flow(state.flows, i64(e.cookie), i64(e.tgid), i64(e.start))
     if entry != NO_FLOW:
-        forget(state.flows, entry)  # a socket that is used again
+        begin_anew(state.flows, entry)
         _describe_flow(state, entry, e)
         f = state.flows.table[entry]
         f.began = i64(e.ts)
@@ -342,7 +348,7 @@ def on_connect(where: int, address: int, length: int) -> int:
 @inline_kernel
 def on_flow_open(state: State, address: int) -> None:
     e = read_flow_open(address)
-    entry = open_flow(state.flows, i64(e.cookie))
+    entry = open_flow(state.flows, i64(e.cookie), i64(e.tgid), i64(e.start))
     if entry == NO_FLOW:
         return
     _describe_flow(state, entry, e)

@@ -7,28 +7,36 @@ from tracer.detect.effort import MINUTE_BYTES
 from tracer.detect.facts import FACT_BIT
 from tracer.detect.legs import (
     ACCEPTED,
+    BY_PARENT,
+    BY_PROCESS,
     INSIDE,
     LATE,
     MOVED_INSIDE,
     MOVED_OUTSIDE,
+    NEAR,
     OUTSIDE,
+    PASSES,
     TOLD,
     WINDOW,
+    Relays,
     end_pass,
+    gather,
+    group_of,
     is_news,
     move,
 )
+from tracer.detect.mixing import mixed
 from tracer.detect.program import IS_SHELL
 from tracer.detect.relay import go_on, is_relay, try_pair
 from tracer.detect.thin import carry
 from tracer.engine.beacons import report
 from tracer.engine.first import address_words, place_of
 from tracer.engine.flows import NONE as NO_FLOW
-from tracer.engine.flows import find_flow
+from tracer.engine.flows import find_flow, is_found_out, speaks
 from tracer.engine.intrinsics import bytes_at, i64, record_reader
 from tracer.engine.processes import NONE, Processes, find_exact, find_recent
 from tracer.engine.sessions import end_sessions_pass, hear, judge_sessions
-from tracer.engine.state import State, note, state_at
+from tracer.engine.state import SUBJECT, State, note, state_at
 from tracer.jit import entry as compiled_entry
 from tracer.jit import inline_kernel, njit
 from tracer.kernel import schema
@@ -106,17 +114,41 @@ def _related(p: Processes, one: int, other: int) -> bool:
     return bool(p.images[p.table[above].image].program & IS_SHELL)
 
 
-@inline_kernel
-def _compare(state: State, now: int) -> None:
-    """Begin with pairs of legs that have moved in this pass."""
-    r, p = state.relays, state.processes
-    for outer in range(r.state[MOVED_OUTSIDE]):
-        o = r.moved[0, outer]
-        for inner in range(r.state[MOVED_INSIDE]):
-            i = r.moved[1, inner]
-            same = r.legs[o].tgid == r.legs[i].tgid and r.legs[o].start == r.legs[i].start
-            if same or _related(p, r.legs[o].entry, r.legs[i].entry):
-                try_pair(r, o, i, now)
+@njit
+def _try_group(r: Relays, p: Processes, outer: int, kind: int, key: int, now: int) -> None:
+    """Begin with pairs of the leg outside and those that have moved inside, in one group."""
+    group = group_of(key)
+    for place in range(min(r.gathered[kind, group], i64(NEAR))):
+        inner = r.near[kind, group, place]
+        o, i = r.legs[outer], r.legs[inner]
+        same = o.tgid == i.tgid and o.start == i.start
+        if i.side == INSIDE and (same or _related(p, o.entry, i.entry)):
+            try_pair(r, outer, inner, now)
+
+
+@njit
+def _compare(r: Relays, p: Processes, now: int) -> None:
+    """Begin with pairs of legs that have moved in this pass. A leg that has given up its place meanwhile is in these
+    lists under its heir's name.
+    """
+    for place in range(r.state[MOVED_INSIDE]):
+        inner = r.moved[1, place]
+        gather(r, inner, i64(_live_parent(p, r.legs[inner].entry)))
+    count = r.state[MOVED_OUTSIDE]
+    turn = mixed(r.state[PASSES], i64(0))
+    for place in range(count):
+        outer = r.moved[0, (place + turn) % count]  # whoever comes first finds room
+        leg = r.legs[outer]
+        if leg.side != OUTSIDE:
+            continue
+        _try_group(r, p, outer, i64(BY_PROCESS), leg.tgid, now)
+        if leg.entry == NONE:
+            continue
+        _try_group(r, p, outer, i64(BY_PARENT), leg.entry, now)
+        above = _live_parent(p, leg.entry)
+        if above != NONE:
+            _try_group(r, p, outer, i64(BY_PROCESS), p.table[above].tgid, now)
+            _try_group(r, p, outer, i64(BY_PARENT), i64(above), now)
 
 
 @inline_kernel
@@ -155,7 +187,7 @@ def _end(state: State, now: int) -> int:
     """All connections of this pass are known; how many of state.fired."""
     r = state.relays
     go_on(r, now)
-    _compare(state, now)
+    _compare(r, state.processes, now)
     end_pass(r)
     epoch = state.epoch[0] + 2  # never 0, whatever judges
     for at in range(len(r.pairs)):
@@ -168,6 +200,16 @@ def _end(state: State, now: int) -> int:
     return 0
 
 
+@inline_kernel
+def _found_out(state: State, count: int) -> int:
+    """So many rules are told of a flow, if any; how many."""
+    if count:
+        flow = find_flow(state.flows, state.pending[SUBJECT])
+        if flow != NO_FLOW:
+            is_found_out(state.flows, flow)
+    return count
+
+
 @compiled_entry
 def on_flow_sample(where: int, address: int, length: int) -> int:
     state = state_at(where)
@@ -177,13 +219,14 @@ def on_flow_sample(where: int, address: int, length: int) -> int:
     if i64(e.cookie) == 0:
         end_sessions_pass(state, now)
         count = _end(state, now) if compares else i64(0)
-        return count or judge_sessions(state, now)
+        return _found_out(state, count or judge_sessions(state, now))
     data = bytes_at(address, i64(_BYTES))
     high, low = address_words(data, i64(_REMOTE), i64(e.family))
     place = place_of(state, high, low)
-    if efforts != 0:
-        flow = find_flow(state.flows, i64(e.cookie))
-        if flow != NO_FLOW:
+    flow = find_flow(state.flows, i64(e.cookie))
+    if flow != NO_FLOW:
+        speaks(state.flows, flow, now)
+        if efforts != 0:
             side = i64(OUTSIDE) if place == -1 else i64(INSIDE)
             carry(state.flows.table[flow], side, i64(e.sent), i64(e.received), now, efforts)
     if compares:
@@ -194,7 +237,8 @@ def on_flow_sample(where: int, address: int, length: int) -> int:
     if place != -1:
         return 0
     hear(state, i64(e.cookie), i64(e.sent), i64(e.received))
-    return report(
+    count = report(
         state, i64(e.tgid), i64(e.start), high, low, i64(e.remote_port), i64(e.flags), i64(e.cookie), i64(e.sent),
         i64(e.received), False, i64(FLOW_SAMPLE), now,
     )  # fmt: skip
+    return _found_out(state, count)

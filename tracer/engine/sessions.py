@@ -104,8 +104,8 @@ def _take_in(state: State, at: int, now: int) -> None:
     """
     s, p = state.sessions, state.processes
     row = s.table[at]
-    flow = find_flow(state.flows, row.cookie)
-    if flow == NO_FLOW or is_clients(s, at, state.flows.table[flow].opening):
+    flow = find_flow(state.flows, row.cookie)  # none: its memory was given up, the connection goes on
+    if is_clients(s, at, i64(0) if flow == NO_FLOW else state.flows.table[flow].opening):
         close_session(s, at)
         return
     ran = called = shells = i64(0)
