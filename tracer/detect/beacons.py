@@ -19,6 +19,7 @@ import numpy.typing as npt
 from tracer.detect.crowding import NOBODY, most_crowding
 from tracer.detect.facts import FACT_BIT
 from tracer.detect.mixing import mixed
+from tracer.detect.telling import TOLD_FIELD, forget_told
 from tracer.jit import njit
 from tracer.rules.thresholds import INTERVALS_MAX, THRESHOLDS
 
@@ -33,7 +34,6 @@ assert list(THRESHOLDS["beacon"])[WINDOW] == "window_s"
 LEVELS = 4
 #: Places that a series may be in.
 WAYS = 16
-RULES_TOLD = 4
 SECOND, MILLISECOND = 1_000_000_000, 1_000_000
 
 SERIES = np.dtype(
@@ -53,7 +53,7 @@ SERIES = np.dtype(
         ("named", "i8"),  # a DNS answer has named the address at some time
         ("cookie", "i8"),  # of the connection that moved last
         ("intervals", "i8", (INTERVALS_MAX,)),  # the latest, in turn
-        ("told", "i8", (RULES_TOLD,)),  # rule << 3 | 1 + rank of the severity
+        TOLD_FIELD,
     ]
 )
 
@@ -137,8 +137,7 @@ def find_series(b: Beacons, tgid: int, start: int, high: int, low: int, port: in
     row.sent = 0
     row.received = 0
     row.named = 0
-    for rule in range(RULES_TOLD):
-        row.told[rule] = 0
+    forget_told(row)
     return place
 
 
@@ -198,18 +197,3 @@ def facts_of(b: Beacons, at: int) -> int:
     if row.sent < b.limits[KEEP_ALIVE_BYTES] * row.visits:
         facts |= KEEP_ALIVE
     return facts
-
-
-@njit
-def is_news(b: Beacons, at: int, rule: int, rank: int) -> bool:
-    """Has the rule not been told of this series yet, or with less severity? From now on it has."""
-    row = b.series[at]
-    word = rule << 3 | (rank + 1)
-    for place in range(RULES_TOLD):  # filled from the front
-        old = row.told[place]
-        if old != 0 and old >> 3 != rule:
-            continue
-        if old < word:
-            row.told[place] = word
-        return bool(old < word)
-    return True

@@ -18,6 +18,7 @@ from tracer.detect.facts import FACT_BIT
 from tracer.detect.mixing import mixed
 from tracer.detect.names import Bytes, byte_at
 from tracer.detect.program import fnv
+from tracer.detect.telling import TOLD_FIELD, forget_told
 from tracer.jit import njit
 from tracer.rules.thresholds import NAMES_MAX, THRESHOLDS
 
@@ -31,7 +32,6 @@ assert list(THRESHOLDS["dns"])[WINDOW] == "window_s"
 
 #: Places that a domain may be in.
 WAYS = 16
-RULES_TOLD = 4
 #: A domain of no more names gives its place up for another, the oldest first.
 _FEW = 2
 SECOND = 1_000_000_000
@@ -49,7 +49,7 @@ DOMAIN = np.dtype(
         ("bytes", "i8"),  # of their long labels
         ("longest", "i8"),  # the longest label of each name, together
         ("odd", "i8"),  # of the names, asked for as something else than an address
-        ("told", "i8", (RULES_TOLD,)),  # rule << 3 | 1 + rank of the severity
+        TOLD_FIELD,
         ("seen", "i8", (NAMES_MAX,)),  # hashes of the latest names, in turn
     ]
 )
@@ -136,8 +136,8 @@ def _find(d: Domains, key: int, now: int) -> int:
     row.bytes = 0
     row.longest = 0
     row.odd = 0
-    for rule in range(RULES_TOLD):
-        row.told[rule] = row.told[rule] if same else 0
+    if not same:
+        forget_told(row)
     return place
 
 
@@ -198,18 +198,3 @@ def facts_of(d: Domains, at: int) -> int:
     if row.longest >= d.limits[LABEL_BYTES] * row.names:
         facts |= LONG_LABELS
     return facts
-
-
-@njit
-def is_news(d: Domains, at: int, rule: int, rank: int) -> bool:
-    """Has the rule not been told of this domain yet, or with less severity? From now on it has."""
-    row = d.table[at]
-    word = rule << 3 | (rank + 1)
-    for place in range(RULES_TOLD):  # filled from the front
-        old = row.told[place]
-        if old != 0 and old >> 3 != rule:
-            continue
-        if old < word:
-            row.told[place] = word
-        return bool(old < word)
-    return True

@@ -17,7 +17,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from tracer.detect.legs import RULES_TOLD, SECOND
+from tracer.detect.legs import SECOND
+from tracer.detect.telling import TOLD_FIELD, forget_told
 from tracer.jit import njit
 from tracer.rules.thresholds import THRESHOLDS
 
@@ -50,7 +51,7 @@ CREW = np.dtype(
         ("walls", "i8"),
         ("thin", "i8"),  # bit by side: it has a thin connection there
         ("flows", "i8", (3,)),  # and its entry in the table of flows
-        ("told", "i8", (RULES_TOLD,)),  # rule << 3 | 1 + rank of the severity
+        TOLD_FIELD,
     ]
 )
 
@@ -86,8 +87,7 @@ def begin(e: Efforts, head: int, tgid: int, start: int, dev: int, ino: int) -> N
         crew.ino = ino
         crew.since = 0
         crew.last = 0
-        for place in range(RULES_TOLD):
-            crew.told[place] = 0
+        forget_told(crew)
     elif crew["pass"] == e.state[PASSES] + 1:
         return
     crew["pass"] = e.state[PASSES] + 1

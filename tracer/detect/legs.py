@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from tracer.detect.crowding import NOBODY, most_crowding
 from tracer.detect.mixing import mixed
+from tracer.detect.telling import TOLD_FIELD, forget_told
 from tracer.jit import njit
 from tracer.rules.thresholds import THRESHOLDS
 
@@ -40,7 +41,6 @@ GROUPS = 256
 #: Of a process so many pairs may ask others to make room in one pass; processes in so many groups.
 ASKS, ASKERS = 16, 1024
 #: Rules of which a leg remembers with what severity they have been told.
-RULES_TOLD = 4
 
 LEG = np.dtype(
     [
@@ -60,7 +60,7 @@ LEG = np.dtype(
         ("gave", "i8", (2,)),
         ("got_packets", "i8", (2,)),
         ("gave_packets", "i8", (2,)),
-        ("told", "i8", (RULES_TOLD,)),  # rule << 3 | 1 + rank of the severity
+        TOLD_FIELD,
     ]
 )
 
@@ -188,8 +188,7 @@ def _find_leg(
     leg.low = low
     leg.port = port
     leg.moved = 0
-    for rule in range(RULES_TOLD):
-        leg.told[rule] = 0
+    forget_told(leg)
     return place
 
 
@@ -279,17 +278,3 @@ def end_pass(r: Relays) -> None:
         r.asked[:] = 0
     r.state[MOVED_OUTSIDE] = 0
     r.state[MOVED_INSIDE] = 0
-
-
-@njit
-def is_news(leg: Any, rule: int, rank: int) -> bool:
-    """Has the rule not been told of this leg yet, or with less severity? From now on it has."""
-    word = rule << 3 | (rank + 1)
-    for place in range(RULES_TOLD):  # filled from the front
-        old = leg.told[place]
-        if old != 0 and old >> 3 != rule:
-            continue
-        if old < word:
-            leg.told[place] = word
-        return bool(old < word)
-    return True

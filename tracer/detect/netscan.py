@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from tracer.detect.facts import FACT_BIT
 from tracer.detect.mixing import mixed
+from tracer.detect.telling import TOLD_FIELD, forget_told
 from tracer.jit import inline, njit
 from tracer.rules.thresholds import TARGETS_MAX, THRESHOLDS
 
@@ -48,7 +49,6 @@ EXAMPLES = 4
 #: Places that a process has used, the latest ones.
 USED_MAX = 32
 #: Rules of which a series remembers with what severity they have been told.
-RULES_TOLD = 4
 
 # Places in Scans.limits
 ADDRESSES, PORTS, TARGETS, OWN_PORTS, OWN_PORTS_BELOW, WINDOW = range(len(THRESHOLDS["scan"]))
@@ -67,7 +67,7 @@ SERIES = np.dtype(
         ("below", "i8"),  # one of them was a descendant's
         ("outcomes", "i8", (4,)),  # targets by outcome
         ("shapes", "i8"),  # facts that have held since the series began
-        ("told", "i8", (RULES_TOLD,)),  # rule << 3 | 1 + rank of the severity
+        TOLD_FIELD,
         ("seen", "i8"),  # examples ever written
         ("example", "i8", (EXAMPLES, 3)),  # address, outcome << 16 | port (0: taken off)
     ]
@@ -132,8 +132,7 @@ def begin(s: Scans, at: int, tgid: int, start: int, now: int, epoch: int) -> Non
         row.start = start
         row.epoch = epoch
         row.shapes = 0
-        for place in range(RULES_TOLD):
-            row.told[place] = 0
+        forget_told(row)
         _restart(s, at, now)
     elif row.since + window < now:
         _restart(s, at, now)
@@ -275,21 +274,6 @@ def take_off_all(s: Scans, at: int, above: int) -> None:
             if s.targets[above, other] & ~(_FIRST | 3 << _OUTCOME) == key:
                 _take_off(s, above, other)
                 break
-
-
-@njit
-def is_news(s: Scans, at: int, rule: int, rank: int) -> bool:
-    """Has the rule not been told of this series yet, or with less severity? From now on it has."""
-    row = s.series[at]
-    word = rule << 3 | (rank + 1)
-    for place in range(RULES_TOLD):  # filled from the front
-        old = row.told[place]
-        if old != 0 and old >> 3 != rule:
-            continue
-        if old < word:
-            row.told[place] = word
-        return bool(old < word)
-    return True
 
 
 @inline

@@ -22,6 +22,7 @@ import numpy.typing as npt
 from tracer.detect.crowding import NOBODY, most_crowding
 from tracer.detect.facts import FACT_BIT
 from tracer.detect.mixing import mixed
+from tracer.detect.telling import TOLD_FIELD, forget_told
 from tracer.jit import njit
 from tracer.rules.thresholds import THRESHOLDS
 
@@ -36,7 +37,6 @@ assert list(THRESHOLDS["session"])[STILL] == "still"
 #: Places that a session may be in.
 WAYS = 16
 #: Rules of which a session remembers with what severity they have been told.
-RULES_TOLD = 4
 
 SESSION = np.dtype(
     [
@@ -69,7 +69,7 @@ SESSION = np.dtype(
         ("first", "i8"),  # when the first exchange was, and the last
         ("last", "i8"),
         ("judged", "i8"),  # exchanges that there were when it was last judged
-        ("told", "i8", (RULES_TOLD,)),  # rule << 3 | 1 + rank of the severity
+        TOLD_FIELD,
     ]
 )
 
@@ -160,8 +160,7 @@ def open_session(s: Sessions, cookie: int, tgid: int, start: int, now: int) -> i
     row.first = 0
     row.last = 0
     row.judged = 0
-    for rule in range(RULES_TOLD):
-        row.told[rule] = 0
+    forget_told(row)
     s.state[S_LIVE] += 1
     return place
 
@@ -248,18 +247,3 @@ def facts_of(s: Sessions, at: int, shell: bool) -> int:
     if row.called_times * 2 >= row.exchanges:
         facts |= CONNECTS
     return facts
-
-
-@njit
-def is_news(s: Sessions, at: int, rule: int, rank: int) -> bool:
-    """Has the rule not been told of this session yet, or with less severity? From now on it has."""
-    row = s.table[at]
-    word = rule << 3 | (rank + 1)
-    for place in range(RULES_TOLD):  # filled from the front
-        old = row.told[place]
-        if old != 0 and old >> 3 != rule:
-            continue
-        if old < word:
-            row.told[place] = word
-        return bool(old < word)
-    return True

@@ -10,8 +10,8 @@ from tracer.detect.beacons import (
     carry,
     facts_of,
     find_series,
-    is_news,
 )
+from tracer.detect.telling import keep_news
 from tracer.engine.acts import living_above
 from tracer.engine.first import UNRESOLVED, remote_signals
 from tracer.engine.flows import ABOVE, find_flow
@@ -45,12 +45,7 @@ def _judge(state: State, at: int, entry: int, kind: int, now: int) -> int:
         state.signals[0] &= ~UNRESOLVED
     state.signals[0] |= facts
     count = evaluate(i64(ON_BEACON), state.signals, state.rules, state.fired)
-    left = 0
-    for place in range(count):
-        alternative = state.fired[place]
-        if is_news(b, at, state.rules.rule[alternative], state.rules.severity[alternative]):
-            state.fired[left] = alternative
-            left += 1
+    left = keep_news(row, state.rules, state.fired, count)
     if left:
         b.state[B_TOLD] = at
         note(state, entry, kind, now, row.cookie, left)

@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
-from tracer.detect.dns_data import D_TOLD, NAMES, ask, facts_of, is_news
+from tracer.detect.dns_data import D_TOLD, NAMES, ask, facts_of
 from tracer.detect.names import Bytes
+from tracer.detect.telling import keep_news
 from tracer.detect.wire.dns import CNAME, MX, NULL, PRIVATE, SRV, TXT, message, question_end
 from tracer.detect.wire.spans import u16
 from tracer.engine.intrinsics import i64
@@ -45,12 +46,7 @@ def judge_domain(state: State, at: int) -> int:
     state.signals[:] = 0
     state.signals[0] = facts
     count = evaluate(i64(ON_DNS), state.signals, state.rules, state.fired)
-    left = 0
-    for place in range(count):
-        alternative = state.fired[place]
-        if is_news(d, at, state.rules.rule[alternative], state.rules.severity[alternative]):
-            state.fired[left] = alternative
-            left += 1
+    left = keep_news(d.table[at], state.rules, state.fired, count)
     if left:
         d.state[D_TOLD] = at
     return left

@@ -16,8 +16,9 @@ from tracer.detect.effort import (
     go_on,
 )
 from tracer.detect.facts import FACT_BIT
-from tracer.detect.legs import INSIDE, OUTSIDE, SECOND, is_news
+from tracer.detect.legs import INSIDE, OUTSIDE, SECOND
 from tracer.detect.program import IS_INTERPRETER
+from tracer.detect.telling import keep_news
 from tracer.detect.thin import is_thin
 from tracer.engine.flows import F_USED, is_found_out
 from tracer.engine.intrinsics import i64, record_reader
@@ -97,12 +98,7 @@ def _judge(state: State, head: int, now: int) -> int:
     state.signals[:] = 0
     state.signals[0] = facts
     count = evaluate(i64(ON_EFFORT), state.signals, state.rules, state.fired)
-    left = 0
-    for place in range(count):
-        alternative = state.fired[place]
-        if is_news(crew, state.rules.rule[alternative], state.rules.severity[alternative]):
-            state.fired[left] = alternative
-            left += 1
+    left = keep_news(crew, state.rules, state.fired, count)
     if left:
         side = OUTSIDE if crew.thin & 1 << OUTSIDE else INSIDE
         cookie = i64(0)

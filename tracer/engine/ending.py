@@ -14,7 +14,6 @@ from tracer.detect.netscan import (
     WINDOW,
     Scans,
     begin,
-    is_news,
     note_target,
     remember_used,
     take_off,
@@ -23,6 +22,7 @@ from tracer.detect.netscan import (
     was_used,
 )
 from tracer.detect.program import IS_SHELL
+from tracer.detect.telling import keep_news
 from tracer.engine.acts import living_above
 from tracer.engine.beacons import report
 from tracer.engine.first import TRIED_IN_VAIN, address_words, place_of
@@ -104,12 +104,7 @@ def _judge(state: State, entry: int, series: int, now: int) -> int:
     if image != NONE and state.processes.images[image].program & IS_SHELL:
         state.signals[0] |= BY_SHELL
     count = evaluate(i64(ON_SCAN), state.signals, state.rules, state.fired)
-    left = 0
-    for place in range(count):
-        alternative = state.fired[place]
-        if is_news(state.scans, series, state.rules.rule[alternative], state.rules.severity[alternative]):
-            state.fired[left] = alternative
-            left += 1
+    left = keep_news(row, state.rules, state.fired, count)
     if left:
         note(state, entry, i64(FLOW_CLOSE), now, i64(series), left)
     return left

@@ -22,12 +22,12 @@ from tracer.detect.legs import (
     end_pass,
     gather,
     group_of,
-    is_news,
     move,
 )
 from tracer.detect.mixing import mixed
 from tracer.detect.program import IS_SHELL
 from tracer.detect.relay import go_on, is_relay, try_pair
+from tracer.detect.telling import keep_news
 from tracer.detect.thin import carry
 from tracer.engine.beacons import report
 from tracer.engine.first import address_words, place_of
@@ -165,12 +165,7 @@ def _judge(state: State, at: int, now: int) -> int:
     if outer.tgid != inner.tgid or outer.start != inner.start:
         state.signals[0] |= _BY_RELATIVES
     count = evaluate(i64(ON_RELAY), state.signals, state.rules, state.fired)
-    left = 0
-    for place in range(count):
-        alternative = state.fired[place]
-        if is_news(outer, state.rules.rule[alternative], state.rules.severity[alternative]):
-            state.fired[left] = alternative
-            left += 1
+    left = keep_news(outer, state.rules, state.fired, count)
     if left:
         r.state[TOLD] = at
         entry = find_exact(state.processes, outer.tgid, outer.start)

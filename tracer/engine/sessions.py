@@ -15,9 +15,9 @@ from tracer.detect.sessions import (
     find_session,
     is_clients,
     is_led,
-    is_news,
     open_session,
 )
+from tracer.detect.telling import keep_news
 from tracer.engine.first import UNRESOLVED, remote_signals
 from tracer.engine.flows import NONE as NO_FLOW
 from tracer.engine.flows import find_flow
@@ -139,12 +139,7 @@ def _judge(state: State, at: int, now: int) -> int:
         state.signals[0] &= ~UNRESOLVED
     state.signals[0] |= facts_of(s, at, shell)
     count = evaluate(i64(ON_SESSION), state.signals, state.rules, state.fired)
-    left = 0
-    for place in range(count):
-        alternative = state.fired[place]
-        if is_news(s, at, state.rules.rule[alternative], state.rules.severity[alternative]):
-            state.fired[left] = alternative
-            left += 1
+    left = keep_news(row, state.rules, state.fired, count)
     if left:
         s.state[S_TOLD] = at
         note(state, entry, i64(FLOW_SAMPLE), now, row.cookie, left)
