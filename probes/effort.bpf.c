@@ -10,10 +10,8 @@
  * nobody hides by starting a new one every moment. What it misses: a process that lives no
  * longer than a pass.
  */
+#include "age.bpf.h"
 #include "tree.bpf.h"
-
-/* When this watch began, by the wall clock, as files' times have it. */
-const volatile __u64 watch_began = 0;
 
 #define QUOTA_LEVELS 8
 /* Of less than a tenth of a processor nothing is told. */
@@ -44,30 +42,11 @@ struct {
 	__type(value, struct effort);
 } efforts SEC(".maps");
 
-INLINE __u64 inode_changed_ns(struct inode *inode)
-{
-	struct inode___6_7 *between = (void *)inode;
-	struct inode___old *old = (void *)inode;
-
-	if (bpf_core_field_exists(inode->i_ctime_sec))
-		return BPF_CORE_READ(inode, i_ctime_sec) * 1000000000 +
-		       BPF_CORE_READ(inode, i_ctime_nsec);
-	if (bpf_core_field_exists(between->__i_ctime))
-		return BPF_CORE_READ(between, __i_ctime.tv_sec) * 1000000000 +
-		       BPF_CORE_READ(between, __i_ctime.tv_nsec);
-	return BPF_CORE_READ(old, i_ctime.tv_sec) * 1000000000 + BPF_CORE_READ(old, i_ctime.tv_nsec);
-}
-
-/* The time of the inode's change, not of the file's: utimes(2) sets any but that one. */
 INLINE __u32 executable_flags(struct task_struct *task)
 {
 	struct inode *inode = BPF_CORE_READ(task, mm, exe_file, f_inode);
 
-	if (!inode || !watch_began)
-		return 0;
-	if (BPF_CORE_READ(inode, i_nlink) == 0 || inode_changed_ns(inode) >= watch_began)
-		return EFFORT_NEW_FILE;
-	return 0;
+	return inode && is_new_file(inode) ? EFFORT_NEW_FILE : 0;
 }
 
 /* Thousandths of processors that the task may use. */

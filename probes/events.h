@@ -99,6 +99,9 @@ enum exec_flag {
 	EXEC_PATH_UNREACHABLE = 1 << 10, /* the walk to the root gave up */
 	EXEC_ADOPTED = 1 << 11, /* joined by cgroup, not by lineage */
 	EXEC_ENV_CUT = 1 << 12, /* the environment was not looked through to its end */
+	EXEC_NEW_FILE = 1 << 13, /* the file was written since the watch began, or has no name any more */
+	EXEC_AUDIT = 1 << 14,	 /* its environment names libraries in LD_AUDIT */
+	EXEC_PRELOAD_CUT = 1 << 15,
 };
 
 enum fd_kind {
@@ -170,8 +173,9 @@ struct event_exec {
 	__u16 name_len;	  /* the name it was called by */
 	__u16 cwd_len;
 	__u16 args_len; /* arguments, each ended by NUL */
+	__u16 preload_len; /* LD_AUDIT of its environment, or else LD_PRELOAD, ended by NUL */
 	__u8 stdio[3];	/* enum fd_kind of descriptors 0, 1, 2 */
-	__u8 _pad[3];
+	__u8 _pad[1];
 };
 
 /* An exec that did not happen: its path follows. */

@@ -3,6 +3,7 @@
 #ifndef VIGILES_EXEC_BPF_H
 #define VIGILES_EXEC_BPF_H
 
+#include "age.bpf.h"
 #include "path.bpf.h"
 #include "place.bpf.h"
 
@@ -11,6 +12,7 @@
 
 #define ARGS_CAPTURE 4096
 #define VARIABLE_CAPTURE 256
+#define PRELOAD_CAPTURE (VARIABLE_CAPTURE - 16) /* of a variable's value, whatever its name */
 
 /*
  * Too big for the stack, and its size is not known when space in the ring would
@@ -18,7 +20,7 @@
  * not nest on one CPU (the kernel refuses the inner run and counts it; user
  * space shows that count as a loss).
  */
-#define STRINGS_CAPTURE (PATH_CAPTURE + 256 + PATH_CAPTURE + ARGS_CAPTURE + 64)
+#define STRINGS_CAPTURE (PATH_CAPTURE + 256 + PATH_CAPTURE + ARGS_CAPTURE + PRELOAD_CAPTURE + 64)
 
 /* What is looked for in an exec's strings, and where: one walk each. */
 enum exec_field {
@@ -41,6 +43,8 @@ struct exec_scratch {
 	struct path_buffer path;
 	struct field fields[EXEC_FIELDS];
 	char variable[VARIABLE_CAPTURE]; /* of the environment */
+	char preload[PRELOAD_CAPTURE];
+	__u32 preload_len;
 	__u32 may_use_gpu;
 };
 
@@ -283,6 +287,8 @@ INLINE __u16 file_flags(struct file *file, struct event_exec *e)
 	e->dev = BPF_CORE_READ(inode, i_sb, s_dev);
 	if (mode & (S_ISUID | S_ISGID))
 		flags |= EXEC_SETID;
+	if (is_new_file(inode))
+		flags |= EXEC_NEW_FILE;
 	if (BPF_CORE_READ(inode, i_nlink) == 0) {
 		char name[6] = {};
 

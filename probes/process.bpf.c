@@ -142,6 +142,7 @@ int BPF_PROG(on_exec, struct task_struct *task, int old_pid, struct linux_binprm
 	e = &s->event;
 	__builtin_memset(e, 0, sizeof(*e));
 	s->may_use_gpu = RIGHT_UNKNOWN;
+	s->preload_len = 0;
 	e->parent_tgid = task->real_parent->tgid;
 	e->parent_start = BPF_CORE_READ(task, real_parent, group_leader, start_boottime);
 	e->cgroup = cgroup_of(task);
@@ -164,7 +165,7 @@ int BPF_PROG(on_exec, struct task_struct *task, int old_pid, struct linux_binprm
 	flags |= file_flags(mm->exe_file, e);
 
 	keep_span(e, task->start_boottime, task->pid, old_pid);
-	flags |= find_traceparent(s, mm->env_start, mm->env_end);
+	flags |= read_environment(s, mm->env_start, mm->env_end);
 
 	walk_path(&mm->exe_file->f_path, &s->path);
 	flags |= path_flags(&s->path, EXEC_PATH_CUT);
@@ -208,6 +209,14 @@ int BPF_PROG(on_exec, struct task_struct *task, int old_pid, struct linux_binprm
 		end += args;
 	}
 	e->flags = flags;
+	more = s->preload_len;
+	barrier_var(more);
+	barrier_var(end);
+	if (end <= 2 * PATH_CAPTURE + 256 + ARGS_CAPTURE && more <= PRELOAD_CAPTURE) {
+		bpf_probe_read_kernel(&s->strings[end], more, s->preload);
+		e->preload_len = more;
+		end += more;
+	}
 	end += sizeof(*e);
 	barrier_var(end);
 	if (end > sizeof(*e) + sizeof(s->strings))

@@ -14,8 +14,9 @@ from tracer.detect.effort_evidence import flow_of, of_effort
 from tracer.detect.execfacts import describe_facts
 from tracer.detect.facts import FACT_BIT, FACTS, WORD_BITS
 from tracer.detect.footholds import WHAT_NAME as FOOTHOLD_NAME
-from tracer.detect.gpu import KNOWN, TRAINER, TRAINER_START
+from tracer.detect.gpu import JOB_BUSY, KNOWN, TRAINER, TRAINER_START
 from tracer.detect.netscan_evidence import of_scan
+from tracer.detect.preload import PRELOADS
 from tracer.detect.relay_evidence import of_relay, outside_of
 from tracer.detect.session_evidence import beacon_end, of_beacon, of_session, session_end
 from tracer.detect.tamper import WHAT_NAME, bpf_command, signal_name
@@ -53,6 +54,7 @@ _EXEC, _FIRST, _CONNECT, _LISTEN, _FILE, _TAMPER, _CLOSE, _SAMPLE, _FOOTHOLD, _L
     )
 )
 _NET_FACTS = tuple(fact.name for fact in FACTS if "connect" in fact.on)
+_GPU_FACTS = tuple(fact.name for fact in FACTS if "gpu" in fact.on)
 _LISTEN_FACTS = tuple(fact.name for fact in FACTS if "listen" in fact.on)
 
 
@@ -71,6 +73,8 @@ def evidence_of(
         return _of_beacon(engine, fired)
     if on == "dns":
         return _of_question(engine, fired)
+    if on == "gpu":
+        return _of_gpu(engine, fired)
     if fired.kind == _EXEC:
         return _of_exec(engine, program)
     if fired.kind == _FIRST:
@@ -93,9 +97,8 @@ def evidence_of(
         return _of_local(engine)
     if fired.kind == _EFFORT:
         return _of_effort(engine, fired)
-    if fired.kind == _REFUSED:
-        return _of_refused(engine)
-    return _of_gpu(engine, fired)
+    assert fired.kind == _REFUSED
+    return _of_refused(engine)
 
 
 def _matched(found: list[dict[str, str]]) -> dict[str, Any]:
@@ -124,7 +127,9 @@ def _of_exec(engine: Engine, program: Program | None) -> dict[str, Any]:
         return {}
     facts = int(engine.state.signals[0])
     names = [program.exe, program.called, *program.argv[:1]]
+    preload = engine.fired_record().partition(b"\0")[0] if facts & PRELOADS else b""
     return {
+        **({"preload": decode(preload)} if preload else {}),
         **describe_facts(program.exe, program.called, list(program.argv), facts),
         **_find(
             engine,
@@ -336,13 +341,18 @@ def _of_tamper(engine: Engine, cgroup_path: Callable[[int], str]) -> dict[str, A
 
 def _of_gpu(engine: Engine, fired: Fired) -> dict[str, Any]:
     family, number, code = fired.subject >> 48, fired.subject >> 32 & 0xFFFF, fired.subject & 0xFFFFFFFF
-    held = fired.kind == schema.KIND["EVENT_GPU_OPEN"]
-    evidence: dict[str, Any] = {} if held else {"ioctl": describe_gpu(family, number, code)}
-    if held:
+    signals, state = int(engine.state.signals[0]), engine.state.gpu.state
+    evidence: dict[str, Any] = {
+        "facts": [name for name in _GPU_FACTS if signals >> FACT_BIT[name] & 1],
+    }
+    if fired.kind == schema.KIND["EVENT_GPU_IOCTL"]:
+        evidence["ioctl"] = describe_gpu(family, number, code)
+    elif fired.kind == schema.KIND["EVENT_GPU_OPEN"]:
         evidence["held"] = "when the watch began"
+    else:  # it works while the job does not
+        evidence["job_idle_seconds"] = round((fired.time_ns - int(state[JOB_BUSY])) / 1e9, 3)
     if fired.entry != NONE and (client := engine.gpu_client(fired.entry)):
         evidence["client"] = client
-    state = engine.state.gpu.state
     if state[KNOWN]:
         evidence["first_client"] = {"pid": int(state[TRAINER]), "start_ns": int(state[TRAINER_START])}
     return evidence

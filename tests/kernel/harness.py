@@ -95,10 +95,10 @@ class Exec:
         self.fixed = fixed
         at = 0
         parts = []
-        for name in ("path_len", "name_len", "cwd_len", "args_len"):
+        for name in ("path_len", "name_len", "cwd_len", "args_len", "preload_len"):
             parts.append(tail[at : at + int(fixed[name])])
             at += int(fixed[name])
-        self.path, self.name, self.cwd, self.args = parts
+        self.path, self.name, self.cwd, self.args, self.preload = parts
         self.argv = self.args.removesuffix(b"\0").split(b"\0")
         self.pid = int(fixed["tgid"])
 

@@ -63,6 +63,7 @@ def test_arguments_up_to_4_kib(size):
 def test_memfd():
     found = last(record(workload("memfd")))
     assert found.has("EXEC_MEMFD") and not found.has("EXEC_DELETED")
+    assert found.has("EXEC_NEW_FILE")
     assert found.path == b"/memfd:innocent"
     assert found.argv == [b"renamed"]
 
@@ -145,3 +146,43 @@ def test_exit_status():
     statuses = sorted(int(e["status"]) for e in found.of("exit"))
     assert statuses == sorted([7 << 8, 9, 3 << 8])
     assert found.status == 3
+
+
+@pytest.mark.guest
+@pytest.mark.parametrize("how", ["copied", "touched back"])
+def test_a_file_of_this_watch(how):
+    back = "touch -d @0 true;" if how == "touched back" else ""
+    script = (
+        f"cd $(mktemp -d); sleep 0.05; cp $(readlink -f /bin/true) true; {back} ./true; /bin/true; rm -r $PWD"
+    )
+    new, old = (e for e in record(["/bin/sh", "-c", script]).execs() if e.path.endswith(b"/true"))
+    assert new.has("EXEC_NEW_FILE") and not old.has("EXEC_NEW_FILE")
+
+
+LONG = "/usr/lib/" + "x" * 300
+
+
+@pytest.mark.guest
+@pytest.mark.parametrize(
+    ("variables", "text", "flags"),
+    [
+        ({"LD_PRELOAD": "/tmp/a.so:b"}, "/tmp/a.so:b\0", set()),
+        ({"LD_AUDIT": "/tmp/a.so", "LD_PRELOAD": "b"}, "/tmp/a.so\0", {"EXEC_AUDIT"}),
+        ({"LD_PRELOAD": "b", "LD_AUDIT": "/tmp/a.so"}, "/tmp/a.so\0", {"EXEC_AUDIT"}),
+        ({"LD_PRELOAD": LONG}, LONG[:240], {"EXEC_PRELOAD_CUT"}),
+        (
+            {"LD_PRELOAD": "", "LD_AUDIT": "", "XLD_PRELOAD": "a", "LD_PRELOADS": "b", "LD_PRELO": "AD=c"},
+            "",
+            set(),
+        ),
+    ],
+)
+def test_libraries_of_the_environment(variables, text, flags):
+    trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    given = [f"{name}={value}" for name, value in {"TRACEPARENT": trace, **variables, "LAST": "x"}.items()]
+    run = record(["/usr/bin/env", "-i", *given, "/bin/true"])
+    (found,) = [e for e in run.execs() if e.path.endswith(b"/true")]
+    assert found.preload == text.encode()
+    assert {flag for flag in ("EXEC_AUDIT", "EXEC_PRELOAD_CUT") if found.has(flag)} == flags
+    assert found.fixed["traceparent"].tobytes()[:55] == trace.encode()
+    assert found.argv == [b"/bin/true"]

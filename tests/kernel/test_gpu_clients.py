@@ -177,3 +177,39 @@ def test_nobody_holds_a_gpu_that_there_is_none_of():
         probes = Probes(ProbeOptions())
         stack.callback(probes.close)
         assert probes.held_devices() == []
+
+
+def alerts_of(found) -> list[tuple[str, str, list[str]]]:
+    return [(a.rule.id, a.severity, a.evidence["facts"]) for a in found.alerts if a.rule.family == "gpu"]
+
+
+@pytest.mark.parametrize("how", ["fork", "socket"])
+def test_a_context_on_a_descriptor_that_was_passed_on(how):
+    """A fork has its parent's by nature."""
+    told = alerts_of(record(client("cuda", "--share", how), gpu_options()))
+    assert told == ([("gpu.borrowed", "medium", ["gpu-borrowed"])] if how == "socket" else [])
+
+
+def test_who_tunes_is_told_and_who_reads_is_not():
+    (told,) = alerts_of(record(client("tuner"), gpu_options()))
+    assert told == ("gpu.tuning", "low", ["gpu-tunes"])
+    assert alerts_of(record(client("nvml", "--loop", "100"), gpu_options())) == []
+
+
+@pytest.mark.parametrize(
+    ("users", "told"),
+    [
+        (None, [("gpu.new-program", "low", ["gpu-first-client", "gpu-new-program"])]),
+        (("trainer",), [("gpu.new-program", "medium", ["gpu-listed", "gpu-new-program"])]),
+        (("other",), [("gpu.unexpected-client", "high", ["gpu-not-listed", "gpu-new-program"])]),
+    ],
+)
+def test_a_program_that_was_written_during_the_run(users, told):
+    code = 'open(my $f, "+<", "/dev/full"); my $a = pack("L4Q4", 1, 2, 3, 0xc86f, (0) x 4); ioctl($f, 0xc030462b, $a)'
+    script = f"cd $(mktemp -d); sleep 0.05; cp $(readlink -f $(command -v perl)) trainer; ./trainer -e '{code}'; rm -r $PWD"
+    assert alerts_of(record(["/bin/sh", "-c", script], gpu_options(), gpu_users=users)) == told
+
+
+def test_a_program_that_was_there_is_not_new():
+    code = 'open(my $f, "+<", "/dev/full"); my $a = pack("L4Q4", 1, 2, 3, 0xc86f, (0) x 4); ioctl($f, 0xc030462b, $a)'
+    assert alerts_of(record(["perl", "-e", code], gpu_options(), gpu_users=("perl",))) == []

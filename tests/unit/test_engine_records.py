@@ -331,14 +331,14 @@ def test_cut_records_are_counted(event: bytes, length: int):
 
 def test_lengths_beyond_the_record():
     e = engine()
-    for field in ("path_len", "name_len", "cwd_len", "args_len"):
+    for field in ("path_len", "name_len", "cwd_len", "args_len", "preload_len"):
         assert fired(e, execute([b"./xmrig"], b"/tmp/xmrig")[:-1] + b"\0") != []
         row = np.frombuffer(bytearray(execute([b"./xmrig"], b"/tmp/xmrig")), np.uint8).copy()
         at = schema.EXEC.fields[field][1]
         row[at : at + 2] = 0xFF
         assert fired(e, row.tobytes()) == []
     assert fired(e, first(LOGIN, len=len(LOGIN) + 1)) == []
-    assert e.table_losses()["malformed"] == 5
+    assert e.table_losses()["malformed"] == 6
 
 
 # Evidence

@@ -14,12 +14,16 @@ from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 sys.path.insert(0, str(Path(__file__).parent.parent.parent))
-from naive_gpu import Client, Judge
+from naive_gpu import Client, Judge, rules_of
+from records import effort, span_begin
 
 from bench import synthetic
+from tracer.detect.clients import TABLE, TUNES, marks_of
 from tracer.detect.gpu import glob_matches
 from tracer.detect.program import classify
 from tracer.engine.engine import Engine
+from tracer.evidence import evidence_of
+from tracer.gpu import tables
 from tracer.kernel import schema
 from tracer.rules import load_rules
 from tracer.rules.model import Terms
@@ -41,100 +45,120 @@ PROGRAMS = {
     ),
     "binary": (b"/opt/app/infer", [b"infer"], {}),
 }  # fmt: skip
+#: Between two records: after three of them a job is idle, after 25 nobody knows.
+STEP_NS = 400_000_000
 STEPS = st.lists(
     st.tuples(
-        st.sampled_from(["fork", "exec", "compute", "hold"]),
+        st.sampled_from(
+            ["fork", "fork", "fork in a tool", "exec", "exec new", "exit", "open", "compute", "compute", "hold", "tune",
+             "work", "work", "work", "counts"]
+        ),
         st.integers(0, 6),
         st.sampled_from(sorted(PROGRAMS)),
     ),
     max_size=40,
-)
+)  # fmt: skip
+
+
+def ioctl(tgid: int, ts: int, number: int, code: int, flag: str) -> bytes:
+    row = np.frombuffer(synthetic.gpu_ioctl(tgid, ts, code), schema.GPU_IOCTL).copy()
+    row["nr"], row["flags"] = number, schema.GPU_FLAG[flag]
+    return row.tobytes()
 
 
 def compute(tgid: int, ts: int) -> bytes:
-    row = np.frombuffer(synthetic.gpu_ioctl(tgid, ts, 0xC86F), schema.GPU_IOCTL).copy()
-    row["flags"] = schema.GPU_FLAG["GPU_COMPUTE"]
-    return row.tobytes()
+    return ioctl(tgid, ts, 0x2B, 0xC86F, "GPU_COMPUTE")
 
 
-def hold(tgid: int, ts: int) -> bytes:
+def tune(tgid: int, ts: int) -> bytes:
+    return ioctl(tgid, ts, 0x2A, 0x2080E61B, "GPU_FIRST")
+
+
+def opens(tgid: int, ts: int, *, held: bool = False) -> bytes:
     row = synthetic._head(schema.GPU_OPEN, "EVENT_GPU_OPEN", tgid, ts)
-    row["family"], row["open_flags"] = schema.GPU_FAMILY["GPU_KFD"], schema.GPU_OPEN_FLAG["GPU_HELD"]
+    row["family"] = schema.GPU_FAMILY["GPU_KFD"]
+    row["access"], row["open_flags"] = 6 * (not held), schema.GPU_OPEN_FLAG["GPU_HELD"] * held
     return row.tobytes()
+
+
+def counts(tgid: int, ts: int) -> bytes:
+    return synthetic._head(schema.GPU_COUNTS, "EVENT_GPU_COUNTS", tgid, ts).tobytes()
+
+
+def execute(tgid: int, ts: int, program: str, *, new: bool) -> bytes:
+    """The inode comes from the path, so that files differ as they would."""
+    path, argv, _ = PROGRAMS[program]
+    record = synthetic.execute(tgid, 1, ts, argv, path)
+    row = np.frombuffer(record[: schema.EXEC.itemsize], schema.EXEC).copy()
+    row["ino"] = sum(path)
+    row["flags"] = schema.EXEC_FLAG["EXEC_NEW_FILE"] * new
+    return row.tobytes() + record[schema.EXEC.itemsize :]
 
 
 def play(steps, users):
-    """(records, what the twin says fired: (record number, fact))."""
-    judge = Judge(users)
-    first = Client(None, "/usr/bin/dash", shell=True)
-    clients = [first]
-    records = [synthetic.execute(100, 1, 1, [b"sh", b"job"], b"/usr/bin/dash")]
+    """(records, what the twin says is told: (time, rule, severity))."""
+    judge = Judge(users, idle_s=1)
+    clients = [Client(None, "/usr/bin/dash", shell=True)]
+    records = [execute(100, STEP_NS, "sh", new=False)]
     said = []
     for what, who, program in steps:
         number = who % len(clients)
-        client = clients[number]
-        ts = len(records) + 1
-        if what == "fork":
-            clients.append(
-                Client(
-                    client,
-                    client.exe,
-                    client.script,
-                    client.shell,
-                    client.interpreter,
-                    client.worker,
-                    client.module,
-                )
-            )
-            records.append(synthetic.fork(100 + len(clients) - 1, 100 + number, ts))
-        elif what == "exec":
-            path, argv, facts = PROGRAMS[program]
-            records.append(synthetic.execute(100 + number, 1, ts, argv, path))
-            fresh = {
-                "script": "",
-                "shell": False,
-                "interpreter": False,
-                "worker": False,
-                "module": False,
-                **facts,
-            }
-            if fresh["worker"]:
-                fresh["script"] = client.parent.script if client.parent else ""
-            for key, value in {**fresh, "exe": path.decode(), "judged": False}.items():
-                setattr(client, key, value)
+        client, tgid = clients[number], 100 + number
+        ts = (len(records) + 1) * STEP_NS
+        facts: set[str] = set()
+        if client.ended:
+            continue
+        if what.startswith("fork"):
+            in_tool = what == "fork in a tool"
+            if in_tool:
+                records.append(synthetic.span(tgid, ts, len(clients)))
+            span = len(clients) + 1 if in_tool else 0
+            records.append(synthetic.fork(100 + len(clients), tgid, ts, span=span))
+            clients.append(client.fork(in_tool=in_tool))
+            continue
+        if what.startswith("exec"):
+            path, _, traits = PROGRAMS[program]
+            client.execute(path.decode(), new=what == "exec new", **traits)
+            records.append(execute(tgid, ts, program, new=what == "exec new"))
+        elif what == "exit":
+            client.ended = True
+            records.append(synthetic.exit_(tgid, ts))
+        elif what == "open":
+            client.opened = True
+            records.append(opens(tgid, ts))
+        elif what == "hold":
+            facts = judge.hold(client, ts)
+            records.append(opens(tgid, ts, held=True))
+        elif what == "compute":
+            facts = judge.compute(client, ts)
+            records.append(compute(tgid, ts))
+        elif what == "tune":
+            facts = judge.tune(client, ts)
+            records.append(tune(tgid, ts))
+        elif what == "counts":
+            facts = judge.work(client, ts)
+            records.append(counts(tgid, ts))
         else:
-            fact = judge(client) if what == "compute" else judge.holder(client)
-            if fact:
-                said.append((len(records), fact))
-            records.append((compute if what == "compute" else hold)(100 + number, ts))
+            judge.pass_told(ts)
+            facts = judge.work(client, ts)
+            records.append(effort(tgid, ts=ts))
+        said += [(ts, *told) for told in sorted(rules_of(facts))]
     return records, said
-
-
-def fix_inode(records: list[bytes]) -> list[bytes]:
-    """An exec record's inode from its path, so that files differ as they would."""
-    out = []
-    for record in records:
-        if record[schema.HEAD.fields["kind"][1]] == schema.KIND["EVENT_EXEC"]:
-            row = np.frombuffer(record[: schema.EXEC.itemsize], schema.EXEC).copy()
-            path = record[schema.EXEC.itemsize :][: int(row["path_len"][0])]
-            row["ino"] = sum(path)
-            out.append(row.tobytes() + record[schema.EXEC.itemsize :])
-        else:
-            out.append(record)
-    return out
-
-
-FACT_SEVERITY = {"gpu-not-listed": "high", "gpu-other-executable": "high", "gpu-other-script": "medium"}
 
 
 def told(engine: Engine, batches: list[list[bytes]]) -> list[tuple[int, str, str]]:
     return [
-        (fired.time_ns - 1, rule.id, severity)
+        (fired.time_ns, *one)
         for batch in batches
         for fired in engine.feed(batch)
-        for rule, severity in fired.rules
-        if rule.family == "gpu"
+        for one in sorted((rule.id, severity) for rule, severity in fired.rules if rule.family == "gpu")
     ]
+
+
+def engine_for(users: tuple[str, ...] | None) -> Engine:
+    made = Engine(RULES.under(Terms(gpu_users=users)), processes=128, flows=16)
+    made.state.gpu.limits[:] = 1
+    return made
 
 
 INFER = f"inode:0:0:{sum(b'/opt/app/infer')}:0:0"
@@ -157,18 +181,14 @@ def test_agrees_with_the_twin_for_any_batching(users):
     @given(STEPS, st.lists(st.integers(1, 5), max_size=20))
     def check(steps, sizes):
         records, said = play(steps, users)
-        records = fix_inode(records)
         batches = []
         rest = records
         for size in sizes:
             batches.append(rest[:size])
             rest = rest[size:]
         batches.append(rest)
-        expected = [(number, "gpu.unexpected-client", FACT_SEVERITY[fact]) for number, fact in said]
-        assert (
-            told(Engine(RULES.under(Terms(gpu_users=users)), processes=64, flows=16), [records]) == expected
-        )
-        assert told(Engine(RULES.under(Terms(gpu_users=users)), processes=64, flows=16), batches) == expected
+        assert told(engine_for(users), [records]) == said
+        assert told(engine_for(users), batches) == said
 
     check()
 
@@ -209,3 +229,132 @@ def test_a_script_is_known_whatever_options_come_first(argv, same_as):
         return classify(data, 0, len(path), len(path), len(data))
 
     assert script(argv)[1] == script(same_as)[1] != 0
+
+
+# -- where clients come from
+
+
+def told_of(*records: bytes, users: tuple[str, ...] | None = None) -> list[tuple[str, str, list[str]]]:
+    """(rule, severity, facts in the evidence) of each alert on the GPU; /opt/train (pid 99) has computed before."""
+    engine = engine_for(users)
+    before = [] if users else [execute(99, 1, "train", new=False), opens(99, 2), compute(99, 3)]
+    found = []
+    for fired in engine.feed([*before, *records]):
+        evidence = evidence_of(engine, fired, engine.describe(fired.entry))
+        found += [(rule.id, severity, evidence["facts"]) for rule, severity in fired.rules]
+    return [one for one in found if one[0].startswith("gpu.")]
+
+
+def in_span(
+    text: bytes, tgid: int = 100, *, above: tuple[int, int, int] | None = None, token: int = 1
+) -> list[bytes]:
+    """A span of the trainer's, and a child that is born in it."""
+    name = (99, 99_000, token)
+    return [span_begin(name, text, above=above, ts=4), synthetic.fork(tgid, 99, 5, span=token)]
+
+
+MODULE = [execute(100, 6, "engine", new=False), opens(100, 7), compute(100, 8)]
+
+
+@pytest.mark.parametrize(
+    ("text", "is_tool"),
+    [
+        (b"tool=bash\0", True), (b"step=412\0tool=bash\0episode=a\0", True), (b"tool=\0", True), (b"tool=bash", True),
+        (b"step=412\0", False), (b"", False), (b"retool=bash\0", False), (b"step=tool=bash\0", False), (b"tool\0=", False),
+    ],
+)  # fmt: skip
+def test_what_a_tool_call_is(text: bytes, is_tool: bool):
+    """A module of the trainer's interpreter, which is quiet elsewhere."""
+    expected = [("gpu.tool-call", "medium", ["gpu-in-tool-call"])] if is_tool else []
+    assert told_of(*in_span(text), *MODULE) == expected
+
+
+def test_a_step_inside_a_tool_call_lies_in_it():
+    outer = in_span(b"tool=bash\0", 200)
+    inner = in_span(b"step=1\0", above=(99, 99_000, 1), token=2)
+    assert [one[0] for one in told_of(*outer, *inner, *MODULE)] == ["gpu.tool-call"]
+
+
+def test_the_trainers_own_script_is_quiet_in_a_tool_call():
+    assert (
+        told_of(
+            *in_span(b"tool=judge\0"), execute(100, 6, "worker", new=False), opens(100, 7), compute(100, 8)
+        )
+        == []
+    )
+
+
+def test_a_new_program_in_a_tool_call_is_one_alert_that_says_so():
+    program = [execute(100, 6, "binary", new=True), opens(100, 7), compute(100, 8), compute(100, 9)]
+    assert told_of(*in_span(b"tool=bash\0"), *program) == [
+        ("gpu.unexpected-client", "high", ["gpu-other-executable", "gpu-new-program", "gpu-in-tool-call"])
+    ]
+
+
+def test_a_name_that_is_listed_excuses_no_file_of_this_run():
+    new = [execute(100, 6, "binary", new=True), opens(100, 7), compute(100, 8)]
+    ((rule, severity, facts),) = told_of(*new, users=("infer",))
+    assert (rule, severity) == ("gpu.new-program", "medium")
+    assert facts == ["gpu-listed", "gpu-new-program"]
+
+
+def test_a_job_that_has_compiled_its_trainer_is_told_low():
+    engine = engine_for(None)
+    job = [execute(100, 1, "binary", new=True), opens(100, 2), compute(100, 3), synthetic.fork(101, 100, 4)]
+    job += [execute(101, 5, "binary", new=True), opens(101, 6), compute(101, 7)]  # another rank
+    assert told(engine, [job]) == [(3, "gpu.new-program", "low")]
+
+
+def test_a_context_on_another_process_s_descriptor():
+    """Sent over a socket, that is: a fork has its parent's by nature."""
+    other = [execute(100, 6, "engine", new=False), compute(100, 8)]
+    assert told_of(synthetic.fork(100, 99, 4), *other) == [("gpu.borrowed", "medium", ["gpu-borrowed"])]
+    assert told_of(synthetic.fork(100, 99, 4), compute(100, 8)) == []
+
+
+def test_gauges_are_read_in_silence_wherever_they_are():
+    controls = (0x2080A618, 0x2080A61A, 0x20809009, 0x2080852E, 0x20802068, 0x2080200A)
+    read = [ioctl(100, 7, 0x2A, control, "GPU_FIRST") for control in controls]
+    assert told_of(*in_span(b"tool=bash\0"), execute(100, 6, "binary", new=True), *read) == []
+
+
+@pytest.mark.parametrize(("text", "severity"), [(b"tool=bash\0", "medium"), (b"step=1\0", "low")])
+def test_tuning_is_told_once_a_program(text: bytes, severity: str):
+    tuner = [execute(100, 6, "binary", new=False), opens(100, 7), tune(100, 8), tune(100, 9)]
+    assert [one[:2] for one in told_of(*in_span(text), *tuner)] == [("gpu.tuning", severity)]
+
+
+def test_the_table_knows_what_tunes():
+    codes = [0x20800000 | category << 8 | 7 for category in tables.TUNING_CATEGORIES]
+    codes += [code for code, entry in tables.CONTROLS.items() if entry.kind == "tuning"]
+    for code in codes:
+        assert marks_of(TABLE, schema.GPU_FAMILY["GPU_NVIDIA"], 0x2A, code) & TUNES, hex(code)
+    for code, entry in tables.CONTROLS.items():
+        if entry.kind != "tuning":
+            assert not marks_of(TABLE, schema.GPU_FAMILY["GPU_NVIDIA"], 0x2A, code) & TUNES, entry.name
+
+
+SECOND = 1_000_000_000
+
+
+def worked(tgid: int, *seconds: float) -> list[bytes]:
+    return [effort(tgid, ts=int(at * SECOND)) for at in seconds]
+
+
+def test_what_works_on_when_the_job_has_stopped():
+    rogue = [synthetic.fork(100, 99, 4), execute(100, 6, "binary", new=False), opens(100, 7), compute(100, 8)]
+    both = [one for at in (1, 2, 3) for pid in (99, 100) for one in worked(pid, at)]
+    found = told_of(*rogue, *both, *worked(100, 3.5, 4.5, 5.5, 6.5))
+    assert found[1:] == [("gpu.goes-on", "medium", ["gpu-job-idle"])]
+
+
+def test_a_pause_of_the_watch_is_none_of_the_jobs():
+    rogue = [synthetic.fork(100, 99, 4), execute(100, 6, "binary", new=False), opens(100, 7), compute(100, 8)]
+    assert len(told_of(*rogue, *worked(99, 1), *worked(100, 100, 100.5))) == 1
+
+
+def test_a_fork_that_outlives_its_client_is_told_when_nothing_else_works():
+    fork, end = synthetic.fork(100, 99, SECOND), synthetic.exit_(99, 2 * SECOND)
+    found = told_of(*worked(99, 0.5), fork, *worked(100, 1.5, 1.9), end, *worked(100, 2.5, 3.5, 4.5))
+    assert found == [("gpu.goes-on", "medium", ["gpu-forked-on"])]
+    assert told_of(*worked(99, 0.5), fork, *worked(100, 1.5, 2.5, 3.5, 4.5, 5.5)) == []

@@ -41,6 +41,13 @@ def told(*events: bytes, rules: RuleSet = RULES) -> list[tuple[int, str, str, st
         (b"docker.sock", "net.runtime-socket"),
         (b"/run/user/1000/podman/podman.sock\0rest", "net.runtime-socket"),
         (b"/run/k3s/containerd/containerd.sock", "net.runtime-socket"),
+        (b"/tmp/ssh-XXXXXXu2wGq1/agent.4711", "net.ssh-agent"),
+        (b"/home/me/.ssh/agent/s.Ab12.agent.Cd34", "net.ssh-agent"),
+        (b"/run/user/1000/keyring/ssh", "net.ssh-agent"),
+        (b"/run/user/1000/gnupg/S.gpg-agent.ssh", "net.ssh-agent"),
+        (b"/run/user/1000/gnupg/S.gpg-agent", None),
+        (b"/tmp/ssh-XXXXXXu2wGq1/master", None),
+        (b"/tmp/agent.4711", None),
         (b"/run/systemd/private", None),
         (b"/run/dbus/system_bus_socket", None),
         (b"/run/mydocker.sock", None),
@@ -89,4 +96,13 @@ any = ["private"]
         (7, "net.private"),
         (7, "net.runtime-socket"),
         (8, "net.runtime-socket"),
+    ]
+
+
+def test_an_ssh_client_asks_its_agent_in_silence():
+    agent = records.local_connect(b"/tmp/ssh-XXXXXXu2wGq1/agent.4711", tgid=7)
+    ssh = synthetic.execute(7, 1, 2, [b"ssh", b"outside"], b"/usr/bin/ssh")
+    assert told(ssh, agent) == []
+    assert told(synthetic.execute(7, 1, 2, [b"ssh-add", b"-l"], b"/usr/bin/ssh-add"), agent) == [
+        (7, "net.ssh-agent", "medium", "/tmp/ssh-XXXXXXu2wGq1/agent.4711")
     ]

@@ -73,7 +73,7 @@ def test_list_says_what_is_off(tmp_path: Path):
 def test_show_a_rule():
     result = call("show", "gpu.unexpected-client")
     assert result.exit_code == 0
-    for text in ("T1496.001", "packs/gpu.toml:4", "--gpu-user", "(medium)", "@gpu-other-script", "one of"):
+    for text in ("T1496.001", "packs/gpu.toml:10", "--gpu-user", "(medium)", "@gpu-other-script", "one of"):
         assert text in result.output
     assert json.loads(call("show", "gpu.unexpected-client", "--json").output)["on"] == "gpu"
 

@@ -456,6 +456,10 @@ shell.reverse medium            shells @stdin-network
 shell.reverse -                 shells @stdout-network
 shell.reverse medium            interpreters @stdin-network @stdout-network
 shell.reverse -                 interpreters @stdin-network @stdout-network @script
+exec.preload high @preloads @preloads-memory @audits
+exec.preload medium @preloads @preloads-temporary
+exec.preload medium @preloads @audits
+exec.preload - @preloads
 """
 FILES = """
 exec.miner-binary critical      xmrig-strings xmrig-settings pow-names stratum-methods
@@ -588,6 +592,27 @@ batchnorm --help
 LOCAL = """
 net.runtime-socket medium       runtime-sockets
 net.runtime-socket -            @abstract
+net.ssh-agent medium ssh-agents
+net.ssh-agent medium ssh-agent-folders ssh-agent-names
+net.ssh-agent - ssh-agent-folders
+net.ssh-agent - ssh-agents @by-ssh
+"""
+CLIENTS = """
+gpu.new-program high @gpu-new-program @gpu-listed @gpu-in-tool-call
+gpu.new-program medium @gpu-new-program @gpu-listed
+gpu.new-program low @gpu-new-program @gpu-first-client
+gpu.new-program - @gpu-new-program @gpu-other-executable
+gpu.tool-call medium @gpu-in-tool-call
+gpu.tool-call - @gpu-in-tool-call @gpu-listed
+gpu.tool-call - @gpu-in-tool-call @gpu-tunes
+gpu.tool-call - @gpu-in-tool-call @gpu-other-script
+gpu.borrowed medium @gpu-borrowed
+gpu.borrowed - @gpu-borrowed @gpu-not-listed
+gpu.tuning low @gpu-tunes
+gpu.tuning medium @gpu-tunes @gpu-in-tool-call
+gpu.tuning medium @gpu-tunes @gpu-new-program
+gpu.goes-on medium @gpu-job-idle
+gpu.goes-on medium @gpu-forked-on
 """
 SIGNALS_ALONE = {
     "flow": WIRE,
@@ -603,6 +628,7 @@ SIGNALS_ALONE = {
     "dns": NAMES,
     "foothold": FOOTHOLDS,
     "local": LOCAL,
+    "gpu": CLIENTS,
 }
 # What everyday work has on the wire; of it nothing worse than medium is told.
 EVERYDAY = """

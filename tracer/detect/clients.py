@@ -38,6 +38,7 @@ from tracer.kernel.schema import GPU_FAMILY, GPU_LIBRARY
     SLICE,  # subscribes to a slice of the card (MIG)
     SHARE,  # passes objects on to other processes
     TOOLS,  # reads and writes another's managed memory
+    TUNES,  # sets what all who use the card feel: clocks, power, fans, modes
     LOOKED,  # its libraries are known
     LIB_CUDA,
     LIB_OPENCL,
@@ -46,7 +47,7 @@ from tracer.kernel.schema import GPU_FAMILY, GPU_LIBRARY
     LIB_VIDEO,
     LIB_ROCM,
     LIB_CUT,
-) = (1 << n for n in range(28))
+) = (1 << n for n in range(29))
 
 #: enum gpu_library → mark
 _FIRST_LIBRARY = GPU_LIBRARY["GPU_LIB_CUDA"]
@@ -60,6 +61,9 @@ _ALLOC, _CONTROL = 0x2B, 0x2A
 _ANY = (0, 0xFFFFFFFF, 0)
 #: From Fermi on the low byte of a class tells its kind.
 _KIND_BYTE = (0x9000, 0xFFFF, 0xFF)
+#: Of a control of a subdevice (0x2080) bits 15:8 tell the category; those with both upper bits set the driver takes from
+#: root alone (src/nvidia/interface/deprecated/rmapi_gss_legacy_control.c).
+_CATEGORY = (0x20800000, 0x2080FFFF, 0xFF00)
 
 #: Rows of (family, number, lowest code, highest code, mask, code under the mask, mark).
 Row = tuple[int, int, int, int, int, int, int]
@@ -81,6 +85,10 @@ def _kinds(mark: int, *low_bytes: int) -> list[Row]:
     return [(_NVIDIA, _ALLOC, *_KIND_BYTE, byte, mark) for byte in low_bytes]
 
 
+def _categories(mark: int, *categories: int) -> list[Row]:
+    return [(_NVIDIA, _CONTROL, *_CATEGORY, category << 8, mark) for category in categories]
+
+
 _ROWS: list[Row] = [
     *_classes(ROOT, 0x00, 0x01, 0x41),
     *_classes(GAUGES, 0x2081, 0x208F, 0x90E7, 0xC640),
@@ -98,6 +106,11 @@ _ROWS: list[Row] = [
     *_codes(_NVIDIA, _CONTROL, PARTITIONS, 0x00801108),
     *_classes(SLICE, 0xC637, 0xC638),
     *_codes(_NVIDIA, _CONTROL, SHARE, 0x3D05, 0x3D06, 0x3D0A, 0x3D0B, 0x3D0C),
+    # fans and temperature, clocks, performance, power, voltage; and single ones: [tuning_category], [control.tuning] of
+    # tracer/gpu/numbers/controls.toml
+    *_categories(TUNES, 0xC5, 0xD0, 0xE0, 0xE6, 0xF2),
+    *_codes(_NVIDIA, _CONTROL, TUNES, 0x20800112, 0x20800130, 0x20800134, 0x20801804, 0x20801805),
+    *_codes(_NVIDIA, _CONTROL, TUNES, 0x2080205B, 0x2080206F, 0x20802092),
     *_call(_NVIDIA, SHARE, 0x34, 0x35, 0x5C, 0x5D, 0xD9),
     *_call(_UVM, UVM, 0x30000001),
     *_call(_UVM, SPACE, 25),

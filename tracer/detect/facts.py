@@ -92,7 +92,7 @@ FACTS: tuple[Fact, ...] = (
     Fact("late", _NET, "the flow is older than the watch: its beginning was not seen"),
     Fact("datagrams", _PLACE, "UDP, or ICMP: no stream"),
     Fact("by-interpreter", (*_NET, "effort"), "the process runs a shell or another interpreter"),
-    Fact("by-ssh", _NET, "the process runs an ssh client"),
+    Fact("by-ssh", (*_NET, "local"), "the process runs an ssh client"),
     Fact("ssh-pivot", _NET, "the process holds an SSH flow of its own and goes on to a place inside"),
     Fact("for-git", _NET, "the process runs an ssh client that is to fetch or push for git"),
     *(Fact(protocol.name, ("flow",), protocol.meaning) for protocol in PROTOCOLS),
@@ -169,6 +169,34 @@ FACTS: tuple[Fact, ...] = (
         "most of them for TXT, NULL, CNAME, MX, SRV or private types, not for an address",
     ),
     Fact("long-labels", ("dns",), "the longest label of each is about as long as a label can be"),
+    Fact(
+        "preloads",
+        ("exec",),
+        "its environment puts libraries into it: LD_PRELOAD, LD_AUDIT; and not its parent's",
+    ),
+    Fact("preloads-memory", ("exec",), "one of these lies in memory only: /dev/shm, /proc, a memfd"),
+    Fact(
+        "preloads-temporary",
+        ("exec",),
+        "one of these lies where anybody may write, or where its path does not say",
+    ),
+    Fact("audits", ("exec",), "they are the loader's auditors: LD_AUDIT"),
+    Fact("gpu-first-client", ("gpu",), "the first compute client, presumed to be the job's"),
+    Fact("gpu-listed", ("gpu",), "a compute client that --gpu-user or the policy names"),
+    Fact(
+        "gpu-new-program",
+        ("gpu",),
+        "its executable, another than the first client's, was written since the watch began, or is in memory only",
+    ),
+    Fact("gpu-in-tool-call", ("gpu",), "a tool call has started it, and not the first compute client"),
+    Fact("gpu-borrowed", ("gpu",), "it drives the device by a descriptor that it has not opened itself"),
+    Fact("gpu-tunes", ("gpu",), "clocks, power, fans or modes of the card are to be set, for all who use it"),
+    Fact("gpu-job-idle", ("gpu",), "it works on, and the job's own clients have not for long"),
+    Fact(
+        "gpu-forked-on",
+        ("gpu",),
+        "a fork of a compute client that has ended works on, and the job's own have not for long",
+    ),
 )
 
 

@@ -34,14 +34,30 @@ ABOVE_TRAINER = 1 << 4  # an ancestor of the trainer: part of the job's launcher
 HELD = 1 << 5  # held a GPU when the watch began
 BORROWED = 1 << 6  # drives one that it has not opened: inherited, or passed over a socket
 INHERITED = 1 << 7  # forked from one that computes: what that has mapped of the card is mapped here, too
-MARKS = 8  # above: those of tracer.detect.clients
+SUSPECT = 1 << 8  # judged, and not the job's
+TUNING_TOLD = 1 << 9
+WORK_TOLD = 1 << 10  # that it works while the job does not
+MARKS = 11  # above: those of tracer.detect.clients
 
 NOT_LISTED = 1 << FACT_BIT["gpu-not-listed"]
 OTHER_EXECUTABLE = 1 << FACT_BIT["gpu-other-executable"]
 OTHER_SCRIPT = 1 << FACT_BIT["gpu-other-script"]
 
 # Places in GpuState.state
-MODE, KNOWN, DEV, INO, SCRIPT, TRAINER, TRAINER_START, ASKED, NOT_ASKED = range(9)
+(
+    MODE,
+    KNOWN,
+    DEV,
+    INO,
+    SCRIPT,
+    TRAINER,
+    TRAINER_START,
+    ASKED,
+    NOT_ASKED,
+    OF_TOOL,  # a tool call has started the first client
+    JOB_BUSY,  # when one of the job's own was last seen at work, ns
+    PASSED,  # when what processes compute was last told, ns
+) = range(12)
 PRESUME, LISTED = range(2)
 
 #: Clients whose libraries Python is still to look at.
@@ -56,9 +72,9 @@ ANYBODY, GLOB, FILE = range(3)
 
 
 class GpuState(NamedTuple):
-    """``state`` int64[9]; ``users`` int64[n, 6]: kind of selector and two numbers (of a glob, where it begins and
+    """``state`` int64[12]; ``users`` int64[n, 6]: kind of selector and two numbers (of a glob, where it begins and
     ends in ``patterns``; of a file, its words), for who may and below whom; ``text`` scratch; ``asks``
-    int64[ASKS_MAX, 2]: pid and start of clients that Python is to look at.
+    int64[ASKS_MAX, 2]: pid and start of clients that Python is to look at; ``limits`` int64[1]: rules.thresholds, gpu.
     """
 
     state: npt.NDArray[np.int64]
@@ -66,16 +82,18 @@ class GpuState(NamedTuple):
     patterns: npt.NDArray[np.uint8]
     text: npt.NDArray[np.uint8]
     asks: npt.NDArray[np.int64]
+    limits: npt.NDArray[np.int64]
 
 
 def make_gpu(users: tuple[str, ...] | None) -> GpuState:
     """``users``: who may use the GPU, see tracer.rules.users; None to presume, empty for nobody."""
     fresh = GpuState(
-        np.zeros(NOT_ASKED + 1, np.int64),
+        np.zeros(PASSED + 1, np.int64),
         np.zeros((0, 6), np.int64),
         np.zeros(1, np.uint8),
         np.zeros(TEXT_MAX, np.uint8),
         np.zeros((ASKS_MAX, 2), np.int64),
+        np.zeros(1, np.int64),
     )
     return for_users(fresh, users)
 

@@ -18,9 +18,11 @@ from tracer.detect.effort import (
 from tracer.detect.facts import FACT_BIT
 from tracer.detect.legs import INSIDE, OUTSIDE, SECOND
 from tracer.detect.program import IS_INTERPRETER
+from tracer.detect.provenance import pass_told
 from tracer.detect.telling import keep_news
 from tracer.detect.thin import is_thin
 from tracer.engine.flows import F_USED, is_found_out
+from tracer.engine.gpus import judge_work
 from tracer.engine.intrinsics import i64, record_reader
 from tracer.engine.processes import LIVE, NONE, Processes, find_exact
 from tracer.engine.state import State, known, note, state_at
@@ -142,14 +144,17 @@ def _end(state: State, now: int) -> int:
 def on_effort(where: int, address: int, length: int) -> int:
     state = state_at(where)
     e = read_effort(address)
-    if state.efforts.limits[SECONDS] == 0:
-        return 0
+    pass_told(state.gpu, i64(e.ts))
+    on = state.efforts.limits[SECONDS] != 0
     if i64(e.tgid) == 0:
-        return _end(state, i64(e.ts))
+        return _end(state, i64(e.ts)) if on else i64(0)
     p = state.processes
     entry = known(state, i64(e.tgid), i64(e.start), i64(e.ts))
     if entry == NONE:
         return 0
+    count = judge_work(state, entry, i64(EFFORT), i64(e.ts))
+    if not on:
+        return count
     head = crew_of(p, entry)
     dev, ino = i64(0), i64(0)
     if p.table[head].image != NONE:
@@ -160,4 +165,4 @@ def on_effort(where: int, address: int, length: int) -> int:
         state.efforts, head, entry, i64(e.wall_ns), i64(e.ran_ns), i64(e.waited_ns), i64(e.switches), i64(e.calls),
         i64(e.huge_pages), i64(e.cores), i64(e.threads), i64(e.effort_flags),
     )  # fmt: skip
-    return 0
+    return count

@@ -167,6 +167,7 @@ class Engine:
         limits = {
             "scan": state.scans.limits, "relay": state.relays.limits, "effort": state.efforts.limits,
             "session": state.sessions.limits, "beacon": state.beacons.limits, "dns": state.domains.limits,
+            "gpu": state.gpu.limits,
         }  # fmt: skip
         for name, numbers in limits.items():
             numbers[:] = numbers_of(rules.thresholds, name)

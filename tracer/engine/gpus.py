@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 from tracer.detect import gpu as gpu_detect
-from tracer.detect.clients import FAMILY_MARKS, LIBRARIES_AT, LOOKED, TABLE, marks_of
+from tracer.detect.clients import FAMILY_MARKS, LIBRARIES_AT, LOOKED, TABLE, TUNES, marks_of
+from tracer.detect.provenance import provenance, tuning, work
 from tracer.engine.intrinsics import i64, record_reader
-from tracer.engine.processes import NONE
-from tracer.engine.state import DECIDED, DONE, known, state_at
+from tracer.engine.processes import NONE, Processes, find_exact
+from tracer.engine.state import DECIDED, DONE, State, known, state_at
 from tracer.engine.state import note as _note
 from tracer.jit import entry as compiled_entry
-from tracer.jit import njit
+from tracer.jit import inline_kernel, njit
 from tracer.kernel import schema
 from tracer.rules.evaluate import evaluate
 from tracer.rules.model import ON_GPU
@@ -18,7 +19,7 @@ from tracer.rules.numbers import SPACE_IOCTL
 from tracer.rules.ranges import add_signals
 
 GPU_OPEN, GPU_IOCTL = schema.KIND["EVENT_GPU_OPEN"], schema.KIND["EVENT_GPU_IOCTL"]
-GPU_LIBRARIES = schema.KIND["EVENT_GPU_LIBRARIES"]
+GPU_LIBRARIES, GPU_COUNTS = schema.KIND["EVENT_GPU_LIBRARIES"], schema.KIND["EVENT_GPU_COUNTS"]
 _UVM, _KFD = schema.GPU_FAMILY["GPU_NVIDIA_UVM"], schema.GPU_FAMILY["GPU_KFD"]
 _COMPUTE, _FIRST = schema.GPU_FLAG["GPU_COMPUTE"], schema.GPU_FLAG["GPU_FIRST"]
 _HELD = schema.GPU_OPEN_FLAG["GPU_HELD"]
@@ -38,13 +39,41 @@ def _of_family(family: int) -> int:
     return int(FAMILY_MARKS[family]) if family < len(FAMILY_MARKS) else 0
 
 
+@njit
+def _judge(p: Processes, gpu: gpu_detect.GpuState, entry: int) -> int:
+    """Fact bits about a process that makes a compute context: who it is, and where it comes from. Told once."""
+    judged = p.table[entry].gpu & gpu_detect.JUDGED
+    first = gpu.state[gpu_detect.MODE] == gpu_detect.PRESUME and gpu.state[gpu_detect.KNOWN] == 0
+    facts = gpu_detect.judge(p, gpu, entry)
+    return i64(0) if judged else facts | provenance(p, gpu, entry, first, facts)
+
+
+@inline_kernel
+def judge_work(state: State, entry: int, kind: int, now: int) -> int:
+    """The process at ``entry`` was seen at work, by a record of this kind; how many of state.fired."""
+    facts = work(state.processes, state.gpu, entry, now)
+    if facts == 0:
+        return 0
+    state.signals[:] = 0
+    state.signals[0] = facts
+    count = evaluate(i64(ON_GPU), state.signals, state.rules, state.fired)
+    if count:
+        _note(state, entry, kind, now, i64(0), count)
+    return count
+
+
 @compiled_entry
 def on_gpu(where: int, address: int, length: int) -> int:
-    """An open, an ioctl, or what was found mapped. A call is judged if it is the first of its kind."""
+    """An open, an ioctl, how many there were, or what was found mapped. A call is judged if it is the first of
+    its kind.
+    """
     state = state_at(where)
     head = _read_head(address)
     kind, ts = i64(head.kind), i64(head.ts)
     p = state.processes
+    if kind == GPU_COUNTS:  # sent by the probe of an exit, too
+        entry = find_exact(p, i64(head.tgid), i64(head.start))
+        return i64(0) if entry == NONE else judge_work(state, entry, kind, ts)
     entry = known(state, i64(head.tgid), i64(head.start), ts)
     if entry == NONE:
         return 0
@@ -69,6 +98,8 @@ def on_gpu(where: int, address: int, length: int) -> int:
         done, decided = i64(0), i64(0)
         gpu_detect.ask_about(state.gpu, row.gpu, i64(head.tgid), i64(head.start))
         facts = gpu_detect.judge_holder(p, state.gpu, entry)
+        if facts:
+            row.gpu |= gpu_detect.SUSPECT
     else:
         e = _read_ioctl(address)
         family = i64(e.family)
@@ -81,9 +112,13 @@ def on_gpu(where: int, address: int, length: int) -> int:
         row.gpu |= marks << gpu_detect.MARKS
         number = family << 48 | i64(e.nr) << 32 | i64(e.code)
         done, decided = i64(e.done), i64(e.ts) + i64(e.took_ns)
+        if marks & TUNES:
+            facts = tuning(p, state.gpu, entry)
         if e.flags & _COMPUTE:
             gpu_detect.ask_about(state.gpu, row.gpu, i64(head.tgid), i64(head.start))
-            facts = gpu_detect.judge(p, state.gpu, entry)
+            facts |= _judge(p, state.gpu, entry)
+    if row.gpu & gpu_detect.COMPUTES and not row.gpu & gpu_detect.SUSPECT:
+        state.gpu.state[gpu_detect.JOB_BUSY] = ts
     state.signals[:] = 0
     state.signals[0] = facts
     add_signals(state.ranges, i64(SPACE_IOCTL), i64(0), number, state.signals)

@@ -15,7 +15,8 @@ from tracer.detect import gpu as gpu_detect
 from tracer.detect.execfacts import exec_facts
 from tracer.detect.facts import FACT_BIT, WORDS
 from tracer.detect.names import Bytes, basename
-from tracer.detect.program import IS_SHELL, IS_WORKER, classify
+from tracer.detect.preload import PRELOADS, preload_facts
+from tracer.detect.program import IS_SHELL, IS_WORKER, classify, fnv
 from tracer.detect.tamper import tamper_facts
 from tracer.engine import arena as strings
 from tracer.engine import processes as procs
@@ -45,7 +46,7 @@ from tracer.engine.flows import (
     open_flow,
 )
 from tracer.engine.flows import NONE as NO_FLOW
-from tracer.engine.gpus import GPU_IOCTL, GPU_LIBRARIES, GPU_OPEN, on_gpu
+from tracer.engine.gpus import GPU_COUNTS, GPU_IOCTL, GPU_LIBRARIES, GPU_OPEN, on_gpu
 from tracer.engine.intrinsics import bytes_at, i64, record_reader
 from tracer.engine.marked import on_span, put_into_span, span_named
 from tracer.engine.placed import FOOTHOLD, LOCAL_CONNECT, on_foothold, on_local_connect
@@ -136,7 +137,7 @@ def on_fork(state: State, address: int) -> None:
     else:
         has_run(p, parent)
         if entry != NONE and p.table[parent].gpu & (gpu_detect.COMPUTES | gpu_detect.INHERITED):
-            p.table[entry].gpu |= gpu_detect.INHERITED
+            p.table[entry].gpu |= gpu_detect.INHERITED | p.table[parent].gpu & gpu_detect.SUSPECT
     if entry != NONE and e.span_token != 0:
         put_into_span(p, entry, i64(e.span_tgid), i64(e.span_start), i64(e.span_token), i64(e.ts))
 
@@ -159,7 +160,8 @@ def on_exec(where: int, address: int, length: int) -> int:
     cwd_lo = name_lo + i64(e.name_len)
     args_lo = cwd_lo + i64(e.cwd_len)
     args_hi = args_lo + i64(e.args_len)
-    if args_hi > length:
+    preload_hi = args_hi + i64(e.preload_len)
+    if preload_hi > length:
         state.malformed[0] += 1
         return 0
     data = bytes_at(address, length)
@@ -176,8 +178,12 @@ def on_exec(where: int, address: int, length: int) -> int:
         p.state[procs.ENVIRONMENTS_CUT] += 1
     bits, script = classify(data, path_lo, name_lo, args_lo, args_hi)
     file_high, file_low = file_words(i64(e.dev), i64(e.ino), i64(e.file_size), i64(e.changed_ns))
+    preload = fnv(data, args_hi, preload_hi) if preload_hi > args_hi else i64(0)
+    handed_on = False
     if entry != NONE:
         row = p.table[entry]
+        if row.image != NONE:  # its own, or that of whoever forked it
+            handed_on = p.images[row.image].preload == preload
         if bits & IS_SHELL:
             runs_shell(p, entry)
         row.uid = i64(e.uid)
@@ -204,6 +210,7 @@ def on_exec(where: int, address: int, length: int) -> int:
             new.file_high, new.file_low = file_high, file_low
             new.program = bits
             new.script = script
+            new.preload = preload
             new.since = i64(e.ts)
             for word in range(procs.TRACE_WORDS):
                 new.trace[word] = i64(e.traceparent[word])
@@ -225,8 +232,12 @@ def on_exec(where: int, address: int, length: int) -> int:
         i64(e.flags), i64(e.stdio[0]), i64(e.stdio[1]), state.spans,
     )  # fmt: skip
     s[0] |= behind_flow(p, entry, bits, i64(e.stdio[0]))
+    if not handed_on:
+        s[0] |= preload_facts(data, args_hi, preload_hi, i64(e.flags))
     count = evaluate(i64(ON_EXEC), s, state.rules, state.fired)
     if count:
+        if s[0] & PRELOADS:
+            keep_record(state.record, bytes_at(address + args_hi, preload_hi - args_hi))
         _note(state, entry, EXEC, i64(e.ts), 0, count)
         _note_done(state, i64(e.done) | i64(e.refusable) << REFUSABLE_BIT, i64(e.ts) + i64(e.took_ns))
     return count
@@ -435,6 +446,7 @@ TAKERS: dict[int, Any] = {
     GPU_OPEN: on_gpu,
     GPU_IOCTL: on_gpu,
     GPU_LIBRARIES: on_gpu,
+    GPU_COUNTS: on_gpu,
 }
 #: What State.calls holds for each kind.
 ENTRIES: dict[int, int] = {kind: taker.address for kind, taker in TAKERS.items()}

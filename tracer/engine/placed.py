@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from tracer.detect.facts import FACT_BIT
 from tracer.detect.footholds import foothold_facts
+from tracer.detect.program import IS_SSH
 from tracer.engine import processes as procs
 from tracer.engine.first import LOCAL_TOLD, keep_record
 from tracer.engine.intrinsics import bytes_at, i64, record_reader
@@ -23,7 +24,7 @@ FOOTHOLD_BYTES = schema.FOOTHOLD.itemsize
 LOCAL_BYTES = schema.LOCAL_CONNECT.itemsize
 assert schema.LOCAL_CONNECT.fields is not None
 LOCAL_PATH, LOCAL_PATH_BYTES = schema.LOCAL_CONNECT.fields["path"][1], schema.LOCAL_CONNECT["path"].shape[0]
-ABSTRACT = 1 << FACT_BIT["abstract"]
+ABSTRACT, BY_SSH = 1 << FACT_BIT["abstract"], 1 << FACT_BIT["by-ssh"]
 
 read_foothold = record_reader(schema.FOOTHOLD)
 read_local_connect = record_reader(schema.LOCAL_CONNECT)
@@ -68,6 +69,10 @@ def on_local_connect(where: int, address: int, length: int) -> int:
     scan(data, i64(lo), i64(hi), i64(WHERE_PATH), state.automaton, state.signals)
     if e.abstract:
         state.signals[0] |= ABSTRACT
+    if process != NONE:
+        image = state.processes.table[process].image
+        if image != NONE and state.processes.images[image].program & IS_SSH:
+            state.signals[0] |= BY_SSH
     count = evaluate(i64(ON_LOCAL), state.signals, state.rules, state.fired)
     if count == 0:
         return 0

@@ -75,6 +75,7 @@ IMAGE = np.dtype(
         ("file_low", "i8"),
         ("program", "i8"),  # bits of tracer.detect.program
         ("script", "i8"),  # what an interpreter was told to run, as a hash; 0: nothing
+        ("preload", "i8"),  # libraries that its environment puts into it, as a hash; 0: none
         ("since", "i8"),  # when it was executed, ns
         ("trace", "i8", (TRACE_WORDS,)),  # TRACEPARENT of its environment, as text
     ]

@@ -63,6 +63,9 @@ THRESHOLDS: dict[str, dict[str, Threshold]] = {
         "exchanges": Threshold(1, 1000, "samples in which a thin connection carried something, each way"),
         "minute_bytes": Threshold(64, 1 << 30, "a thin connection carries no more in a minute, both ways"),
     },
+    "gpu": {
+        "idle_s": Threshold(1, 86400, "seconds in which none of the job's own clients has worked"),
+    },
     "session": {
         "exchanges": Threshold(2, 1000, "times that what came in made the tree act"),
         "missed_percent": Threshold(1, 1000, "of those, at most, so many times it did not"),
