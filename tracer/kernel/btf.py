@@ -163,9 +163,9 @@ class Btf:
                 return dict(found.extra)
         raise LoadError(f"{self.path.name}: BTF has no enum {name}; refer to it from a global")
 
-    def option(self, name: str) -> tuple[int, int]:
-        """(offset in .rodata, size) of the ``const volatile`` global ``name``."""
-        for symbol, value, size, section in self._symbols:
-            if symbol == name and section == self._rodata:
-                return value, size
-        raise LoadError(f"{self.path.name} has no option {name}")
+    @cached_property
+    def options(self) -> dict[str, tuple[int, int]]:
+        """(offset in .rodata, size) of each ``const volatile`` global."""
+        return {
+            name: (value, size) for name, value, size, section in self._symbols if section == self._rodata
+        }
