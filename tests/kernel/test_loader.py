@@ -14,6 +14,7 @@ from conftest import kernel_lacks
 from harness import record, workload
 from test_exactness import CHANNEL, GPU, RM_ALLOC, gpu_options
 
+from tracer.alerts import Alert
 from tracer.errors import HostError
 from tracer.kernel import bcc, host, loader, rungs, schema
 from tracer.kernel.loader import Loader
@@ -53,7 +54,7 @@ def plain(take) -> None:
 
 
 def told(run) -> list[tuple[str, str, str]]:
-    return sorted((alert.rule.id, Path(alert.exe).name, alert.severity) for alert in run.alerts)
+    return sorted((said["rule"], Path(said["exe"]).name, said["severity"]) for said in map(Alert.to_json, run.alerts))
 
 
 def mine(tmp_path: Path) -> list[str]:
@@ -94,7 +95,7 @@ def test_a_miner_gives_the_same_alerts(take, tmp_path):
 def test_enforced_it_is_killed_before_it_runs(plain, tmp_path):
     run = record(mine(tmp_path), enforce=True)
     (alert,) = [alert for alert in run.alerts if alert.rule.id == "miner.command"]
-    assert alert.action == "killed"
+    assert alert.to_json()["action"] == "killed"
 
 
 def test_marks_are_given_back(plain):

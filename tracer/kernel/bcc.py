@@ -92,7 +92,7 @@ def kernel_types() -> Path:
 
 def _compile(place: Path, made: Path) -> None:
     """Have bcc compile our source, in a process of its own."""
-    command = [sys.executable, "-I", _CHILD, place, SOURCE, made]
+    command: list[str | Path] = [sys.executable, "-I", _CHILD, place, SOURCE, made]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     if done.returncode == 0:
         return

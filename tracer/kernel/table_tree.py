@@ -103,11 +103,12 @@ class TableTree:
             status = _status(pid)
             if start and not _ended(pid, status):
                 rows.append(self._row(pid, start, status, marks))
-        return np.array(rows, schema.TASK) if rows else np.zeros(0, schema.TASK)
+        return np.concatenate(rows) if rows else np.zeros(0, schema.TASK)
 
     @staticmethod
-    def _row(pid: int, start: int, status: dict[str, list[str]], marks: dict[int, int]) -> np.void:
-        row = np.zeros((), schema.TASK)
+    def _row(pid: int, start: int, status: dict[str, list[str]], marks: dict[int, int]) -> npt.NDArray[np.void]:
+        """One TASK, in an array."""
+        row = np.zeros(1, schema.TASK)
         parent = int(status["PPid"][0])
         row["kind"], row["size"] = schema.KIND["EVENT_TASK"], schema.TASK.itemsize
         row["tgid"] = row["tid"] = pid
@@ -122,7 +123,7 @@ class TableTree:
             program = os.stat(f"/proc/{pid}/exe")
             row["ino"] = program.st_ino
             row["dev"] = os.major(program.st_dev) << 20 | os.minor(program.st_dev)
-        return row[()]
+        return row
 
     def is_empty(self) -> bool:
         """Is there nobody?"""
