@@ -42,7 +42,6 @@ int on_tcp_ops(struct bpf_sock_ops *ctx)
 	__u32 op = ctx->op;
 	struct flow *flow;
 
-	ctx->reply = -1; /* to what is no news but a question: as if nobody had been asked */
 	if (!sk)
 		return 1;
 	if (op == BPF_SOCK_OPS_TCP_CONNECT_CB || op == BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB) {

@@ -50,7 +50,7 @@ def choose(name: str = "auto") -> Loader:
     described = host.BTF_FILE.exists()
     if name == "libbpf" or (name == "auto" and described):
         host.require_btf()
-        _taken = Loader("libbpf", "the kernel describes its types (BTF)" if name == "auto" else "asked for")
+        _taken = Loader("libbpf", "the kernel has BTF" if name == "auto" else "asked for")
         return _taken
     from tracer.kernel import bcc
 
@@ -61,7 +61,7 @@ def choose(name: str = "auto") -> Loader:
             raise
         lack = f"this kernel has no BTF ({host.BTF_FILE} is missing), and {error.message}"
         raise HostError(lack, hint=error.hint, detail=error.detail) from None
-    why = "asked for" if name == "bcc" else "the kernel does not describe its types (no BTF)"
+    why = "asked for" if name == "bcc" else "the kernel has no BTF"
     _taken = Loader("bcc", why, types)
     return _taken
 
