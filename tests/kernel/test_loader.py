@@ -54,7 +54,9 @@ def plain(take) -> None:
 
 
 def told(run) -> list[tuple[str, str, str]]:
-    return sorted((said["rule"], Path(said["exe"]).name, said["severity"]) for said in map(Alert.to_json, run.alerts))
+    return sorted(
+        (said["rule"], Path(said["exe"]).name, said["severity"]) for said in map(Alert.to_json, run.alerts)
+    )
 
 
 def mine(tmp_path: Path) -> list[str]:

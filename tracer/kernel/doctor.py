@@ -93,7 +93,9 @@ def _privileges() -> str:
 
 
 def _kernel() -> str:
-    types = "describes its types (BTF)" if host.BTF_FILE.exists() else "has no BTF: does not describe its types"
+    types = (
+        "describes its types (BTF)" if host.BTF_FILE.exists() else "has no BTF: does not describe its types"
+    )
     return f"{os.uname().release} {os.uname().machine}, {types}"
 
 
@@ -104,7 +106,9 @@ def _loader(name: str) -> str:
     from tracer.kernel import bcc
 
     place, (major, minor) = bcc.find()
-    return f"{taken.name}: {taken.why}; bcc {major}.{minor} in {place} has compiled its types from its headers"
+    return (
+        f"{taken.name}: {taken.why}; bcc {major}.{minor} in {place} has compiled its types from its headers"
+    )
 
 
 def _cgroup() -> str:

@@ -106,7 +106,9 @@ class TableTree:
         return np.concatenate(rows) if rows else np.zeros(0, schema.TASK)
 
     @staticmethod
-    def _row(pid: int, start: int, status: dict[str, list[str]], marks: dict[int, int]) -> npt.NDArray[np.void]:
+    def _row(
+        pid: int, start: int, status: dict[str, list[str]], marks: dict[int, int]
+    ) -> npt.NDArray[np.void]:
         """One TASK, in an array."""
         row = np.zeros(1, schema.TASK)
         parent = int(status["PPid"][0])
