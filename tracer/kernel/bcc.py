@@ -4,6 +4,10 @@
 bcc comes from the distribution (python3-bpfcc, python3-bcc), never from PyPI, where that name is another project's,
 and lies where the distribution's own interpreter looks. It is in plain Python, so any interpreter can use it.
 What it has compiled is kept: it takes clang seconds, and only another kernel or another version of us asks anew.
+
+The probes themselves are not handed to it: its clang parses for the host's processor, where it knows nothing of the
+attributes by which libbpf places fields (CO-RE), and no verifier would have seen what another version of it makes of
+them. Types are all that differs between kernels.
 """
 
 from __future__ import annotations
