@@ -6,8 +6,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -q
 PROBES := $(wildcard probes/*.c probes/*.h) probes/hatch_build.py
-OBJECTS := tracer/_bpf/vigiles.x86.bpf.o tracer/_bpf/vigiles.arm64.bpf.o
-SOURCES := $(shell find tracer -name '*.py' -o -name '*.toml')
+OBJECTS := $(foreach arch,x86 arm64,tracer/_bpf/vigiles.$(arch).bpf.o tracer/_bpf/vigiles.$(arch).plain.bpf.o)
+SOURCES := $(shell find tracer -name '*.py' -o -name '*.toml' -o -name '*.c')
 CI := .ci/setup
 APART := tests/scenarios/test_corpus.py tests/unit
 

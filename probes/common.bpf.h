@@ -13,6 +13,8 @@
 
 #define INLINE static __always_inline
 
+#include "compat.bpf.h"
+
 #define EPERM 1
 #define AF_INET 2
 #define AF_INET6 10

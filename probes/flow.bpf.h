@@ -83,13 +83,13 @@ INLINE void head_of_owner(struct event_head *head, struct flow *flow)
 
 INLINE void fill_addr(struct flow_addr *addr, const struct sock *sk)
 {
-	addr->family = sk->__sk_common.skc_family;
+	addr->family = FIELD(sk, __sk_common.skc_family);
 	addr->protocol = IPPROTO_TCP;
-	addr->local_port = sk->__sk_common.skc_num;
-	addr->remote_port = bpf_ntohs(sk->__sk_common.skc_dport);
+	addr->local_port = FIELD(sk, __sk_common.skc_num);
+	addr->remote_port = bpf_ntohs(FIELD(sk, __sk_common.skc_dport));
 	if (addr->family == AF_INET) {
-		*(__u32 *)addr->local = sk->__sk_common.skc_rcv_saddr;
-		*(__u32 *)addr->remote = sk->__sk_common.skc_daddr;
+		*(__u32 *)addr->local = FIELD(sk, __sk_common.skc_rcv_saddr);
+		*(__u32 *)addr->remote = FIELD(sk, __sk_common.skc_daddr);
 	} else {
 		BPF_CORE_READ_INTO((struct in6_addr *)addr->local, sk,
 				   __sk_common.skc_v6_rcv_saddr);

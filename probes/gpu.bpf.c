@@ -134,7 +134,7 @@ static __noinline int judge_gpu_client(__u32 barred, struct verdict *v)
 static __noinline int gpu_ioctl(struct task_struct *task, struct file *file, __u32 cmd, __u64 arg,
 				__u8 flags)
 {
-	struct task_struct *leader = task->group_leader;
+	struct task_struct *leader = FIELD(task, group_leader);
 	struct member *m;
 	struct gpu_command c = { .cmd = cmd, .flags = flags };
 	struct verdict verdict = {};
@@ -152,7 +152,7 @@ static __noinline int gpu_ioctl(struct task_struct *task, struct file *file, __u
 		return 0;
 	decode(&c, arg);
 	m = member_of(leader);
-	state = bpf_task_storage_get(&gpu_states, leader, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	state = gpu_states_of(leader, BPF_LOCAL_STORAGE_GET_F_CREATE);
 	if (m && state) {
 		m->gpu_client = 1;
 		note_memory(state, &c);
@@ -259,7 +259,7 @@ INLINE void gpu_ioctl_on(struct task_struct *task, __u32 fd, __u32 cmd, __u64 ar
  * order of the tests; unlike tracepoint/syscalls/sys_enter_ioctl it also sees
  * 32-bit calls, which the driver accepts. Attached only on hosts with a GPU.
  */
-SEC("tp_btf/sys_enter")
+TRACEPOINT("sys_enter")
 int BPF_PROG(on_sys_enter, struct pt_regs *regs, long id)
 {
 	struct task_struct *task;

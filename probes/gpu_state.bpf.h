@@ -24,12 +24,7 @@ struct gpu_state {
 };
 
 /* In the storage of the group leader: one state for all threads. */
-struct {
-	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, int);
-	__type(value, struct gpu_state);
-} gpu_states SEC(".maps");
+KEPT_OF_TASK(gpu_states, struct gpu_state, 1 << 14)
 
 struct gpu_counts_record {
 	struct event_gpu_counts event;
@@ -42,7 +37,7 @@ struct gpu_counts_record {
  */
 INLINE void send_gpu_counts(struct task_struct *leader, int final)
 {
-	struct gpu_state *state = bpf_task_storage_get(&gpu_states, leader, 0, 0);
+	struct gpu_state *state = gpu_states_of(leader, 0);
 	struct gpu_counts_record *r;
 
 	if (!state)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 """Compile the probes: ``python probes/hatch_build.py``, or by itself when a wheel is built.
 
-One object per architecture lands in ``tracer/_bpf``, which git ignores and the wheel carries. An
-object is CO-RE, so nothing is ever compiled on the host that is watched. Built from another
-directory it comes out the same, byte for byte, under the same clang.
+The objects for each architecture land in ``tracer/_bpf``, which git ignores and the wheel carries. They
+are CO-RE, so they are never compiled on the host that is watched. Built from another
+directory they come out the same, byte for byte, under the same clang.
 
 ``CLANG`` and ``LLVM_STRIP`` in the environment choose the tools.
 """
@@ -11,6 +11,7 @@ directory it comes out the same, byte for byte, under the same clang.
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import platform
 import re
@@ -30,6 +31,8 @@ ROOT = Path(__file__).resolve().parent.parent
 UNIT = "vigiles.bpf.c"  # includes the other probes
 ARCHITECTURES = ("x86", "arm64")
 OBJECTS = Path("tracer", "_bpf")
+#: Two objects a machine: for kernels that describe their types, and for those that don't (compat.bpf.h).
+KINDS = {"": [], "plain.": ["-DWITHOUT_KERNEL_BTF"]}
 FLAGS = (
     "-g",  # for BTF
     "-O2",
@@ -80,13 +83,13 @@ def include_flags() -> list[str]:
     return ["-idirafter", str(directory)] if directory.is_dir() else []
 
 
-def compile_object(root: Path, arch: str, clang: str) -> Path:
-    """Compile and strip the object for ``arch``; it replaces the former one only when it is whole."""
-    target = root / OBJECTS / f"vigiles.{arch}.bpf.o"
+def compile_object(root: Path, arch: str, kind: str, clang: str) -> Path:
+    """Compile and strip an object for ``arch``; it replaces the former one only when it is whole."""
+    target = root / OBJECTS / f"vigiles.{arch}.{kind}bpf.o"
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".build-") as work:
         made = Path(work, target.name)
-        command = [clang, *FLAGS, f"-D__TARGET_ARCH_{arch}", "-I", "probes", *include_flags()]
+        command = [clang, *FLAGS, *KINDS[kind], f"-D__TARGET_ARCH_{arch}", "-I", "probes", *include_flags()]
         command += ["-c", f"probes/{UNIT}", "-o", str(made)]
         result = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
         if result.returncode != 0:
@@ -111,14 +114,14 @@ def build(root: Path = ROOT, *, force: bool = False) -> list[Path]:
     """Compile the objects that are older than a source; return those."""
     newest = max(file.stat().st_mtime_ns for file in sources(root))
     stale = []
-    for arch in ARCHITECTURES:
-        target = root / OBJECTS / f"vigiles.{arch}.bpf.o"
+    for arch, kind in itertools.product(ARCHITECTURES, KINDS):
+        target = root / OBJECTS / f"vigiles.{arch}.{kind}bpf.o"
         if force or not target.exists() or target.stat().st_mtime_ns <= newest:
-            stale.append(arch)
+            stale.append((arch, kind))
     if not stale:
         return []
     clang = find_clang()
-    return [compile_object(root, arch, clang) for arch in stale]
+    return [compile_object(root, arch, kind, clang) for arch, kind in stale]
 
 
 class ProbesHook(BuildHookInterface):  # type: ignore[misc]

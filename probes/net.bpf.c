@@ -229,7 +229,7 @@ INLINE void tell_open(struct sock *sk, struct flow *flow, __u64 now)
 
 INLINE void tell_close(struct sock *sk, struct flow *flow, __u64 now)
 {
-	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
+	struct tcp_sock *tp = TCP_SOCK(sk);
 	struct event_flow_close *e;
 
 	e = reserve_of_flow(struct event_flow_close, flow, EVENT_FLOW_CLOSE);
@@ -238,17 +238,17 @@ INLINE void tell_close(struct sock *sk, struct flow *flow, __u64 now)
 	e->cookie = flow->cookie;
 	e->duration_ns = now - flow->began;
 	if (tp) {
-		e->sent = tp->bytes_sent - tp->bytes_retrans;
-		e->received = tp->bytes_received;
+		e->sent = FIELD(tp, bytes_sent) - FIELD(tp, bytes_retrans);
+		e->received = FIELD(tp, bytes_received);
 		/* A FIN takes a number in the sequence and is counted as a byte. */
-		if (e->received && sk->__sk_common.skc_flags & (1UL << SOCK_DONE))
+		if (e->received && FIELD(sk, __sk_common.skc_flags) & (1UL << SOCK_DONE))
 			e->received -= 1;
 	}
 	if (e->sent > flow->sampled[DIRECTION_SENT])
 		e->sent_last = e->sent - flow->sampled[DIRECTION_SENT];
 	if (e->received > flow->sampled[DIRECTION_RECEIVED])
 		e->received_last = e->received - flow->sampled[DIRECTION_RECEIVED];
-	e->error = sk->sk_err;
+	e->error = FIELD(sk, sk_err);
 	e->established = flow->established;
 	fill_addr(&e->addr, sk);
 	e->addr.flags = flow->flags;
@@ -271,81 +271,36 @@ static __noinline int judge_socket(struct sock *sk, int connects, struct verdict
 	return connects && carry_out_connect(&place, v);
 }
 
-/*
- * Why this hook: one place for the whole life of a TCP connection, whoever and
- * whatever ends it. Going to SYN_SENT or LISTEN runs in the caller's context, so
- * there the lineage of the current task decides; later states look at the mark
- * that the socket carries.
- */
-SEC("tp_btf/inet_sock_set_state")
-int BPF_PROG(on_tcp_state, const struct sock *csk, int oldstate, int newstate)
+/* It listens now. */
+INLINE void tell_listen(struct sock *sk, struct flow *flow, struct task_struct *task)
 {
-	struct sock *sk = (struct sock *)csk;
-	struct task_struct *task;
-	struct event_connect *connect;
-	struct event_listen *listen;
 	struct verdict verdict = {};
-	struct flow *flow;
-	__u64 now;
+	struct event_listen *e;
 
-	if (sk->sk_protocol != IPPROTO_TCP)
-		return 0;
-	if (newstate == TCP_SYN_SENT || newstate == TCP_LISTEN) {
-		task = bpf_get_current_task_btf();
-		flow = bpf_sk_storage_get(&flows, sk, 0, 0);
-		if (!flow && !member_or_worker(task))
-			return 0;
-		if (!flow)
-			flow = bpf_sk_storage_get(&flows, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
-		if (!flow) {
-			count_loss(LOSS_SOCK_STORAGE);
-			return 0;
-		}
-		flow->cookie = bpf_get_socket_cookie(sk);
-		if (newstate == TCP_LISTEN) {
-			own_flow(flow, task);
-			flow->told |= FLOW_TOLD_LISTEN;
-			judge_socket(sk, 0, &verdict);
-			/* a listener that nothing reaches: listen() itself can't be refused here */
-			flow->cut = carry_out_listen(&verdict);
-			listen = reserve_bulk(struct event_listen, task, EVENT_LISTEN,
-					      verdict.row != 0);
-			if (!listen)
-				return 0;
-			listen->verdict = verdict;
-			listen->cookie = flow->cookie;
-			fill_addr(&listen->addr, sk);
-			submit_event(listen, verdict.row != 0);
-			return 0;
-		}
-		if (flow->told & FLOW_TOLD_CONNECT) {
-			flow->told &= ~FLOW_TOLD_CONNECT;
-			return 0;
-		}
-		own_flow(flow, task);
-		flow->flags |= FLOW_OUTSIDE;
-		/* no hook of the cgroup has been asked: what it would refuse ends whoever calls */
-		if (judge_socket(sk, 1, &verdict) && kill_current())
-			verdict.done |= 1 << ACTION_KILL;
-		connect = reserve_bulk(struct event_connect, task, EVENT_CONNECT, verdict.row != 0);
-		if (!connect)
-			return 0;
-		connect->verdict = verdict;
-		connect->cookie = flow->cookie;
-		fill_addr(&connect->addr, sk);
-		connect->addr.flags = flow->flags;
-		submit_event(connect, verdict.row != 0);
-		return 0;
-	}
-	flow = bpf_sk_storage_get(&flows, sk, 0, 0);
-	if (!flow)
-		return 0;
-	now = bpf_ktime_get_boot_ns();
+	own_flow(flow, task);
+	flow->told |= FLOW_TOLD_LISTEN;
+	judge_socket(sk, 0, &verdict);
+	/* a listener that nothing reaches: listen() itself can't be refused here */
+	flow->cut = carry_out_listen(&verdict);
+	e = reserve_bulk(struct event_listen, task, EVENT_LISTEN, verdict.row != 0);
+	if (!e)
+		return;
+	e->verdict = verdict;
+	e->cookie = flow->cookie;
+	fill_addr(&e->addr, sk);
+	submit_event(e, verdict.row != 0);
+}
+
+/* A TCP socket that is known goes on to another state. `named`: what its cookie can be asked of. */
+INLINE void tell_state(struct sock *sk, void *named, struct flow *flow, int oldstate, int newstate)
+{
+	__u64 now = bpf_ktime_get_boot_ns();
+
 	if (newstate == TCP_ESTABLISHED) {
 		if (oldstate == TCP_SYN_RECV) {
 			flow->flags |= FLOW_ACCEPTED;
 			flow->began = now;
-			flow->cookie = bpf_get_socket_cookie(sk);
+			flow->cookie = bpf_get_socket_cookie(named);
 		}
 		flow->established = 1;
 		tell_open(sk, flow, now);
@@ -354,5 +309,4 @@ int BPF_PROG(on_tcp_state, const struct sock *csk, int oldstate, int newstate)
 		flow->established = 0;
 		flow->told = 0;
 	}
-	return 0;
 }

@@ -26,7 +26,7 @@
  * fork, vfork, clone and clone3, threads included, but not io_uring's workers
  * (see member_or_worker).
  */
-SEC("tp_btf/sched_process_fork")
+TRACEPOINT("sched_process_fork")
 int BPF_PROG(on_fork, struct task_struct *parent, struct task_struct *child)
 {
 	struct member *m = member_of(parent), *born;
@@ -43,10 +43,10 @@ int BPF_PROG(on_fork, struct task_struct *parent, struct task_struct *child)
 		born->barred = m->barred;
 		inherit_span(parent, child);
 		/* clone3() can make it in another cgroup: nobody moves it there */
-		if (child->cgroups != parent->cgroups)
-			tell_if_left(child, child->cgroups->dfl_cgrp, born);
+		if (FIELD(child, cgroups) != FIELD(parent, cgroups))
+			tell_if_left(child, FIELD(child, cgroups, dfl_cgrp), born);
 	}
-	if (child->tgid != child->pid) {
+	if (FIELD(child, tgid) != FIELD(child, pid)) {
 		c = my_counters();
 		if (c)
 			__sync_fetch_and_add(&c->threads, 1);
@@ -55,9 +55,9 @@ int BPF_PROG(on_fork, struct task_struct *parent, struct task_struct *child)
 	e = reserve_event(struct event_fork, child, EVENT_FORK);
 	if (!e)
 		return 0;
-	e->parent_tgid = parent->tgid;
-	e->parent_start = parent->group_leader->start_boottime;
-	name_span(e, child->pid);
+	e->parent_tgid = FIELD(parent, tgid);
+	e->parent_start = FIELD(parent, group_leader, start_boottime);
+	name_span(e, FIELD(child, pid));
 	submit_event(e, 0);
 	return 0;
 }
@@ -113,7 +113,7 @@ INLINE __u64 cgroup_of(struct task_struct *task)
  * them. It does not see a program that never execs (ld.so mapping a file by
  * hand, a fork that goes on with its parent's code).
  */
-SEC("tp_btf/sched_process_exec")
+TRACEPOINT("sched_process_exec")
 int BPF_PROG(on_exec, struct task_struct *task, int old_pid, struct linux_binprm *bprm)
 {
 	struct member *m = member_of(task);
@@ -122,6 +122,8 @@ int BPF_PROG(on_exec, struct task_struct *task, int old_pid, struct linux_binprm
 	struct counters *c;
 	struct event_exec *e;
 	struct mm_struct *mm;
+	struct fs_struct *fs;
+	struct file *exe;
 	unsigned long arg_start, arg_end;
 	__u64 total, args, end = 0, was, began, more;
 	__u32 zero = 0;
@@ -143,31 +145,34 @@ int BPF_PROG(on_exec, struct task_struct *task, int old_pid, struct linux_binprm
 	__builtin_memset(e, 0, sizeof(*e));
 	s->may_use_gpu = RIGHT_UNKNOWN;
 	s->preload_len = 0;
-	e->parent_tgid = task->real_parent->tgid;
+	e->parent_tgid = FIELD(task, real_parent, tgid);
 	e->parent_start = BPF_CORE_READ(task, real_parent, group_leader, start_boottime);
 	e->cgroup = cgroup_of(task);
-	cred = task->cred;
-	e->uid = cred->uid.val;
-	e->gid = cred->gid.val;
-	e->euid = cred->euid.val;
-	e->egid = cred->egid.val;
-	e->argc = bprm->argc;
+	cred = FIELD(task, cred);
+	e->uid = FIELD(cred, uid.val);
+	e->gid = FIELD(cred, gid.val);
+	e->euid = FIELD(cred, euid.val);
+	e->egid = FIELD(cred, egid.val);
+	e->argc = FIELD(bprm, argc);
 	e->stdio[0] = kind_of_descriptor(task, 0);
 	e->stdio[1] = kind_of_descriptor(task, 1);
 	e->stdio[2] = kind_of_descriptor(task, 2);
-	if (bprm->interp != bprm->filename)
+	if (FIELD(bprm, interp) != FIELD(bprm, filename))
 		flags |= EXEC_SCRIPT;
-	if (BPF_CORE_READ_BITFIELD(bprm, secureexec))
+	if (BPF_CORE_READ_BITFIELD_PROBED(bprm, secureexec))
 		flags |= EXEC_SECURE;
-	if (old_pid != task->pid)
+	if (old_pid != FIELD(task, pid)) {
 		flags |= EXEC_THREAD;
-	mm = task->mm;
-	flags |= file_flags(mm->exe_file, e);
+		forget_members(old_pid); /* it has its leader's number now, and mark */
+	}
+	mm = FIELD(task, mm);
+	exe = FIELD(mm, exe_file);
+	flags |= file_flags(exe, e);
 
-	keep_span(e, task->start_boottime, task->pid, old_pid);
-	flags |= read_environment(s, mm->env_start, mm->env_end);
+	keep_span(e, FIELD(task, start_boottime), FIELD(task, pid), old_pid);
+	flags |= read_environment(s, FIELD(mm, env_start), FIELD(mm, env_end));
 
-	walk_path(&mm->exe_file->f_path, &s->path);
+	walk_path(&exe->f_path, &s->path);
 	flags |= path_flags(&s->path, EXEC_PATH_CUT);
 	end = append_path(s, 0);
 	e->path_len = end;
@@ -175,7 +180,9 @@ int BPF_PROG(on_exec, struct task_struct *task, int old_pid, struct linux_binprm
 	was = end;
 	if (end <= PATH_CAPTURE) {
 		/* without its NUL; an error is a large number, so that one comparison says all */
-		more = bpf_probe_read_kernel_str(&s->strings[end], CALLED_CAPTURE, bprm->filename) - 1;
+		more = bpf_probe_read_kernel_str(&s->strings[end], CALLED_CAPTURE,
+						 FIELD(bprm, filename)) -
+		       1;
 		barrier_var(more);
 		if (more < CALLED_CAPTURE)
 			end += more;
@@ -183,13 +190,14 @@ int BPF_PROG(on_exec, struct task_struct *task, int old_pid, struct linux_binprm
 	e->name_len = end - was;
 
 	was = end;
-	walk_path(&task->fs->pwd, &s->path);
+	fs = FIELD(task, fs);
+	walk_path(&fs->pwd, &s->path);
 	flags |= path_flags(&s->path, EXEC_CWD_CUT);
 	end = append_path(s, end);
 	e->cwd_len = end - was;
 
-	arg_start = mm->arg_start;
-	arg_end = mm->arg_end;
+	arg_start = FIELD(mm, arg_start);
+	arg_end = FIELD(mm, arg_end);
 	total = arg_end > arg_start ? arg_end - arg_start : 0;
 	e->args_total = total;
 	args = total;
@@ -238,32 +246,34 @@ int BPF_PROG(on_exec, struct task_struct *task, int old_pid, struct linux_binprm
  * still whole. The last thread tells; two that end together may both find
  * themselves last, so the leader's mark decides.
  */
-SEC("tp_btf/sched_process_exit")
+TRACEPOINT("sched_process_exit")
 int BPF_PROG(on_exit, struct task_struct *task)
 {
 	struct member *m = member_of(task), *leader;
 	struct signal_struct *signal;
+	struct task_struct *first;
 	struct event_exit *e;
 
 	if (!m)
 		return 0;
 	leave_span(task);
-	signal = task->signal;
-	if (signal->live.counter != 0)
+	signal = FIELD(task, signal);
+	if (FIELD(signal, live.counter) != 0)
 		return 0;
 	forget_kin(task);
-	leader = member_of(task->group_leader);
+	first = FIELD(task, group_leader);
+	leader = member_of(first);
 	if (leader && __sync_lock_test_and_set(&leader->exit_sent, 1))
 		return 0;
 	if (leader && leader->gpu_client)
-		send_gpu_counts(task->group_leader, 1);
+		send_gpu_counts(first, 1);
 	e = reserve_event(struct event_exit, task, EVENT_EXIT);
 	if (!e)
 		return 0;
-	if (signal->flags & SIGNAL_GROUP_EXIT)
-		e->status = signal->group_exit_code;
+	if (FIELD(signal, flags) & SIGNAL_GROUP_EXIT)
+		e->status = FIELD(signal, group_exit_code);
 	else
-		e->status = task->group_leader->exit_code;
+		e->status = FIELD(first, exit_code);
 	submit_event(e, 0);
 	return 0;
 }

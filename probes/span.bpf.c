@@ -115,18 +115,18 @@ INLINE void tell_end(struct task_struct *task, const struct span_name *span, __u
 /* The caller's own. */
 INLINE int call_for_self(struct bpf_sockopt *ctx, struct span_call *call, struct task_struct *task)
 {
-	struct span_name span = { .tgid = task->tgid, .token = call->token }, above;
-	struct task_span *mine = span_of(task->pid), fresh = {};
+	struct span_name span = { .tgid = FIELD(task, tgid), .token = call->token }, above;
+	struct task_span *mine = span_of(FIELD(task, pid)), fresh = {};
 	__u32 op = ctx->optname;
 
 	span.start = BPF_CORE_READ(task, group_leader, start_boottime);
 	if (!mine) {
 		if (op == SPAN_OP_SWITCH && !call->token)
 			return 1;
-		fresh.start = task->start_boottime;
-		if (!set_span(task->pid, &fresh))
+		fresh.start = FIELD(task, start_boottime);
+		if (!set_span(FIELD(task, pid), &fresh))
 			return refuse_span();
-		mine = span_of(task->pid);
+		mine = span_of(FIELD(task, pid));
 		if (!mine)
 			return refuse_span();
 	}
@@ -167,14 +167,14 @@ INLINE int call_for_self(struct bpf_sockopt *ctx, struct span_call *call, struct
 INLINE int call_for_shell(struct bpf_sockopt *ctx, struct span_call *call, struct task_struct *task)
 {
 	struct task_struct *whose = task;
-	struct task_span *mine = span_of(task->pid), *theirs, its = {};
+	struct task_span *mine = span_of(FIELD(task, pid)), *theirs, its = {};
 	struct span_name span = { .token = call->token }, above = {}, now = {};
 	__u32 op = ctx->optname, left, found = 0;
 
 #pragma unroll
 	for (__u32 up = 0; up < SPAN_UP_MAX; up++)
 		if (up < call->up)
-			whose = whose->real_parent;
+			whose = FIELD(whose, real_parent);
 	if (!process_in_tree(whose) || BPF_CORE_READ(whose, signal, nr_threads) != 1)
 		return 0;
 	span.tgid = BPF_CORE_READ(whose, tgid);
@@ -249,7 +249,7 @@ int on_span(struct bpf_sockopt *ctx)
 	}
 	if (!current_in_tree())
 		return 1; /* and the kernel says that there is no such level */
-	if ((void *)(call + 1) > ctx->optval_end || task->flags & PF_IO_WORKER || call->up > SPAN_UP_MAX)
+	if ((void *)(call + 1) > ctx->optval_end || FIELD(task, flags) & PF_IO_WORKER || call->up > SPAN_UP_MAX)
 		return refuse_span();
 	if (call->up) {
 		if (!call_for_shell(ctx, call, task))

@@ -67,15 +67,17 @@ INLINE int set_span(__u32 tid, const struct task_span *span)
 /* The child is in the span of the thread that forks it. */
 INLINE void inherit_span(struct task_struct *parent, struct task_struct *child)
 {
-	struct task_span *mine = span_of(parent->pid), its = {};
+	struct task_span *mine = span_of(FIELD(parent, pid)), its = {};
+	int thread;
 
 	if (!mine || !mine->now.token)
 		return;
-	its.start = child->start_boottime;
+	its.start = FIELD(child, start_boottime);
 	its.now = mine->now;
-	its.born = child->tgid == parent->tgid ? mine->born : mine->now;
-	its.own = child->tgid == parent->tgid && mine->own;
-	set_span(child->pid, &its);
+	thread = FIELD(child, tgid) == FIELD(parent, tgid);
+	its.born = thread ? mine->born : mine->now;
+	its.own = thread && mine->own;
+	set_span(FIELD(child, pid), &its);
 }
 
 /*
@@ -101,7 +103,7 @@ __noinline int keep_span(struct event_exec *e, __u64 start, __u32 tid, __u32 old
 
 INLINE void leave_span(struct task_struct *task)
 {
-	__u32 tid = task->pid;
+	__u32 tid = FIELD(task, pid);
 
 	bpf_map_delete_elem(&task_spans, &tid);
 }

@@ -27,7 +27,7 @@
  *
  * SIGKILL can't be taken back: the record is for whoever goes on with the probes.
  */
-SEC("tp_btf/signal_generate")
+TRACEPOINT("signal_generate")
 int BPF_PROG(on_signal, int sig, struct kernel_siginfo *info, struct task_struct *task, int group,
 	     int result)
 {
@@ -35,10 +35,10 @@ int BPF_PROG(on_signal, int sig, struct kernel_siginfo *info, struct task_struct
 	struct task_struct *by;
 	struct tamper t = { .what = TAMPER_SIGNAL, .number = sig };
 
-	if (!o || task->tgid != (__s32)o->tracer)
+	if (!o || FIELD(task, tgid) != (__s32)o->tracer)
 		return 0;
 	by = bpf_get_current_task_btf();
-	if (!member_of(by) || by->tgid == task->tgid)
+	if (!member_of(by) || FIELD(by, tgid) == FIELD(task, tgid))
 		return 0;
 	if (sig == SIGCHLD || ((unsigned long)info == SEND_SIG_PRIV && sig != SIGIO))
 		return 0;
@@ -57,7 +57,7 @@ int BPF_PROG(on_signal, int sig, struct kernel_siginfo *info, struct task_struct
  * Cgroups of version 1 pass it, too, and do not matter to any of our hooks. Being born elsewhere
  * (clone3) does not pass it: on_fork tells.
  */
-SEC("tp_btf/cgroup_attach_task")
+TRACEPOINT("cgroup_attach_task")
 int BPF_PROG(on_cgroup, struct cgroup *to, const char *path, struct task_struct *task)
 {
 	struct control *o = orders();
@@ -65,16 +65,16 @@ int BPF_PROG(on_cgroup, struct cgroup *to, const char *path, struct task_struct 
 	struct tamper t = { .what = TAMPER_MOVED };
 	struct member *m;
 
-	if (!o || task->cgroups->dfl_cgrp != to)
+	if (!o || FIELD(task, cgroups, dfl_cgrp) != to)
 		return 0;
-	if (task->tgid != (__s32)o->tracer) {
+	if (FIELD(task, tgid) != (__s32)o->tracer) {
 		m = member_of(task);
 		if (m)
 			tell_if_left(task, to, m);
 		return 0;
 	}
 	t.cgroup = o->tracer_cgroup;
-	t.cgroup_to = to->kn->id;
+	t.cgroup_to = FIELD(to, kn, id);
 	o->tracer_cgroup = t.cgroup_to;
 	by = bpf_get_current_task_btf();
 	if (member_of(by))
@@ -86,14 +86,14 @@ int BPF_PROG(on_cgroup, struct cgroup *to, const char *path, struct task_struct 
  * Why this hook: it runs for every cgroup that is about to freeze, those below the one that was
  * written to included, in the context of whoever wrote. Told when the tracer runs again.
  */
-SEC("tp_btf/cgroup_freeze")
+TRACEPOINT("cgroup_freeze")
 int BPF_PROG(on_freeze, struct cgroup *cgroup)
 {
 	struct control *o = orders();
 	struct task_struct *by;
 	struct tamper t = { .what = TAMPER_FROZE };
 
-	if (!o || !o->tracer_cgroup || cgroup->kn->id != o->tracer_cgroup)
+	if (!o || !o->tracer_cgroup || FIELD(cgroup, kn, id) != o->tracer_cgroup)
 		return 0;
 	by = bpf_get_current_task_btf();
 	if (!member_of(by))

@@ -86,9 +86,11 @@ INLINE void tell_tamper(struct task_struct *who, struct task_struct *target, str
 /* Does the current process send a signal to a group: kill(0, …), kill(-GROUP, …)? */
 INLINE int sends_to_group(struct task_struct *by)
 {
-	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(by);
+	struct pt_regs *regs = REGS_OF(by);
 	__s32 pid;
 
+	if (!regs)
+		return 0;
 	if (IS_COMPAT(by)) {
 		if (SYSCALL_NUMBER(regs) != NR_KILL_COMPAT)
 			return 0;

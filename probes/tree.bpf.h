@@ -19,12 +19,7 @@ struct member {
 	__u32 barred; /* by these rules (epoch) it certainly may not use the GPU */
 };
 
-struct {
-	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, int);
-	__type(value, struct member);
-} members SEC(".maps");
+KEPT_OF_TASK(members, struct member, 1 << 18)
 
 /*
  * The same by process, as pid -> start: for programs on cgroups, which most kernels
@@ -45,7 +40,7 @@ struct {
 
 INLINE struct member *member_of(struct task_struct *task)
 {
-	struct member *m = bpf_task_storage_get(&members, task, 0, 0);
+	struct member *m = members_of(task, 0);
 
 	if (m && m->tree)
 		return m;
@@ -60,25 +55,25 @@ INLINE struct member *member_or_worker(struct task_struct *task)
 {
 	struct member *m = member_of(task);
 
-	if (m || !(task->flags & PF_IO_WORKER))
+	if (m || !(FIELD(task, flags) & PF_IO_WORKER))
 		return m;
-	return member_of(task->group_leader);
+	return member_of(FIELD(task, group_leader));
 }
 
 /* A member's process: of its threads, all have the same. */
 INLINE void note_kin(struct task_struct *task)
 {
 	__u64 start = BPF_CORE_READ(task, group_leader, start_boottime);
-	__u32 tgid = task->tgid;
+	__u32 tgid = FIELD(task, tgid);
 
-	if (keep_kin && task->pid == task->tgid && bpf_map_update_elem(&kin, &tgid, &start, BPF_ANY))
+	if (keep_kin && FIELD(task, pid) == (__s32)tgid && bpf_map_update_elem(&kin, &tgid, &start, BPF_ANY))
 		count_loss(LOSS_TASK_STORAGE);
 }
 
 /* It has ended. */
 INLINE void forget_kin(struct task_struct *task)
 {
-	__u32 tgid = task->tgid;
+	__u32 tgid = FIELD(task, tgid);
 
 	if (keep_kin)
 		bpf_map_delete_elem(&kin, &tgid);
@@ -88,7 +83,7 @@ INLINE struct member *join_tree(struct task_struct *task, __u32 tree)
 {
 	struct member *m;
 
-	m = bpf_task_storage_get(&members, task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	m = members_of(task, BPF_LOCAL_STORAGE_GET_F_CREATE);
 	if (!m) {
 		count_loss(LOSS_TASK_STORAGE);
 		return NULL;

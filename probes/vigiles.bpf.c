@@ -4,17 +4,22 @@
  * space chooses at open time which programs to load.
  */
 #include "process.bpf.c"
-#include "check.bpf.c"
 #include "net.bpf.c"
 #include "first.bpf.c"
 #include "gpu.bpf.c"
 #include "tamper.bpf.c"
-#include "refuse.bpf.c"
 #include "span.bpf.c"
+#ifndef WITHOUT_KERNEL_BTF
+#include "check.bpf.c"
+#include "refuse.bpf.c"
 #include "tasks.bpf.c"
 #include "sockets.bpf.c"
+#include "tcp.bpf.c"
 #include "local.bpf.c"
 #include "effort.bpf.c"
+#else
+#include "plain.bpf.c"
+#endif
 
 /*
  * clang drops types that nothing refers to from BTF, and user space reads the

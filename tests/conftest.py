@@ -54,7 +54,15 @@ def why_not_root() -> str | None:
     return "root here may not use BPF: needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--loader", default="auto", help="how probes get into the kernel: as of vigiles run")
+
+
 def pytest_configure(config: pytest.Config) -> None:
+    if (name := config.getoption("--loader")) != "auto":
+        from tracer.kernel import loader
+
+        loader.choose(name)
     # a shell that runs us in the background has us ignore it, and all that we start
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGQUIT, signal.SIG_DFL)

@@ -11,7 +11,7 @@ import numpy as np
 
 from tracer.engine.engine import Engine
 from tracer.incidents import INCIDENTS_MAX, Incidents
-from tracer.kernel import schema
+from tracer.kernel import loader, schema
 from tracer.kernel.probes import Probes
 from tracer.respond.responder import Responder
 from tracer.rules.model import ACTIONS
@@ -101,6 +101,9 @@ class Summary:
     lag_p99_us: float | None
     sinks_failed: dict[str, int] = field(default_factory=dict)
     recorded: Recorded | None = None
+    #: how the probes got into the kernel, and why so
+    loader: str = ""
+    loader_why: str = ""
 
     @property
     def lost_total(self) -> int:
@@ -119,6 +122,7 @@ class Summary:
                 "threads": self.threads,
                 "tables": self.tables,
                 "missing_hooks": self.missing_hooks,
+                "loader": {"name": self.loader, "why": self.loader_why},
                 "alerts": dict(self.tally.by_rule),
                 "incidents": [
                     {
@@ -196,6 +200,8 @@ class Summary:
             out.append(_of_recording(self.recorded))
         for sink, n in self.sinks_failed.items():
             out.append(f"{sink}: {_number(n)} alerts could not be written")
+        if self.loader:
+            out.append(f"loader: {self.loader} ({self.loader_why})")
         for hook, complaint in self.missing_hooks.items():
             out.append(f"not watched: {hook}: {complaint}")
         return out
@@ -245,7 +251,9 @@ def summarise(
         | {"samples-failed": tally.samples_failed}
         | {"gpu-clients-gone-unseen": tally.gpu_clients_missed}
         | {f"footholds-{why}": n for why, n in sorted(tally.footholds_lost.items())},
-        missing_hooks=dict(probes.missing),
+        missing_hooks=probes.unseen | probes.missing,
+        loader=loader.taken().name,
+        loader_why=loader.taken().why,
         tally=tally,
         lag_p50_us=p50 / 1000 if p50 else None,
         lag_p99_us=p99 / 1000 if p99 else None,

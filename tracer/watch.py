@@ -441,7 +441,7 @@ class Watch:
 
     def tree_is_empty(self) -> bool:
         """Ask the kernel, not the table: is no process of the tree left?"""
-        return len(self.probes.tasks()) == 0
+        return self.probes.tree.is_empty()
 
     def _finish_examining(self) -> None:
         """Give the last files a moment: the program that mattered may have been the last."""

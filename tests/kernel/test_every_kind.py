@@ -13,7 +13,8 @@ from test_exactness import CHANNEL, GPU, RM_ALLOC, gpu_options
 from test_tamper import USR1, stand_in
 
 from tracer.kernel import cgroup, host, schema
-from tracer.kernel.probes import HOOKS, needs_kin, refuses
+from tracer.kernel.probes import hooks as all_hooks
+from tracer.kernel.probes import needs_kin, refuses
 from tracer.kernel.rungs import gpu_rung
 
 pytestmark = pytest.mark.guest
@@ -38,11 +39,11 @@ def test_one_of_each_kind():
     local = "on_connect_local" in attached  # not before Linux 6.7
     unseen = {"exec-refused"} if local else {"exec-refused", "local-connect"}  # nothing is enforced here
     assert {name for name in kinds if not run.of(name)} == unseen
-    hooks = {hook.program for hook in HOOKS if hook.place not in ("iterator", "local", "gpu")}
+    hooks = {hook.program for hook in all_hooks() if hook.place not in ("iterator", "local", "gpu")}
     hooks |= set(gpu_rung().programs)
     attached -= {"on_connect_local"}
     absent = set() if host.takes_modules() else {"on_module"}
-    absent |= set() if refuses() else {hook.program for hook in HOOKS if hook.place == "lsm"}
+    absent |= set() if refuses() else {hook.program for hook in all_hooks() if hook.place == "lsm"}
     assert hooks - attached == absent
     families = {(int(e["family"]), int(e["protocol"])) for e in run.of("connect")}
     assert families == {(family, protocol) for family in (2, 10) for protocol in (6, 17)}

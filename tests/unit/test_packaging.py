@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PYTHON_LICENCE = "Apache-2.0"
 PROBES_LICENCE = "GPL-2.0-only OR BSD-2-Clause"
 MODULE_LICENCE = "GPL-2.0-only"  # what the kernel's own functions are for
+OBJECT_NAMES = [f"vigiles.{arch}.{kind}bpf.o" for arch in ("x86", "arm64") for kind in ("", "plain.")]
 NUMBA_COMPILERS = {
     "njit",
     "jit",
@@ -202,7 +203,7 @@ def test_objects_are_the_same_from_anywhere(build, tree: Path, tmp_path: Path):
     elsewhere = tmp_path / "some" / "where" / "else"
     shutil.copytree(tree, elsewhere)
     one, two = build.build(tree), build.build(elsewhere)
-    assert len(one) == len(build.ARCHITECTURES)
+    assert len(one) == len(build.ARCHITECTURES) * len(build.KINDS)
     assert [path.read_bytes() for path in one] == [path.read_bytes() for path in two]
 
 
@@ -220,9 +221,8 @@ def test_a_failed_build_keeps_the_former_object(build, tree: Path):
     (tree / "probes" / "vigiles.bpf.c").write_text("this is no C;\n", encoding="ascii")
     with pytest.raises(build.BuildError, match="could not compile"):
         build.build(tree)
-    objects = tree / build.OBJECTS
-    assert sorted(path.name for path in objects.iterdir()) == ["vigiles.arm64.bpf.o", "vigiles.x86.bpf.o"]
-    assert [(objects / f"vigiles.{arch}.bpf.o").read_bytes() for arch in build.ARCHITECTURES] == before
+    assert {path.name for path in (tree / build.OBJECTS).iterdir()} == set(OBJECT_NAMES)
+    assert [(tree / build.OBJECTS / name).read_bytes() for name in OBJECT_NAMES] == before
 
 
 def test_missing_clang_is_named(build, tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -244,8 +244,8 @@ def test_shipped_object(build):
     """What was compiled last: it has its BTF, its licence and no DWARF."""
     from elftools.elf import elffile
 
-    for arch in build.ARCHITECTURES:
-        with (ROOT / build.OBJECTS / f"vigiles.{arch}.bpf.o").open("rb") as file:
+    for name in OBJECT_NAMES:
+        with (ROOT / build.OBJECTS / name).open("rb") as file:
             elf = elffile.ELFFile(file)
             assert elf.get_section_by_name("license").data() == b"Dual BSD/GPL\0"
             assert elf.get_section_by_name(".BTF")

@@ -46,10 +46,11 @@ class GuestError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """How a guest is booted: BPF among the security modules or not, the cgroup hierarchy."""
+    """How a guest is booted: BPF among the security modules or not, the cgroup hierarchy, what is at /usr/src."""
 
     bpf_lsm: bool = True
     cgroup: str = "unified"  # or hybrid
+    headers: Path | None = None
 
 
 @dataclass(slots=True)
@@ -92,7 +93,10 @@ def run(
     require()
     began = time.monotonic()
     image = initrd.make(
-        kernel, _script(command, folder or Path.cwd(), environment or {}), cgroup=setting.cgroup
+        kernel,
+        _script(command, folder or Path.cwd(), environment or {}),
+        cgroup=setting.cgroup,
+        headers=str(setting.headers or ""),
     )
     seen = _Running()
     with ExitStack() as stack, selectors.DefaultSelector() as selector:

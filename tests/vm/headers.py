@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The stand-in for NVIDIA's driver (``nvidia/``), built for a guest's kernel against Debian's headers for it."""
+"""Debian's headers for a guest's kernel, and what is built against them: the stand-in for NVIDIA's driver (``nvidia/``)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def nvidia_module(kernel: Kernel) -> Path:
         place = kernel.folder / f"nvidia-{digest.hexdigest()[:16]}"
         if (place / "nvidia.ko").exists():
             return place / "nvidia.ko"
-        tree = _headers(kernel)
+        tree = _tree(kernel)
         for old in kernel.folder.glob("nvidia-*"):
             shutil.rmtree(old)
         new = kernel.folder / "new-nvidia"
@@ -48,7 +48,19 @@ def _build(kernel: Kernel, tree: Path, folder: Path) -> None:
         raise UnavailableError(f"the stand-in driver can't be built for {kernel.release}:\n  | {said}")
 
 
-def _headers(kernel: Kernel) -> Path:
+def installed(kernel: Kernel) -> Path:
+    """What belongs at /usr/src where ``kernel``'s headers are installed; its modules' folder leads there."""
+    with kernels.locked() as _:
+        tree = _tree(kernel)
+        folder = kernel.folder / "headers"
+        for name in ("build", "source"):
+            link = kernel.modules / name
+            if not link.is_symlink():
+                link.symlink_to((folder / "lib/modules" / kernel.release / name).readlink())
+    return tree.parent
+
+
+def _tree(kernel: Kernel) -> Path:
     """What modules for ``kernel`` are built in."""
     folder = kernel.folder / "headers"
     tree = folder / f"usr/src/linux-headers-{kernel.release}"

@@ -34,6 +34,7 @@ def _arguments() -> argparse.Namespace:
         action="store_true",
         help=f"build the stand-in driver, and say in {NVIDIA_MODULE} where it is",
     )
+    parser.add_argument("--headers", action="store_true", help="have the kernel's headers installed")
     parser.add_argument("--timeout", type=float, default=600.0, metavar="SECONDS")
     parser.add_argument("--env", action="append", default=[], metavar="NAME=VALUE", help="for the command")
     parser.add_argument("--console", action="store_true", help="show what the guest's kernel says")
@@ -62,7 +63,11 @@ def main() -> int:
         result = run(
             kernel,
             options.command,
-            Setting(not options.no_bpf_lsm, "hybrid" if options.hybrid else "unified"),
+            Setting(
+                not options.no_bpf_lsm,
+                "hybrid" if options.hybrid else "unified",
+                headers.installed(kernel) if options.headers else None,
+            ),
             environment=environment,
             timeout_s=options.timeout,
             on_output=lambda data: _write(1, data),

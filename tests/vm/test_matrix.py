@@ -14,7 +14,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Event
 
@@ -87,8 +87,9 @@ def _visit(boot: Boot, kernel: kernels.Kernel, stop: Event) -> guest.Result:
     # a driver that can't be built is a failure: without it what it shows would go unshown
     module = {NVIDIA_MODULE: str(headers.nvidia_module(kernel))}
     environment = {**PROCESSOR, "VIGILES_REQUIRE_ROOT": "1", **module}
+    setting = replace(boot.setting, headers=headers.installed(kernel))
     more = {"folder": ROOT, "environment": environment, "timeout_s": PATIENCE_S, "stop": stop}
-    return guest.run(kernel, ["sh", "-c", script], boot.setting, **more)
+    return guest.run(kernel, ["sh", "-c", script], setting, **more)
 
 
 @pytest.fixture(scope="module")

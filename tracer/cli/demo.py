@@ -35,10 +35,10 @@ def demo(*, options: WatchOptions, log: Path | None, unmarked: bool) -> int:
     from dataclasses import replace
 
     from tracer.demo import sshd
-    from tracer.kernel import host
+    from tracer.kernel import loader
     from tracer.session.run import run_command
 
-    host.require()
+    loader.require(options.loader)
     agent = Path(__file__).resolve().parent.parent / "demo" / "agent.py"
     command = [sys.executable, "-I", str(agent), STAND_IN]
     with ExitStack() as stack:

@@ -7,17 +7,20 @@ import json
 
 import click
 
+from tracer.cli.options import loader_option
+
 
 @click.command()
+@loader_option("loader_name")
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
-def doctor(*, as_json: bool) -> int:
+def doctor(*, loader_name: str, as_json: bool) -> int:
     """Say what this host lets us see, by which hooks, and what it will cost.
 
     Exit status 0: a watch can begin here. 1: it can't, and the report says why.
     """
     from tracer.kernel.doctor import examine
 
-    report = examine()
+    report = examine(loader_name)
     if as_json:
         click.echo(json.dumps(report.to_json(), indent=2))
     else:

@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 
 import click
 
+from tracer.kernel.loader import NAMES as LOADERS
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -37,6 +39,7 @@ class WatchOptions:
     record_sync: float
     record_zstd: bool
     sign_key: Path | None
+    loader: str
 
     @property
     def record_rotates(self) -> bool:
@@ -59,6 +62,18 @@ def rules_option(*name: str) -> Callable[[F], F]:
         metavar="FILE",
         type=click.Path(path_type=Path),
         help="Rule file that adds to or overrides the built-in packs (repeatable).",
+    )
+
+
+def loader_option(*name: str) -> Callable[[F], F]:
+    """``--loader NAME``; the command gets it as ``name``, if that is not ``loader``."""
+    return click.option(
+        "--loader",
+        *name,
+        type=click.Choice(LOADERS),
+        default="auto",
+        show_default=True,
+        help="How probes get into the kernel: bcc where it does not describe its types (BTF); auto: as it must be.",
     )
 
 
@@ -118,6 +133,7 @@ _OPTIONS = (
         help="Who may use the GPU: a glob for the executable's or script's path or name, file:PATH for that very file, "
         "either with ' below PROGRAM' behind it: only as its descendant (repeatable); none: nobody. Without it the first client is presumed to be the trainer.",
     ),
+    loader_option(),
     click.option("--detach-on-exit", is_flag=True, help="Stop watching when the command itself has ended."),
     click.option("-q", "--quiet", is_flag=True, help="No alerts and no summary on standard error."),
     click.option("--json", "as_json", is_flag=True, help="Alerts and summary on standard error as JSON Lines."),

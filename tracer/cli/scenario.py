@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from tracer.cli.options import rules_option
+from tracer.cli.options import loader_option, rules_option
 
 
 @click.command()
@@ -24,6 +24,7 @@ from tracer.cli.options import rules_option
 )
 @rules_option("rule_files")
 @click.option("--enforce", is_flag=True, help="Do what rules call for: see attacks stopped.")
+@loader_option("loader_name")
 @click.option("--keep", is_flag=True, help="Leave the files of each run where they are, and say where.")
 @click.option("--json", "as_json", is_flag=True, help="For machines: one JSON object a line.")
 def scenario(
@@ -33,6 +34,7 @@ def scenario(
     folder: Path | None,
     rule_files: tuple[Path, ...],
     enforce: bool,
+    loader_name: str,
     keep: bool,
     as_json: bool,
 ) -> int:
@@ -66,12 +68,12 @@ def scenario(
 
     from tracer import jit
     from tracer.engine.engine import Engine
-    from tracer.kernel import host
+    from tracer.kernel import loader
     from tracer.rules import load_rules
     from tracer.scenario.runner import run
     from tracer.scenario.table import show
 
-    host.require()
+    loader.require(loader_name)
     rules = load_rules(list(rule_files))
     if not jit.is_warm():
         click.echo("vigiles: the engine is compiled first, which takes a minute", err=True)

@@ -140,7 +140,7 @@ def go_on(e: Efforts, head: int, now: int) -> bool:
     crew = e.crews[head]
     if not is_busy(e, head):
         return False
-    if crew.since == 0 or crew.last + e.limits[PAUSE] * SECOND < now:
+    if crew.last == 0 or crew.last + e.limits[PAUSE] * SECOND < now:
         crew.since = now - crew.wall
         crew.walls = 0
         for place in range(4):

@@ -173,8 +173,7 @@ class Btf:
                 return dict(found.extra)
         raise LoadError(f"{self.path.name}: BTF has no enum {name}; refer to it from a global")
 
-    def option(self, name: str) -> tuple[int, int]:
-        """(offset in .rodata, size) of the ``const volatile`` global ``name``."""
-        if name not in self._options:
-            raise LoadError(f"{self.path.name} has no option {name}")
-        return self._options[name]
+    @property
+    def options(self) -> dict[str, tuple[int, int]]:
+        """(offset in .rodata, size) of each ``const volatile`` global."""
+        return self._options

@@ -12,7 +12,7 @@ from statistics import median
 from typing import Any
 
 from tracer.errors import VigilesError
-from tracer.kernel import cgroup, host, libbpf, schema
+from tracer.kernel import cgroup, host, libbpf, loader
 from tracer.text import printable
 
 _GETPPID_ROUNDS = 7
@@ -93,8 +93,22 @@ def _privileges() -> str:
 
 
 def _kernel() -> str:
-    host.require_btf()
-    return f"{os.uname().release} {os.uname().machine}, describes its types (BTF)"
+    types = (
+        "describes its types (BTF)" if host.BTF_FILE.exists() else "has no BTF: does not describe its types"
+    )
+    return f"{os.uname().release} {os.uname().machine}, {types}"
+
+
+def _loader(name: str) -> str:
+    taken = loader.choose(name)
+    if taken.types is None:
+        return f"{taken.name}: {taken.why}"
+    from tracer.kernel import bcc
+
+    place, (major, minor) = bcc.find()
+    return (
+        f"{taken.name}: {taken.why}; bcc {major}.{minor} in {place} has compiled its types from its headers"
+    )
 
 
 def _cgroup() -> str:
@@ -113,7 +127,7 @@ def syscall_hook_cost_ns(calls: int = _GETPPID_CALLS) -> float:
 
     Times getppid(2) with the hook attached and without, in turns; the median of the differences.
     """
-    from tracer.kernel.object import Object
+    from tracer.kernel.probes import opened
 
     def loop() -> float:
         began = time.perf_counter_ns()
@@ -121,7 +135,7 @@ def syscall_hook_cost_ns(calls: int = _GETPPID_CALLS) -> float:
             os.getppid()
         return (time.perf_counter_ns() - began) / calls
 
-    with Object(schema.object_path()) as probes:
+    with opened() as probes:
         probes.select({"on_sys_enter"})
         probes.load()
         differences = []
@@ -135,13 +149,19 @@ def syscall_hook_cost_ns(calls: int = _GETPPID_CALLS) -> float:
 
 
 def _hooks(report: Report) -> None:
-    from tracer.kernel.probes import HOOKS, refuses, usable
+    from tracer.kernel import probes
+    from tracer.kernel.probes import refuses, unseen, usable
 
-    sections = dict(schema_sections())
-    hooks = tuple(hook for hook in HOOKS if hook.place != "gpu")
+    sections = probes.sections()
+    hooks = tuple(hook for hook in probes.hooks() if hook.place != "gpu")
+    shows = {hook.program: hook.shows for hook in probes.HOOKS}
+    for program, why in unseen().items():
+        report.add("hook", program.removeprefix("on_"), "info", f"{shows[program]} — not seen: {why}")
     if not refuses():
         hooks = tuple(hook for hook in hooks if hook.place != "lsm")
         why = "the kernel takes no programs for it" if host.asks_bpf() else "bpf is not in lsm="
+        if loader.taken().name == "bcc":
+            why = "they need a kernel that describes its types (BTF)"
         report.add("hook", "lsm", "info", f"refusing what tampers with the watch — no BPF LSM: {why}")
     found = usable([h.program for h in hooks])
     stand_ins = {h.instead: h.program for h in hooks if h.instead and found[h.program] is None}
@@ -167,6 +187,7 @@ def _hooks(report: Report) -> None:
 
 def _gpu_rungs(report: Report, *, gpu: bool) -> None:
     """How GPU ioctls are seen: the rung that is taken, and why those above it are not."""
+    from tracer.kernel.probes import sections as sections_here
     from tracer.kernel.rungs import GPU_RUNGS, complaint_about, gpu_rung
 
     taken = gpu_rung()
@@ -174,7 +195,7 @@ def _gpu_rungs(report: Report, *, gpu: bool) -> None:
         if rung.name == taken.name:
             break
         report.add("hook", "gpu ioctls", "info", f"{rung.name} — not here: {complaint_about(rung)}")
-    sections = dict(schema_sections())
+    sections = sections_here()
     text = f"{taken.name} — {', '.join(sections[name] for name in taken.programs)}"
     if taken.name == GPU_RUNGS[-1].name:
         text += f", costs every process here {syscall_hook_cost_ns():.0f} ns a system call"
@@ -183,14 +204,6 @@ def _gpu_rungs(report: Report, *, gpu: bool) -> None:
     report.add(
         "hook", "gpu ioctls", "ok", text + (", attached" if gpu else ", not attached: there is no GPU here")
     )
-
-
-def schema_sections() -> list[tuple[str, str]]:
-    """(program, section) of everything in the object."""
-    from tracer.kernel.object import Object
-
-    with Object(schema.object_path()) as probes:
-        return list(probes.programs())
 
 
 def _confinement(report: Report) -> None:
@@ -237,6 +250,9 @@ def _guard(report: Report) -> None:
         ("quarantine", "every packet but loopback's and what the policy lists is dropped by the probe"),
     ):
         report.add("guard", name, "info", text)
+    if loader.taken().name == "bcc":
+        report.add("guard", "without tracer", "info", "the guard ends: its loader is bcc")
+        return
     mounted = host.find_mount("bpf")
     kept = (
         f"pinned in {mounted}" if mounted else "a BPF file system is mounted at /sys/fs/bpf when it is needed"
@@ -296,12 +312,13 @@ def _code(report: Report) -> None:
         report.add("host", "engine", "info", text, remedy)
 
 
-def examine() -> Report:
-    """Look at everything; a lack is a finding, not an exception."""
+def examine(loader_name: str = "auto") -> Report:
+    """Look at everything, by this loader; a lack is a finding, not an exception."""
     report = Report()
     able = _try(report, "privileges", _privileges)
     able &= _try(report, "kernel", _kernel)
     able &= _try(report, "libbpf", lambda: f"version {libbpf.version()}")
+    able &= _try(report, "loader", lambda: _loader(loader_name))
     able &= _try(report, "cgroup", _cgroup)
     _confinement(report)
     _filesystem(report, "bpf", "to outlive the tracer")

@@ -47,7 +47,7 @@ def require_btf() -> None:
     if not BTF_FILE.exists():
         raise HostError(
             f"this kernel ({os.uname().release}) has no BTF: {BTF_FILE} is missing",
-            hint="it needs a kernel built with CONFIG_DEBUG_INFO_BTF=y (Debian 12, Ubuntu 22.04, RHEL 9 have it)",
+            hint="--loader bcc needs none; kernels built with CONFIG_DEBUG_INFO_BTF=y have it (Debian 12, Ubuntu 22.04, RHEL 9)",
         )
 
 
@@ -93,10 +93,3 @@ def asks_bpf() -> bool:
     place = find_mount("securityfs")
     listed = Path(place or "/sys/kernel/security") / "lsm"
     return listed.exists() and "bpf" in listed.read_text(encoding="ascii").strip().split(",")
-
-
-def require() -> None:
-    """Everything without which no watch can begin, the most helpful complaint first."""
-    require_privileges()
-    require_btf()
-    cgroup2_root()

@@ -18,6 +18,7 @@ from tracer.errors import LoadError
 from tracer.kernel import libbpf
 
 BPF_ANY = 0
+BPF_NOEXIST = 1
 
 
 class Map:
@@ -37,6 +38,10 @@ class Map:
         code = self._lib.bpf_map_update_elem(self.fd, key, value, BPF_ANY)
         if code:
             raise libbpf.failure(f"map {self.name} refused a value", code)
+
+    def add(self, key: bytes, value: bytes) -> bool:
+        """Set one value where there is none; false if there was one, or no room."""
+        return int(self._lib.bpf_map_update_elem(self.fd, key, value, BPF_NOEXIST)) == 0
 
     def delete(self, key: bytes) -> bool:
         """Remove one value; false if there was none."""

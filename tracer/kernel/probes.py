@@ -18,13 +18,15 @@ import numpy.typing as npt
 
 from tracer.errors import LoadError
 from tracer.gpu.devices import Device, map_entries
-from tracer.kernel import cgroup, held, host, libbpf, schema
+from tracer.kernel import cgroup, held, host, libbpf, loader, schema, table_tree
+from tracer.kernel.btf import Btf
 from tracer.kernel.held import Held
 from tracer.kernel.knowledge import Knowledge
 from tracer.kernel.object import Map, Object
 from tracer.kernel.pins import Pins
 from tracer.kernel.remains import Remains
 from tracer.kernel.schema import SPAN_TEXT
+from tracer.kernel.table_tree import TableTree
 from tracer.kernel.tree import Tree
 from tracer.rules import RuleSet
 
@@ -54,6 +56,7 @@ HOOKS: tuple[Hook, ...] = (
     Hook("on_fork", "forks", "kernel", needed=True),
     Hook("on_exec", "execs", "kernel", needed=True),
     Hook("on_exit", "exits", "kernel", needed=True),
+    Hook("on_free", "tasks given back", "kernel", needed=True),
     Hook("on_task", "processes that were there before", "iterator", needed=True),
     Hook("on_socket", "flows that were there before", "iterator"),
     Hook("on_gpu_file", "GPUs that were held before", "iterator"),
@@ -85,6 +88,7 @@ HOOKS: tuple[Hook, ...] = (
     Hook("on_read_file", "kernel modules, refused (from a file)", "lsm"),
     Hook("on_load_data", "kernel modules, refused (from memory)", "lsm"),
     Hook("on_tcp_state", "TCP connections: begin, end, result; listening", "kernel"),
+    Hook("on_tcp_ops", "TCP connections: begin, end, result; listening", "cgroup"),
     Hook("on_connect4", "connects, IPv4", "cgroup"),
     Hook("on_connect6", "connects, IPv6", "cgroup"),
     Hook("on_sendmsg4", "datagrams sent without connect, IPv4", "cgroup"),
@@ -124,17 +128,72 @@ class ProbeOptions:
     rules: RuleSet | None = None
 
 
+#: Programs of these sections are loaded by types that the kernel itself describes, or not at all.
+_TYPED = ("tp_btf/", "lsm/", "fentry/", "iter/")
+
+
+def opened() -> Object:
+    """The compiled probes that the loader of this process takes, not loaded yet."""
+    taken = loader.taken()
+    return Object(taken.path, btf=str(taken.types) if taken.types else None)
+
+
+@functools.cache
+def _sections(name: str) -> dict[str, str]:
+    with opened() as candidate:
+        return {
+            program: section
+            for program, section in candidate.programs()
+            if name == "libbpf" or not section.startswith(_TYPED)
+        }
+
+
+def sections() -> dict[str, str]:
+    """Program → section of all that the loader of this process could load."""
+    return _sections(loader.taken().name)
+
+
+def hooks() -> tuple[Hook, ...]:
+    """Those that it has."""
+    return tuple(hook for hook in HOOKS if hook.program in sections())
+
+
+def unseen() -> dict[str, str]:
+    """What only the other loader's programs show, and why; BPF LSM, which few kernels ask, is another matter."""
+    taken, here = loader.taken(), {hook.shows for hook in hooks()}
+    if taken.name == "libbpf":
+        return {}
+    theirs = (h for h in HOOKS if h.shows not in here and h.place != "lsm" and not h.needed and not h.instead)
+    return {hook.program: f"not by the loader {taken.name}" for hook in theirs}
+
+
+@functools.cache
+def _layout(path: Path) -> Btf:
+    return schema.BTF if path == schema.BTF.path else Btf(path)
+
+
 def _set(candidate: Object, options: Mapping[str, int]) -> None:
-    """Set global constants of the probes, before load."""
+    """Set global constants of the probes, before load; of those that are for programs left out, there are none."""
+    known = _layout(candidate.path).options
     for name, value in options.items():
-        offset, size = schema.BTF.option(name)
-        candidate.set_option(offset, value.to_bytes(size, "little"))
+        if name in known:
+            offset, size = known[name]
+            candidate.set_option(offset, value.to_bytes(size, "little"))
+
+
+def _pid_of(pidfd: int) -> int:
+    """Whom a pidfd is open on."""
+    for line in Path(f"/proc/self/fdinfo/{pidfd}").read_text().splitlines():
+        name, _, number = line.partition(":")
+        if name == "Pid" and int(number) > 0:
+            return int(number)
+    raise LoadError("the process that was to be watched has ended")
 
 
 @functools.cache
 def needs_kin() -> bool:
     """Are programs on cgroups not allowed to look into a task's storage here? See tree.bpf.h."""
-    with Object(schema.object_path()) as candidate:
+    with opened() as candidate:
         candidate.select({"on_bind4"})
         _set(candidate, {"filter_by_lineage": 1})
         try:
@@ -151,7 +210,7 @@ def usable(programs: Iterable[str], *, attached: bool = False) -> dict[str, str 
     """
     found: dict[str, str | None] = {}
     for name in programs:
-        with Object(schema.object_path()) as candidate:
+        with opened() as candidate:
             candidate.select({name})
             _set(candidate, {"keep_kin": int(needs_kin())})
             try:
@@ -165,8 +224,8 @@ def usable(programs: Iterable[str], *, attached: bool = False) -> dict[str, str 
 
 
 def refuses() -> bool:
-    """Is BPF LSM switched on, and does the kernel take programs for it?"""
-    return host.asks_bpf() and usable(["on_perf"])["on_perf"] is None
+    """Is BPF LSM switched on, and does the kernel take our programs for it?"""
+    return "on_perf" in sections() and host.asks_bpf() and usable(["on_perf"])["on_perf"] is None
 
 
 @functools.cache
@@ -196,19 +255,19 @@ class Probes:
         there = {"kernel", "cgroup", "local", "iterator"}
         there |= {"modules"} if host.takes_modules() else set()
         there |= {"lsm"} if refuses() else set()
-        wanted = {h.program for h in by_rungs(HOOKS) if h.place in there}
+        wanted = {h.program for h in by_rungs(hooks()) if h.place in there}
         wanted |= self._gpu_programs() if options.devices else set()
         self.missing: dict[str, str] = {}
+        self.unseen = unseen()
         self._object: Object | Held
         try:
             self._object = self._load_with_local(wanted)
         except LoadError:
-            for name, complaint in usable(sorted(wanted)).items():
-                if complaint:
-                    self.missing[name] = complaint
-            if not self.missing or any(h.needed for h in HOOKS if h.program in self.missing):
+            refused = {name: why for name, why in usable(sorted(wanted)).items() if why}
+            if not refused or any(h.needed for h in HOOKS if h.program in refused):
                 raise
-            self._object = self._load(wanted - set(self.missing))
+            self.missing |= refused
+            self._object = self._load(wanted - set(refused))
         self.loaded = wanted - set(self.missing)
         self.attached: set[str] = set()
         if self.knowledge:
@@ -241,6 +300,7 @@ class Probes:
         made.options = ProbeOptions(by_lineage=left.by_lineage)
         made.knowledge = Knowledge.adopted(left.knowledge)
         made.missing = dict(left.missing)
+        made.unseen = {}
         made._object = Held(left.maps, left.programs)  # noqa: SLF001 - its own
         made.loaded = set(left.programs)
         made.attached = set(left.programs)
@@ -276,7 +336,7 @@ class Probes:
         return self._object
 
     def _load(self, programs: set[str]) -> Object:
-        candidate = Object(schema.object_path())
+        candidate = opened()
         own = self.options.own_cgroup
         try:
             candidate.select(programs)
@@ -396,12 +456,25 @@ class Probes:
 
     def track(self, pidfd: int) -> None:
         """Put a process's main thread into the tree; its threads and children follow with :meth:`tasks`."""
-        self.map("members").update(struct.pack("<i", pidfd), _MEMBER.pack(1, 0, 0, 0, 0, 0))
+        if self._lists:
+            self.map("members").update(struct.pack("<i", pidfd), _MEMBER.pack(1, 0, 0, 0, 0, 0))
+        else:
+            table_tree.mark(self.map("members"), _pid_of(pidfd))
 
     @property
-    def tree(self) -> Tree:
+    def _lists(self) -> bool:
+        """Can the kernel be asked who is in the tree?"""
+        return "on_task" in self.loaded
+
+    @property
+    def tree(self) -> Tree | TableTree:
         """The processes that are followed."""
-        return Tree(self._object)
+        return Tree(self._object) if self._lists else TableTree(self.map("members"))
+
+    @property
+    def outlives_us(self) -> bool:
+        """Can another process find these probes, and go on with them?"""
+        return self._lists
 
     def tasks(self) -> npt.NDArray[np.void]:
         """The processes of the tree right now, TASK[n]; also draws in threads and children."""

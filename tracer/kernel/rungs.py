@@ -6,7 +6,7 @@ from __future__ import annotations
 import functools
 from typing import NamedTuple
 
-from tracer.kernel.probes import refuses, usable
+from tracer.kernel.probes import refuses, sections, usable
 
 
 class Rung(NamedTuple):
@@ -28,6 +28,8 @@ GPU_RUNGS = (
 @functools.cache
 def complaint_about(rung: Rung) -> str | None:
     """Why this way to see GPU ioctls is not there; None if it is."""
+    if rung.programs[0] not in sections():
+        return "its programs need a kernel that describes its types (BTF)"
     if rung.programs[0].startswith("on_ioctl_lsm") and not refuses():
         return "no BPF LSM"
     return usable(rung.programs[:1], attached=True)[rung.programs[0]]

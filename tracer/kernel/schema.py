@@ -4,24 +4,11 @@
 from __future__ import annotations
 
 import hashlib
-import platform
-from pathlib import Path
 
 import numpy as np
 
-from tracer.errors import HostError
 from tracer.kernel.btf import Btf
-
-_MACHINES = {"x86_64": "x86", "aarch64": "arm64"}
-
-
-def object_path() -> Path:
-    """The compiled probes for this machine."""
-    machine = platform.machine()
-    if machine not in _MACHINES:
-        raise HostError(f"there are no probes for {machine}: x86_64 and aarch64 are supported")
-    return Path(__file__).resolve().parent.parent / "_bpf" / f"vigiles.{_MACHINES[machine]}.bpf.o"
-
+from tracer.kernel.loader import object_path
 
 BTF = Btf(object_path())
 

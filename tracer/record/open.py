@@ -88,7 +88,7 @@ def begin(
         tree,
         describe(engine.rules, probes.knowledge.epoch if probes.knowledge else 0),
         command=command,
-        missing_hooks=dict(probes.missing),
+        missing_hooks=probes.unseen | probes.missing,
         signed=bool(how.key),
         gpu_driver=driver_version(),
         gpu_names=names_of_cards(),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from tracer.cli.options import WatchOptions
 from tracer.errors import HostError, VigilesError
-from tracer.kernel import cgroup, host, pins
+from tracer.kernel import cgroup, host, loader, pins
 from tracer.privileges import import_numpy_alone
 from tracer.session.adopt import left_behind
 from tracer.session.base import Session
@@ -29,7 +29,7 @@ def attach_to(
 
     ``keep_privileges``: as for :func:`tracer.session.run.run_command`.
     """
-    host.require()
+    loader.require(options.loader)
     import_numpy_alone()
     if path is not None:
         pids = sorted(_cgroup_members(path))
@@ -64,7 +64,7 @@ def attach_to(
 
 def adopt(text: str, options: WatchOptions, *, keep_privileges: bool = False) -> int:
     """Go on with the tree that ``text`` names, whose tracer is gone and whose probes go on."""
-    host.require()
+    loader.require("libbpf")  # no other's probes outlive their tracer
     import_numpy_alone()
     info, remains = left_behind(text)
     with ExitStack() as stack:

@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from tracer.cli.options import WatchOptions, gpu_users
-from tracer.kernel import cgroup, host
+from tracer.kernel import cgroup, loader
 from tracer.launch import Command, Identity, invoking_user, user_named
 from tracer.privileges import import_numpy_alone
 from tracer.session.base import Session
@@ -38,7 +38,7 @@ def run_command(
     The calling process is fit for nothing else afterwards, see :mod:`tracer.privileges`, unless
     ``keep_privileges``.
     """
-    host.require()
+    loader.require(options.loader)
     gpu_users(options)
     identity = identity_of(user)
     with ExitStack() as stack:
