@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
@@ -171,6 +171,15 @@ def play(passes, limits):
     return world.records, twin.told
 
 
+#: Busy since the host has been up.
+SINCE_BOOT = [
+    ([(100, 0.2, SECOND, 0, 5000, 0)], [], 1.0, None),
+    *[([(100, 4.0, 0, 0, 0, 0)], [(0, 90, 90)], 1.0, None)] * 6,
+]
+SHORT = {"cores_percent": 20, "seconds": 2, "pause_s": 1, "exchanges": 1, "minute_bytes": 1000}
+
+
+@example(SINCE_BOOT, SHORT, [])
 @settings(max_examples=250, deadline=None)
 @given(st.one_of(PASSES, STEADY, st.tuples(PASSES, STEADY, PASSES, STEADY).map(lambda t: [p for part in t for p in part])),
        LIMITS, st.lists(st.integers(1, 40), max_size=20))  # fmt: skip
