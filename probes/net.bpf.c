@@ -271,24 +271,24 @@ static __noinline int judge_socket(struct sock *sk, int connects, struct verdict
 	return connects && carry_out_connect(&place, v);
 }
 
-/* It listens now. */
-INLINE void tell_listen(struct sock *sk, struct flow *flow, struct task_struct *task)
+/* It listens now. The verdict is the caller's, whose stack has no room for two. */
+INLINE void tell_listen(struct sock *sk, struct flow *flow, struct task_struct *task,
+			struct verdict *verdict)
 {
-	struct verdict verdict = {};
 	struct event_listen *e;
 
 	own_flow(flow, task);
 	flow->told |= FLOW_TOLD_LISTEN;
-	judge_socket(sk, 0, &verdict);
+	judge_socket(sk, 0, verdict);
 	/* a listener that nothing reaches: listen() itself can't be refused here */
-	flow->cut = carry_out_listen(&verdict);
-	e = reserve_bulk(struct event_listen, task, EVENT_LISTEN, verdict.row != 0);
+	flow->cut = carry_out_listen(verdict);
+	e = reserve_bulk(struct event_listen, task, EVENT_LISTEN, verdict->row != 0);
 	if (!e)
 		return;
-	e->verdict = verdict;
+	e->verdict = *verdict;
 	e->cookie = flow->cookie;
 	fill_addr(&e->addr, sk);
-	submit_event(e, verdict.row != 0);
+	submit_event(e, verdict->row != 0);
 }
 
 /* A TCP socket that is known goes on to another state. `named`: what its cookie can be asked of. */

@@ -40,6 +40,7 @@ int on_tcp_ops(struct bpf_sock_ops *ctx)
 {
 	struct bpf_sock *sk = ctx->sk;
 	__u32 op = ctx->op;
+	struct verdict verdict = {};
 	struct flow *flow;
 
 	if (!sk)
@@ -57,7 +58,7 @@ int on_tcp_ops(struct bpf_sock_ops *ctx)
 			return 1;
 		}
 		flow->cookie = bpf_get_socket_cookie(ctx);
-		tell_listen(address_of(sk), flow, bpf_get_current_task_btf());
+		tell_listen(address_of(sk), flow, bpf_get_current_task_btf(), &verdict);
 		return 1;
 	}
 	if (op != BPF_SOCK_OPS_STATE_CB)

@@ -34,7 +34,7 @@ int BPF_PROG(on_tcp_state, const struct sock *csk, int oldstate, int newstate)
 		}
 		flow->cookie = bpf_get_socket_cookie(sk);
 		if (newstate == TCP_LISTEN) {
-			tell_listen(sk, flow, task);
+			tell_listen(sk, flow, task, &verdict);
 			return 0;
 		}
 		if (flow->told & FLOW_TOLD_CONNECT) {
