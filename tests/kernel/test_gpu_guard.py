@@ -176,5 +176,5 @@ def test_only_below_another_program(job, below):
     users = (known_user(f"train.py below {below}"),)
     run, back = job(script, users)
     assert (run.status, back, told(run)) == (0, 1, [])
-    run, _ = job("use()", users)
+    run, _ = job("use(); import time; time.sleep(30)", users)  # the engine ends it
     assert told(run) == [("high", "killed", None)]
