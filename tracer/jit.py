@@ -34,13 +34,20 @@ SYSTEM_CACHE = Path("/var/cache/vigiles")
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+#: What compiled code is made of; of the probes it is the layouts of what they send, which :mod:`tracer.kernel.schema` reads.
+_SOURCES = ("engine", "detect", "detect/wire", "rules", "triage")
+_SINGLE_SOURCES = ("jit.py", "kernel/btf.py", "kernel/schema.py")
+
+
 @cache
 def _source_hash() -> str:
     """Numba does not notice a change in a function called from another file: we do."""
-    digest = hashlib.blake2b(digest_size=8)
-    folders = ("engine", "detect", "detect/wire", "rules", "kernel", "triage", "_bpf")
-    files = [f for name in folders for f in (PACKAGE / name).iterdir() if f.suffix in (".py", ".o")]
-    for file in sorted([*files, Path(__file__)]):
+    from tracer.kernel import schema
+
+    digest = hashlib.blake2b(schema.BTF.digest, digest_size=8)
+    files = [f for name in _SOURCES for f in (PACKAGE / name).glob("*.py")]
+    files += [PACKAGE / name for name in _SINGLE_SOURCES]
+    for file in sorted(files):
         digest.update(str(file.relative_to(PACKAGE)).encode())
         digest.update(file.read_bytes())
     return digest.hexdigest()

@@ -6,6 +6,7 @@ Format: Documentation/bpf/btf.rst of the Linux kernel.
 
 from __future__ import annotations
 
+import hashlib
 import struct
 from dataclasses import dataclass
 from functools import cached_property
@@ -73,7 +74,7 @@ def _read_extra(kind: int, vlen: int, data: bytes, at: int) -> tuple[tuple[Any, 
 
 
 class Btf:
-    """The types of one compiled object."""
+    """The types of one compiled object; ``digest`` names them: functions may change without it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -94,6 +95,7 @@ class Btf:
             raise LoadError(
                 f"the compiled probes are missing: {error}", hint="build them: make probes"
             ) from None
+        self.digest = hashlib.blake2b(data, digest_size=16).digest()
         magic, _, _, header, type_off, type_len, str_off, str_len = _HEADER.unpack_from(data)
         if magic != _MAGIC:
             raise LoadError(f"{path}: .BTF is not little-endian BTF")
