@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``python -m bench [NAME…]``, ``vigiles bench NAME…``: run benchmarks; all of them without a name."""
+"""``python -m bench [NAME…]``, ``vigiles bench NAME…``: run benchmarks; without a name, all of them, for a while each."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import importlib
 import sys
 from collections.abc import Sequence
 
+from bench import allowance
 from tracer.jit import prefer_linked
 
-#: Name, and what it is about. ``plots`` comes last: it draws what the others have found.
+#: Name, and what it is about. ``scale`` and ``plots`` come last: they take what the others have found.
 BENCHES = {
     "engine": "ns an event, from ring to state, beside Python callbacks",
     "growth": "memory and ns an event as processes and connections grow",
@@ -25,10 +26,39 @@ BENCHES = {
     "guard": "the corpus enforced: what is stopped, and how soon",
     "record": "recording, replaying, reporting",
     "beside": "latency, cost and loss beside strace, perf, bpftrace, auditd",
-    "instructions": "instructions an event, against their bounds",
+    "instructions": "instructions an event, against their bounds: compiles the engine for no processor in particular",
     "scale": "on paper: what a large host would cost, from what was measured",
     "plots": "pictures of the last results",
 }
+#: Seconds of each when all are run: twenty minutes together. What is not here has bounds of its own to be held
+#: against, and a command (``make bench-bounds``).
+SHARES = {
+    "engine": 70,
+    "growth": 110,
+    "latency": 70,
+    "matching": 70,
+    "network": 80,
+    "samples": 40,
+    "efforts": 40,
+    "overhead": 90,
+    "spans": 40,
+    "footprint": 110,
+    "detection": 140,
+    "guard": 110,
+    "record": 50,
+    "beside": 170,
+    "scale": 5,
+    "plots": 5,
+}
+
+
+def run_all() -> None:
+    """Each for its share of the time."""
+    for name, seconds in SHARES.items():
+        with allowance.of(seconds):
+            run([name])
+            if remark := allowance.remark():
+                print(f"{remark}: `python -m bench {name}` does all")
 
 
 def run(names: Sequence[str]) -> None:
@@ -49,4 +79,7 @@ def show() -> None:
 
 
 if __name__ == "__main__":
-    run(sys.argv[1:] or list(BENCHES))
+    if sys.argv[1:]:
+        run(sys.argv[1:])
+    else:
+        run_all()

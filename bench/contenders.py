@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ctypes
 import json
+import math
 import os
 import struct
 import subprocess
@@ -24,6 +25,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from bench import allowance
 from tracer.engine.ring import BUSY, DISCARDED, HEADER_BYTES, LENGTH_MASK, Ring
 from tracer.kernel import cgroup, libbpf, schema
 from tracer.kernel.probes import HOOKS, ProbeOptions, Probes
@@ -197,9 +199,11 @@ class Arena:
             return self.worker.do(*task)
 
     def compare(self, task: tuple[object, ...], rounds: int) -> Turns:
-        """Every contender once a round, each time another one first. The first round is not counted."""
+        """Every contender once a round, each time another one first, for so many rounds or as long as there is time.
+        The first round is not counted.
+        """
         found = Turns({c.name: [] for c in self.contenders}, {c.name: [] for c in self.contenders})
-        for number in range(rounds + 1):
+        for number in allowance.rounds(rounds + 1):
             first = number % len(self.contenders)
             for contender in self.contenders[first:] + self.contenders[:first]:
                 taken = self.turn(contender, task)
@@ -242,9 +246,23 @@ def _runs(probes: Probes, name: str) -> tuple[int, int]:
 
 
 def spread(values: Any) -> dict[str, float]:
-    """Median, quartiles and extremes."""
+    """Median, quartiles, extremes, and between what the median lies nineteen times of twenty."""
     names = ("min", "q1", "median", "q3", "max")
-    return dict(zip(names, np.percentile(values, [0, 25, 50, 75, 100]).tolist(), strict=True))
+    found = dict(zip(names, np.percentile(values, [0, 25, 50, 75, 100]).tolist(), strict=True))
+    low, high = median_interval(values)
+    return found | {"n": len(values), "low": low, "high": high}
+
+
+def median_interval(values: Any) -> tuple[float, float]:
+    """Between which of ``values`` the median of all there could be lies, with 95 % confidence or, of fewer than
+    six, as sure as their extremes are: order statistics, whatever the distribution is.
+    """
+    ordered = np.sort(np.asarray(values, np.float64))
+    count = len(ordered)
+    below, place = 0.0, -1  # the chance that no more than `place` values lie below the median
+    while place + 1 < count // 2 and (below := below + math.comb(count, place + 1) / 2**count) <= 0.025:
+        place += 1
+    return float(ordered[max(place, 0)]), float(ordered[count - 1 - max(place, 0)])
 
 
 def took(records: list[bytes], kind: str) -> dict[str, float] | None:

@@ -12,7 +12,7 @@ import sys
 import time
 from statistics import median
 
-from bench import machine
+from bench import allowance, machine
 from tracer.kernel.probes import ProbeOptions, Probes
 
 ROUNDS = 10
@@ -39,7 +39,7 @@ def measure(count: int) -> dict[str, float]:
     try:
         assert child.stdout
         child.stdout.readline()
-        strangers = [_pass(probes)[0] for _ in range(ROUNDS)]
+        strangers = [_pass(probes)[0] for _ in allowance.rounds(ROUNDS)]
         probes.attach_kernel()
         fd = os.pidfd_open(child.pid)
         probes.track(fd)
@@ -48,7 +48,7 @@ def measure(count: int) -> dict[str, float]:
         for _ in range(2):
             _pass(probes)
         ours, most = [], 0
-        for _ in range(ROUNDS):
+        for _ in allowance.rounds(ROUNDS):
             time.sleep(0.2)
             took, records = _pass(probes)
             most = max(most, records)
@@ -70,7 +70,7 @@ def _pass(probes: Probes) -> tuple[float, int]:
 def main() -> None:
     """Print the table and keep it."""
     print(machine.headline())
-    figures = {count: measure(count) for count in THREADS}
+    figures = {count: measure(count) for count in allowance.parts(THREADS)}
     print(f"\na pass, ms of a processor (median of {ROUNDS})")
     print(f"  {'threads':>9} {'not in the tree':>16} {'in the tree':>12}")
     for count, t in figures.items():

@@ -27,7 +27,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from bench import day, machine
+from bench import allowance, day, machine
 from bench.tables import WIDTH
 from tracer import jit
 
@@ -144,8 +144,8 @@ def starts() -> dict[str, Any]:
     ways = {"python -c pass": (base, LINKED), LINKED: (run, LINKED), COMPILER: (run, COMPILER)}
     times: dict[str, list[float]] = defaultdict(list)
     with tempfile.TemporaryDirectory() as folder:
-        for cold in (False, True):
-            for _ in range(ROUNDS):
+        for cold in allowance.parts((False, True)):
+            for _ in allowance.rounds(ROUNDS):
                 for name, (argv, way) in ways.items():
                     with _without_linked(way):
                         if cold:
@@ -254,13 +254,14 @@ def show(figures: dict[str, Any]) -> None:
 def main() -> None:
     """Measure, print, keep."""
     print(machine.headline())
-    figures = {
-        "memory": armed_memory(),
-        "start": starts(),
-        "size": wheel(),
-        "attach": attach_times(),
-        "day": day.measure(),
+    what = {
+        "memory": armed_memory,
+        "size": wheel,
+        "attach": attach_times,
+        "day": day.measure,
+        "start": starts,
     }
+    figures = {name: measure() for name, measure in what.items()}
     show(figures)
     print(f"kept in {machine.keep('footprint', json.loads(json.dumps(figures)))}")
 

@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from bench import machine, synthetic
+from bench import allowance, machine, synthetic
 from tracer.engine.engine import Engine
 from tracer.kernel import schema
 from tracer.rules import load_rules
@@ -169,7 +169,7 @@ def print_one(processes: int, flows: int, holders: int) -> None:
 def _in_its_own(*arguments: int) -> dict[str, float]:
     command = [sys.executable, "-c", _CHILD, *map(str, arguments)]
     rounds = []
-    for _ in range(ROUNDS):
+    for _ in allowance.rounds(ROUNDS, least=1):
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         rounds.append(json.loads(done.stdout.splitlines()[-1]))
     return {name: median(row[name] for row in rounds) for name in rounds[0]}
@@ -189,7 +189,7 @@ def main() -> None:
         for count in FLOWS
         if count >= holders or holders == HOLDERS[1]
     ]
-    for name, size in sizes:
+    for name, size in allowance.parts(sizes):
         t = found[name] = _in_its_own(*size)
         kept = t["flows"] if size[1] else t["processes"]
         print(

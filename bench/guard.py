@@ -11,15 +11,13 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict
-from pathlib import Path
 
 import numpy as np
 from rich.console import Console
 
 from bench import machine
-from bench.detection import WIDTH
+from bench.detection import WIDTH, drawn
 from tracer.rules import load_rules
-from tracer.scenario.find import corpus_folder, files
 from tracer.scenario.runner import run
 from tracer.scenario.spec import read
 from tracer.scenario.table import Score, show
@@ -44,8 +42,7 @@ def main() -> None:
     print(machine.headline())
     rules = load_rules([])
     began = time.monotonic()
-    paths = files(corpus_folder(Path(__file__).parent))
-    results = [run(read(path), rules, enforce=True) for path in paths]
+    results = [run(read(path), rules, enforce=True) for path in drawn()]
     took = time.monotonic() - began
     show(results, Console(width=WIDTH))
     shares = {}

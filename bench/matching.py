@@ -17,7 +17,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from bench import machine
+from bench import allowance, machine
 from bench.contenders import Arena, Contender, spread, took
 from bench.tables import WIDTH, contender_table, program_table, verdict_table
 from tracer.kernel.knowledge import Knowledge, build
@@ -47,7 +47,7 @@ def exec_figures() -> dict[str, Any]:
     ]
     figures: dict[str, Any] = {}
     with Arena(contenders) as arena:
-        for name, size in SIZES.items():
+        for name, size in allowance.parts(list(SIZES.items())):
             turns = arena.compare(("spawn", EXECS, size), ROUNDS)
             figures[name] = {
                 "contenders": turns.figures(UNTRACED),

@@ -20,7 +20,7 @@ from typing import Any
 
 from rich.console import Console
 
-from bench import machine
+from bench import allowance, machine
 from bench.contenders import BULK_BYTES, WORKER, Arena, Contender, took
 from bench.tables import WIDTH, contender_table, program_table, verdict_table
 from bench.worker import CHUNK
@@ -87,7 +87,7 @@ def measure() -> dict[str, Any]:
                 Contender(SEEING, options),
             ]
             with Arena(contenders, lambda: world.enter("inside")) as arena:
-                for task, (rounds, count) in TASKS.items():
+                for task, (rounds, count) in allowance.parts(list(TASKS.items())):
                     turns = arena.compare((task, count, address, ports[task]), rounds)
                     if task in WHOLE:
                         for values in turns.rounds.values():

@@ -16,7 +16,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from bench import machine, synthetic
+from bench import allowance, machine, synthetic
 from tracer.engine.engine import Engine
 from tracer.record.files import PartFiles
 from tracer.record.header import make_header, terms_of
@@ -107,7 +107,7 @@ def replay_figures(folder: Path) -> list[dict[str, float]]:
     rules = load_rules([])
     rows = []
     ring = synthetic.MemoryRing(_mix(EVENTS))
-    for size in SIZES:
+    for size in allowance.some(SIZES, "sizes of recordings", least=1):
         engine = Engine(rules)
         engine.tap_into(1 << 22)
         path = folder / f"replay-{size}"

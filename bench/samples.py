@@ -13,7 +13,7 @@ from collections.abc import Callable
 from statistics import median
 from typing import Any
 
-from bench import machine
+from bench import allowance, machine
 from tracer.engine.engine import Engine
 from tracer.kernel.probes import ProbeOptions, Probes
 from tracer.rules import load_rules
@@ -93,7 +93,7 @@ def measure(count: int) -> dict[str, float]:
         talker.stdin.flush()
         talker.stdout.readline()
         still, moved, taken = [], [], []
-        for _ in range(ROUNDS):
+        for _ in allowance.rounds(ROUNDS):
             talker.stdin.write("say\n")
             talker.stdin.flush()
             talker.stdout.readline()
@@ -115,7 +115,7 @@ def measure(count: int) -> dict[str, float]:
 def main() -> None:
     """Print the table and keep it."""
     print(machine.headline())
-    figures = {count: measure(count) for count in FLOWS}
+    figures = {count: measure(count) for count in allowance.parts(FLOWS)}
     print(f"\na pass, µs (median of {ROUNDS})")
     print(f"  {'connections':>11} {'none moved':>12} {'all moved':>12} {'taken in':>12}")
     for count, t in figures.items():

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from bench import machine
+from bench import allowance, machine
 from bench.contenders import BULK_BYTES, Arena, Contender
 from bench.tables import WIDTH, program_table
 from tracer.kernel.probes import ProbeOptions
@@ -65,7 +65,7 @@ def measure() -> dict[str, Any]:
             for task, title in TASKS.values()
             if task[0] != "marked"
         }
-        for name, (task, _) in TASKS.items():
+        for name, (task, _) in allowance.parts(list(TASKS.items())):
             turns = arena.compare(task, ROUNDS)
             figures[name] = turns.figures(UNTRACED)
             figures[name][TRACED]["against without"] = turns.figures(WITHOUT)[TRACED]

@@ -14,13 +14,15 @@ QUARTILES, EXTREMES = ("q1", "q3"), ("min", "max")
 def contender_table(
     title: str, rows: dict[str, dict[str, Any]], unit: str = "µs", ends: tuple[str, str] = QUARTILES
 ) -> Table:
-    """By task and contender: time, difference, ratio; ``ends``: between which most, or all, rounds lie."""
+    """By task and contender: time, difference, ratio; ``ends``: between which most, or all, rounds lie; and
+    between what the median of all rounds that there could be does.
+    """
     table = Table(title=title, title_justify="left")
     table.add_column("task")
     table.add_column("contender")
     low, high = ends
     between = "quartiles" if ends == QUARTILES else f"{low} … {high}"
-    for column in (unit, f"more, {unit} ({between})", f"ratio ({between})"):
+    for column in (unit, f"more, {unit} ({between})", f"ratio ({between})", "its median, 95 %"):
         table.add_column(column, justify="right")
     for task, contenders in rows.items():
         for name, t in contenders.items():
@@ -31,6 +33,7 @@ def contender_table(
                 f"{t['ns']['median'] / 1e3:.1f}",
                 f"{more['median'] / 1e3:+.1f} ({more[low] / 1e3:+.1f} … {more[high] / 1e3:+.1f})",
                 f"{ratio['median']:.3f} ({ratio[low]:.3f} … {ratio[high]:.3f})",
+                f"{ratio['low']:.3f} … {ratio['high']:.3f}",
             )
     return table
 

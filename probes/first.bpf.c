@@ -160,6 +160,16 @@ INLINE int take_in(struct __sk_buff *skb, struct bpf_sock *sk, struct flow *flow
 	return 1;
 }
 
+/* What the ranges say of where a flow leads. Apart, so that the search has the stack to itself. */
+static __noinline int add_remote(struct walk *w, const struct flow_addr *addr)
+{
+	struct place place = { .port = addr->remote_port, .protocol = addr->protocol };
+
+	set_place(&place, addr->family == AF_INET6, (const __u32 *)addr->remote);
+	add_place(w->map, w->header, &place, RULES_ON_FLOW, w->signals);
+	return 0;
+}
+
 static __noinline int judge_first(struct first *first, __u32 direction)
 {
 	struct side *side = &first->sides[direction & 1];
@@ -181,6 +191,8 @@ static __noinline int judge_first(struct first *first, __u32 direction)
 		first->signals[word] |= w.signals[word];
 		w.signals[word] = first->signals[word];
 	}
+	if (w.header->places_asked)
+		add_remote(&w, &side->event.addr);
 	judge(w.map, w.header, w.signals, RULES_ON_FLOW, v);
 	__builtin_memcpy(v->signals, w.signals, sizeof(v->signals));
 	return 0;
@@ -215,6 +227,7 @@ INLINE int tell_first(struct __sk_buff *skb, struct bpf_sock *sk, struct flow *f
 	if (p->protocol == IPPROTO_TCP &&
 	    (side->have == FIRST_BYTES || e->segment >= FIRST_SEGMENTS))
 		e->first_flags |= FIRST_LAST;
+	fill_packet_addr(skb, &e->addr, p, direction);
 	if (judge_here)
 		judge_first(first, direction);
 	e->verdict.took_ns = bpf_ktime_get_boot_ns() - began;
@@ -229,7 +242,6 @@ INLINE int tell_first(struct __sk_buff *skb, struct bpf_sock *sk, struct flow *f
 	if (flow->owner_tgid)
 		head_of_owner(&e->head, flow);
 	e->cookie = bpf_get_socket_cookie(skb);
-	fill_packet_addr(skb, &e->addr, p, direction);
 	e->addr.flags = flow->flags;
 	if (flow->handshake_port)
 		e->addr.flags |= FLOW_ACCEPTED;

@@ -49,7 +49,7 @@ struct knowledge_header {
 	__u8 gpu_not_listed_fact;
 	__u8 gpu_users_known; /* who certainly may not use the GPU can be told here */
 	__u8 names_asked; /* a rule on connects asks for names: see names.bpf.h */
-	__u8 _pad[1];
+	__u8 places_asked; /* a rule on flows asks where they lead */
 	__u32 epoch; /* which set of rules this is; never 0 */
 	__u32 states;
 	__u32 first_output; /* states from here on end an indicator */

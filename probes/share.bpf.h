@@ -3,11 +3,13 @@
  * A fair share of the bulk ring: one process's storm must not push out what others send.
  *
  * While no more than a quarter of the ring waits to be read, nothing is asked. Above that, a
- * process may have half of the ring waiting; what is more is held back, and counted as lost.
- * So a quarter is always left for others, however long the reader stands still, and a reader
- * that keeps up sets no limit to anybody. A rate by the clock would do neither: a plain loop of
- * connects sends 80,000 records a second, and what a clock gives back fills the ring in a second
- * or two if nobody reads. Several processes that conspire are not held back: each has its share.
+ * process may have twice as much waiting as there is room left; what is more is held back, and
+ * counted as lost. (Dynamic thresholds: Choudhury and Hahne, IEEE/ACM ToN 6(2), 1998, which
+ * switches use for their ports.) One that storms gets half of the ring in that way, and leaves a
+ * quarter; n of them leave 3 / (4 + 8n), however long the reader stands still, and whoever has
+ * sent little finds room there: eight in 16 MiB leave 700 KiB. A reader that keeps up sets no
+ * limit to anybody. A rate by the clock would do neither: a plain loop of connects sends 80,000
+ * records a second, and what a clock gives back fills the ring in a second or two if nobody reads.
  *
  * The critical ring has nothing of the kind. A storm there is one of many young processes, none
  * of which has sent much; and whatever is held back leaves a process without its parent, its
@@ -94,8 +96,8 @@ static __noinline int over_share(const struct event_head *head, __u64 waiting, _
 		return 0;
 	}
 	take_off(share, waiting);
-	/* what a rule holds for may use the last quarter but one, whoever sends it */
-	if (share->used + size > bulk_bytes / 2 && !(news && waiting <= bulk_bytes / 4 * 3)) {
+	/* what a rule holds for may use all but an eighth, whoever sends it */
+	if (share->used + size > 2 * (bulk_bytes - waiting) && !(news && waiting <= bulk_bytes / 8 * 7)) {
 		tell_flood(head, share);
 		return 1;
 	}

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from bench import allowance
 from bench.beside.field import Field
 from bench.beside.lines import arrivals, first_seen, latencies
 from bench.beside.tools import BrokenToolError, Tool
@@ -43,11 +44,11 @@ def one_turn(field: Field, tool: Tool) -> dict[str, tuple[list[float], int]]:
 def measure(field: Field, rounds: int = ROUNDS) -> dict[str, Any]:
     """By load, kind and contender: percentiles in µs, and what was missed."""
     figures: dict[str, Any] = {}
-    for load in (IDLE, BUSY):
+    for load in allowance.parts((IDLE, BUSY)):
         taken: dict[tuple[str, str], list[float]] = {}
         missed: dict[tuple[str, str], int] = {}
         with every_core_compiling(900) if load == BUSY else nullcontext():
-            for number in range(rounds):
+            for number in allowance.rounds(rounds, least=1):
                 for tool in field.rotated(number):
                     if tool is None:
                         continue

@@ -5,21 +5,27 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 import statistics
 import sys
 from pathlib import Path
 from typing import Any
 
+from bench import allowance
 from bench.beside.field import Field
 from bench.beside.tools import NOTHING, BrokenToolError, Tool
 
 ROUNDS, PASSES = 4, 3
 ROOT = Path(__file__).parents[2]
+#: To be installed: each needs the one before it.
+PACKAGES = 12
 #: Everyday work, as a shell does it in a scratch folder.
 JOBS = {
     "compile": "for n in $(seq 24); do cc -O1 -o part.o -c part.c; done",
     "test suite": "{python} -m pytest -q -p no:cacheprovider {root}/tests/unit/test_scenario_files.py >/dev/null",
     "data loader": "{python} -I loader.py",
+    "npm install": "rm -rf node_modules package.json package-lock.json; npm install --offline --no-audit --no-fund"
+    f" --silent --install-links ./package-{PACKAGES}",
 }
 _PART = "\n".join(
     f"int f{n}(int a, int *b) {{ int s = 0; for (int i = 0; i < a; i++) s += b[i] * {n}; return s; }}"
@@ -37,10 +43,24 @@ if __name__ == "__main__":
 """
 
 
+def _make_packages(folder: Path) -> None:
+    """What `npm install` finds without a network."""
+    for number in range(PACKAGES + 1):
+        package = folder / f"package-{number}"
+        package.mkdir()
+        needed = {f"package-{number - 1}": f"file:../package-{number - 1}"} if number else {}
+        said = {"name": package.name, "version": "1.0.0", "dependencies": needed}
+        (package / "package.json").write_text(json.dumps(said))
+        for part in range(30):
+            (package / f"part-{part}.js").write_text("module.exports = 1;\n" * 50)
+
+
 def _script(field: Field) -> list[str]:
     """Everything one after the other, so that a tracer is started once; a JSON line of each figure."""
     lines = ["echo ready", "read go", f"{shlex.quote(str(field.work))} ops {PASSES} <go | grep {{"]
     for name, text in JOBS.items():
+        if name == "npm install" and shutil.which("npm") is None:
+            continue
         lines += [
             "began=$(date +%s%N)",
             text.format(python=shlex.quote(sys.executable), root=shlex.quote(str(ROOT))),
@@ -80,8 +100,9 @@ def measure(field: Field, rounds: int = ROUNDS) -> dict[str, Any]:
     """By contender and operation: median, and ratio to the same round's figure with nobody watching."""
     (field.folder / "part.c").write_text(_PART)
     (field.folder / "loader.py").write_text(_LOADER)
+    _make_packages(field.folder)
     turns: dict[str, dict[int, dict[str, float]]] = {}
-    for number in range(rounds):
+    for number in allowance.rounds(rounds, least=1):
         for tool in field.rotated(number):
             title = tool.title if tool else NOTHING
             try:

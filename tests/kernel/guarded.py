@@ -117,9 +117,9 @@ def connections(out: str, port: str) -> None:
     Path(out).write_text(json.dumps(found))
 
 
-def conversation(out: str, port: str, *words: str) -> None:
+def conversation(out: str, address: str, port: str, *words: str) -> None:
     """Say the words one after the other to a server that writes down all it hears, and how it ends."""
-    server = _listener(socket.AF_INET, "127.0.0.1", int(port))
+    server = _listener(socket.AF_INET, address, int(port))
     heard, told = bytearray(), {}
 
     def listen() -> None:
@@ -135,7 +135,7 @@ def conversation(out: str, port: str, *words: str) -> None:
 
     thread = threading.Thread(target=listen)
     thread.start()
-    with socket.create_connection(("127.0.0.1", int(port))) as client:
+    with socket.create_connection((address, int(port)), source_address=(address, 0)) as client:
         client.settimeout(3.0)
         began = time.monotonic()
         try:

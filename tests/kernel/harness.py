@@ -160,9 +160,11 @@ def record(
     known: RuleSet | None = None,
     protect: tuple[int, int] | None = None,
     guarded_files: tuple[Path, ...] = (),
+    excuse: Callable[[Alert], bool] | None = None,
 ) -> Recording:
     """Run ``argv`` to the end of its tree. ``pause_reader``: read nothing for so many seconds; ``between``
-    is called before each step of the watch; ``protect``: who counts as the tracer, a pid and a cgroup's id.
+    is called before each step of the watch; ``protect``: who counts as the tracer, a pid and a cgroup's id;
+    ``excuse``: as a policy does it.
     """
     found = Recording()
     with ExitStack() as stack:
@@ -190,7 +192,7 @@ def record(
             [found],
             tree="test",
             on_records=(lambda tap: found.events.extend(records(tap))) if keep_events else None,
-            guard=Guard(enforce=enforce, cgroup=own),
+            guard=Guard(enforce=enforce, cgroup=own, excuse=excuse),
         )
         stack.callback(watch.close)
         watch.repair()

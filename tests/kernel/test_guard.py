@@ -168,7 +168,11 @@ def test_observed_connections_go_through(tmp_path, rules):
 @pytest.mark.guest
 def test_a_cut_flow_carries_no_byte_of_the_verdict(tmp_path, rules):
     out = tmp_path / "out.json"
-    run = record(guarded("conversation", out, 4000, "hello", "a BADWORD", "more"), rules=rules, enforce=True)
+    run = record(
+        guarded("conversation", out, "127.0.0.1", 4000, "hello", "a BADWORD", "more"),
+        rules=rules,
+        enforce=True,
+    )
     found = json.loads(out.read_text())
     assert found["heard"] == "hello"
     assert found["said"] == 1
@@ -181,7 +185,7 @@ def test_a_cut_flow_carries_no_byte_of_the_verdict(tmp_path, rules):
 
 def test_an_observed_flow_goes_on(tmp_path, rules):
     out = tmp_path / "out.json"
-    run = record(guarded("conversation", out, 4000, "hello", "a BADWORD", "more"), rules=rules)
+    run = record(guarded("conversation", out, "127.0.0.1", 4000, "hello", "a BADWORD", "more"), rules=rules)
     assert json.loads(out.read_text())["heard"] == "helloa BADWORDmore"
     assert {a.response.would for a in told(run, "net.bad-word")} == {"blocked"}
     assert run.summary.packets_dropped == 0

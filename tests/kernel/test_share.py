@@ -67,6 +67,22 @@ def test_others_are_seen_while_one_storms_and_the_reader_stands_still(storm):
     assert any("over its share" in line for line in run.summary.lines())
 
 
+def test_others_are_seen_while_several_storm_at_once():
+    storms = [workload("datagrams", 40000) for _ in range(4)]
+    storm = ["sh", "-c", " & ".join(map(shlex.join, storms)) + " & wait"]
+    others = [workload("execs", OTHERS_EXECS), workload("connects", OTHERS_CONNECTS)]
+    run = record(beside(storm, *others), options(4 << 20), pause_reader=5.0)
+    sums_hold(run)
+    assert run.summary.reasons["share"] > 1000
+    assert run.summary.lost_total == run.summary.reasons["share"], "none of it because the ring was full"
+    assert len(flooders(run)) == len(storms)
+    assert len([e for e in run.execs() if e.path.endswith(b"/true")]) == OTHERS_EXECS
+    counts = Counter(int(e["tgid"]) for e in run.of("connect"))
+    (other,) = counts.keys() - set(flooders(run))
+    assert counts[other] == OTHERS_CONNECTS
+    assert sum(int(e["tgid"]) == other for e in run.of("flow-close")) == 2 * OTHERS_CONNECTS
+
+
 def test_one_process_alone_gets_three_quarters_of_a_ring_that_nobody_reads():
     run = record(STORMS["UDP destinations"], options(), pause_reader=3.0)
     sums_hold(run)

@@ -288,7 +288,7 @@ def test_explain_for_machines(write):
     assert not rules["net.unexpected"]["enabled"]
     assert found["exceptions"][0]["days_left"] == 77
     assert date.fromisoformat(found["exceptions"][0]["until"]) == TODAY + timedelta(77)
-    assert found["undecided_rules"] == ["tunnel.ssh-local"]
+    assert found["undecided_rules"] == {"tunnel.ssh-local": ["policy-excused-path-whole"]}
 
 
 def test_explain_leaves_a_broken_file_to_main(write):

@@ -9,6 +9,7 @@ import pytest
 
 from tracer.policy.model import Exemption, Policy, utc_today
 from tracer.policy.parse import parse
+from tracer.policy.undecided import undecided
 from tracer.rules import load_rules
 
 RULES = load_rules().rules
@@ -123,9 +124,49 @@ def test_the_first_that_fits_is_told():
     assert found.reason == "first"
 
 
-def test_rules_that_the_kernel_must_not_decide():
+@pytest.mark.parametrize(
+    ("conditions", "exec_unless", "place_unless"),
+    [
+        ('exe = "ssh"', ("policy-excused-path-file",), None),
+        ('exe = "/opt/*"\nargs = "-N"', ("policy-excused-path-prefix",), None),
+        ('args = "-N me"', None, None),  # which may stand in several arguments, or in the first
+        ('remote = "203.0.113.5:22"', None, ("policy-excused-network-range",)),
+        (
+            'exe = "ssh"\nremote = "203.0.113.5"',
+            ("policy-excused-path-file",),
+            ("policy-excused-network-range",),
+        ),
+        ('remote = "*:22"', None, ("policy-excused-port-range",)),
+        ('remote = "bastion.example:22"', None, ("policy-excused-port-range",)),
+        ('remote = "bastion.example"', None, None),  # an address may have a name that no probe has seen
+    ],
+)
+def test_what_probes_leave_to_user_space(
+    conditions: str, exec_unless: tuple[str, ...] | None, place_unless: tuple[str, ...] | None
+):
+    found = undecided(policy(conditions, rule="*").exceptions_on(DAY), RULES, "f.toml")
+    by_kind = {
+        on: {found.unless[rule.id] for rule in RULES if rule.on == on} for on in ("exec", "connect", "flow")
+    }
+    assert by_kind == {"exec": {exec_unless}, "connect": {place_unless}, "flow": {place_unless}}
+    assert {group.id for group in found.groups} == {*(exec_unless or ()), *(place_unless or ())}
+
+
+def test_what_has_ended_leaves_everything_to_the_probes():
     found = policy('exe = "ssh"', rule="tunnel.ssh-*")
     wanted = {rule.id for rule in RULES if rule.id.startswith("tunnel.ssh-")}
-    assert found.undecided_rules(RULES, DAY) == wanted
-    assert found.undecided_rules(RULES, DAY + timedelta(1)) == frozenset()
-    assert parse("", "f.toml").policy.undecided_rules(RULES) == frozenset()
+    assert undecided(found.exceptions_on(DAY), RULES, "f.toml").unless.keys() == wanted
+    assert undecided(found.exceptions_on(DAY + timedelta(1)), RULES, "f.toml") == ((), {})
+
+
+def test_one_that_no_probe_can_tell_leaves_all_of_its_rule_to_user_space():
+    text = "".join(
+        f'[[exceptions]]\nrule = "{rule}"\nreason = "r"\nuntil = {DAY}\n{condition}\n'
+        for rule, condition in (("tunnel.*", 'exe = "a"'), ("*", 'exe = "b"'), ("tunnel.tool", 'args = "c"'))
+    )
+    found = undecided(parse(text, "f.toml").policy.exceptions, RULES, "f.toml")
+    assert found.unless["tunnel.tool"] is None
+    assert (
+        found.unless["tunnel.ssh-dynamic"] == found.unless["miner.command"] == ("policy-excused-path-file",)
+    )
+    assert [sorted(group.values) for group in found.groups] == [["a", "b"]]

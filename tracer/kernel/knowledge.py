@@ -137,6 +137,7 @@ def build(rules: RuleSet, epoch: int) -> NDArray[np.uint8]:
     header["gpu_not_listed_fact"] = 1 + FACT_BIT[GPU_NOT_LISTED]
     header["gpu_users_known"] = users_known(rules.terms)
     header["names_asked"] = rows.names_asked
+    header["places_asked"] = rows.places_asked
     for name, fact in WHAT_FACT.items():
         header["tamper_facts"][schema.TAMPER_WHAT[name]] = 1 + FACT_BIT[fact]
     for name, fact in FLAG_FACT.items():

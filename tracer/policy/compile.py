@@ -19,6 +19,7 @@ from tracer.errors import FileError, PolicyError, RuleError
 from tracer.policy.files import identify, known_user
 from tracer.policy.places import EVERYWHERE
 from tracer.policy.ports import port_sets
+from tracer.policy.undecided import undecided
 from tracer.policy.unfit import Unfit
 from tracer.rules.load import check_size
 from tracer.rules.model import POLICY_PREFIX, SEVERITIES, Alternative, Group, Rule, Terms, nearest
@@ -67,7 +68,8 @@ def apply(policy: Policy, groups: Sequence[Group], rules: Sequence[Rule]) -> App
     joined = (*rules, *maker.rules)
     errors += _lost(policy, [rule.id for rule in joined])
     applied = tuple(_under(policy, rule) for rule in joined)
-    together = (*groups, *maker.groups)
+    left = undecided(policy.exceptions_on(), applied, policy.source)
+    together = (*groups, *maker.groups, *left.groups)
     try:
         check_size(together)
     except RuleError as error:
@@ -75,7 +77,7 @@ def apply(policy: Policy, groups: Sequence[Group], rules: Sequence[Rule]) -> App
     terms = Terms(
         own_networks=policy.own_networks,
         act_from=policy.act_from,
-        undecided=policy.undecided_rules(applied),
+        undecided=left.unless,
         stay=tuple(maker.stay),
         gpu_users=users,
     )

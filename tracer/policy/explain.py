@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tracer.policy.compile import ALLOW_RULE, CONNECT_RULE, DENY_RULE, GPU_RULE, LISTEN_RULE
 from tracer.policy.places import EVERYWHERE
+from tracer.policy.undecided import undecided
 from tracer.rules.model import FAMILIES, SEVERITIES
 
 if TYPE_CHECKING:
@@ -276,5 +277,8 @@ def as_json(policy: Policy, rules: Sequence[Rule], today: date) -> dict[str, Any
             }
             for item in policy.exceptions
         ],
-        "undecided_rules": sorted(policy.undecided_rules(rules, today)),
+        "undecided_rules": {
+            rule: unless and list(unless)
+            for rule, unless in sorted(undecided(policy.exceptions_on(today), rules, "").unless.items())
+        },
     }

@@ -13,10 +13,8 @@ from tracer.policy.programs import Program
 from tracer.rules.model import SEVERITIES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
-
-    from tracer.rules.model import Rule
 
 T = TypeVar("T")
 
@@ -161,19 +159,16 @@ class Policy:
         """
         if not self.exceptions:
             return None
-        today = today or utc_today()
         return next(
             (
                 found
-                for found in self.exceptions
-                if found.holds_on(today)
-                and found.excuses(rule, exe, argv, remote_address, remote_port, remote_name)
+                for found in self.exceptions_on(today)
+                if found.excuses(rule, exe, argv, remote_address, remote_port, remote_name)
             ),
             None,
         )
 
-    def undecided_rules(self, rules: Iterable[Rule], today: date | None = None) -> frozenset[str]:
-        """Ids of rules that the kernel must not decide: an exception, unknown to it, may apply."""
+    def exceptions_on(self, today: date | None = None) -> tuple[Exemption, ...]:
+        """Those that have not ended; ``today`` is in UTC."""
         today = today or utc_today()
-        selectors = [found.rule for found in self.exceptions if found.holds_on(today)]
-        return frozenset(rule.id for rule in rules if any(item.takes(rule.id) for item in selectors))
+        return tuple(found for found in self.exceptions if found.holds_on(today))

@@ -7,13 +7,13 @@ Plain data. :mod:`.parse` makes it from TOML, :mod:`.automaton` and :mod:`.table
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from tracer.detect.classes import INTERPRETERS, MULTICALL, NAMES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 #: In rising order: the place is the rank.
 SEVERITIES = ("low", "medium", "high", "critical")
@@ -196,14 +196,15 @@ class Terms:
     """What is settled for one job, beside the rules themselves.
 
     ``own_networks``: CIDR, they count as inside. ``act_from``: below this severity rules only alert.
-    ``undecided``: ids of rules that probes must leave to user space. ``stay``: lists of groups (of networks,
+    ``undecided``: by the ids of rules that an exception may apply to, the groups without which none does; what has
+    one of them, or all (None), probes must leave to user space. ``stay``: lists of groups (of networks,
     ports); in quarantine, only that is reachable for which all of one list hold. ``gpu_users``: who may use the GPU,
     see :mod:`.users`; None to presume, empty for nobody.
     """
 
     own_networks: tuple[str, ...] = ()
     act_from: str = "high"
-    undecided: frozenset[str] = frozenset()
+    undecided: Mapping[str, tuple[str, ...] | None] = field(default_factory=dict)
     stay: tuple[tuple[str, ...], ...] = ()
     gpu_users: tuple[str, ...] | None = None
 

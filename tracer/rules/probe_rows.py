@@ -12,6 +12,8 @@ doesn't; that it keeps silent when it can't know is told by the engine a moment 
 
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -25,6 +27,7 @@ from tracer.rules.model import (
     INTERPRETER_GROUP,
     ON,
     ON_CONNECT,
+    ON_FLOW,
     ON_GPU_USER,
     ON_REFUSE,
     ON_STAY,
@@ -42,7 +45,7 @@ if TYPE_CHECKING:
 PROBE_FIELDS = {
     "exec": frozenset(FIELDS_ON["exec"]),
     "gpu": frozenset(),
-    "flow": frozenset({"sent", "received"}),
+    "flow": frozenset({"sent", "received", "network", "port"}),
     "connect": frozenset({"network", "port"}),
     "listen": frozenset({"network", "port"}),
     "tamper": frozenset(),
@@ -77,6 +80,8 @@ class ProbeRows(NamedTuple):
     none_of: NDArray[np.int64]
     #: does a row about connects ask for names?
     names_asked: bool
+    #: does a row about flows ask where they lead?
+    places_asked: bool
 
 
 class _Known:
@@ -136,9 +141,10 @@ def probe_rows(rules: Sequence[Rule], groups: Sequence[Group], terms: Terms) -> 
         known = _Known(on, groups)
         for row, (number, alternative) in rows:
             rule = rules[number]
-            names = (
-                _for_probe(alternative, known) if rule.on == on and rule.id not in terms.undecided else None
-            )
+            unless = terms.undecided.get(rule.id, ())
+            if rule.on != on or unless is None:
+                continue
+            names = _for_probe(replace(alternative, none=(*alternative.none, *unless)), known)
             if names is not None:
                 action = ACTIONS.index(terms.action(rule, alternative.severity))
                 found.append((ON[on], row, action, names, alternative.at_least))
@@ -151,8 +157,10 @@ def probe_rows(rules: Sequence[Rule], groups: Sequence[Group], terms: Terms) -> 
         who = enumerate(((GPU_USER_GROUP_ID, GPU_USER_FILES_ID), (WORKER_GROUP.id,)))
         found += [(ON_GPU_USER, row, 0, ((), any_of, ()), 1) for row, any_of in who]
     named = {group.id for group in groups if "host" in group.where}
+    places = {group.id for group in groups if {"network", "port"} & set(group.where)}
     return ProbeRows(
         names_asked=any(on == ON_CONNECT and named & {*names[0], *names[1]} for on, _, _, names, _ in found),
+        places_asked=any(on == ON_FLOW and places & {*chain(*names)} for on, _, _, names, _ in found),
         on=np.array([on for on, *_ in found], dtype=np.int64),
         row=np.array([row for _, row, *_ in found], dtype=np.int64),
         action=np.array([action for _, _, action, *_ in found], dtype=np.int64),
