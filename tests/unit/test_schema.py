@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from tracer.engine import handle
-from tracer.kernel import schema
+from tracer.kernel import btf, schema
+from tracer.kernel.btf import Btf
 
 HEADER = (Path(__file__).parent.parent.parent / "probes" / "events.h").read_text()
 
@@ -82,3 +84,15 @@ def test_dtypes_are_aligned():
             assert base.kind in "ui"
     assert schema.EXEC.itemsize % 8 == 0
     assert np.dtype(schema.HEAD).itemsize == 40
+
+
+def test_compiled_code_goes_by_layouts_and_not_by_what_probes_do():
+    found = [Btf(schema.BTF.path), Btf(schema.BTF.path)]
+    assert found[0].digest == schema.BTF.digest
+    functions = [t for t in found[0]._types if t.kind == btf.FUNC]
+    assert functions
+    found[0]._types = [t for t in found[0]._types if t not in functions]
+    assert found[0].digest == schema.BTF.digest
+    a_struct = next(number for number, t in enumerate(found[1]._types) if t.name == "event_connect")
+    found[1]._types[a_struct] = replace(found[1]._types[a_struct], extra=found[1]._types[a_struct].extra[:-1])
+    assert found[1].digest != schema.BTF.digest

@@ -28,6 +28,7 @@ INT, PTR, ARRAY, STRUCT, UNION, ENUM, FWD, TYPEDEF = range(1, 9)
 VOLATILE, CONST, RESTRICT, FUNC, FUNC_PROTO, VAR, DATASEC, FLOAT = range(9, 17)
 DECL_TAG, TYPE_TAG, ENUM64 = range(17, 20)
 
+_DATA = {INT, ARRAY, STRUCT, UNION, ENUM, ENUM64}
 _MODIFIERS = {TYPEDEF, VOLATILE, CONST, RESTRICT, TYPE_TAG}
 _INT_SIGNED = 1
 
@@ -74,7 +75,7 @@ def _read_extra(kind: int, vlen: int, data: bytes, at: int) -> tuple[tuple[Any, 
 
 
 class Btf:
-    """The types of one compiled object; ``digest`` names them: functions may change without it."""
+    """The types of one compiled object."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -95,7 +96,6 @@ class Btf:
             raise LoadError(
                 f"the compiled probes are missing: {error}", hint="build them: make probes"
             ) from None
-        self.digest = hashlib.blake2b(data, digest_size=16).digest()
         magic, _, _, header, type_off, type_len, str_off, str_len = _HEADER.unpack_from(data)
         if magic != _MAGIC:
             raise LoadError(f"{path}: .BTF is not little-endian BTF")
@@ -117,6 +117,14 @@ class Btf:
     @cached_property
     def _structs(self) -> dict[str, _Type]:
         return {t.name: t for t in self._types if t.kind == STRUCT and t.name}
+
+    @cached_property
+    def digest(self) -> bytes:
+        """Names structs and enumerations: other ones have another. What functions do is not in it, though the section
+        has their very lines among its strings.
+        """
+        data = [t for t in self._types if t.kind in _DATA]
+        return hashlib.blake2b(repr(data).encode(), digest_size=16).digest()
 
     @cached_property
     def struct_names(self) -> frozenset[str]:
