@@ -160,14 +160,30 @@ INLINE void fill_head(struct event_head *head, struct task_struct *task, enum ev
  * filled; a full ring is counted by kind. Ring memory is not zeroed by the
  * kernel: without this, padding would carry bytes of older records.
  */
-#define reserve_event(type, task, event_kind)                                                      \
+#define reserve_event(type, task, event_kind) reserve_critical(type, task, event_kind, 1)
+
+/*
+ * The same for what a look at all tasks finds out again (tasks.bpf.c): births and ends. A quarter
+ * of the ring is left to what nothing tells later, so that whoever forks as fast as it can does
+ * not push out what others execute.
+ */
+#define reserve_repairable(type, task, event_kind)                                                 \
+	reserve_critical(type, task, event_kind,                                                   \
+			 bpf_ringbuf_query(&ring_critical, BPF_RB_AVAIL_DATA) <                    \
+				 bpf_ringbuf_query(&ring_critical, BPF_RB_RING_SIZE) / 4 * 3)
+
+#define reserve_critical(type, task, event_kind, has_room)                                         \
 	({                                                                                         \
 		type *__e = NULL;                                                                  \
 		struct counters *__c = my_counters();                                              \
 		if (__c) {                                                                         \
 			struct event_head __h = {};                                                \
 			fill_head(&__h, task, event_kind, RING_CRITICAL, sizeof(type), __c);       \
-			__e = reserve_headed(ring_critical, type, sizeof(type), &__h, __c);        \
+			if (has_room)                                                              \
+				__e = reserve_headed(ring_critical, type, sizeof(type), &__h,      \
+						     __c);                                         \
+			else                                                                       \
+				count_lost(__c, event_kind);                                       \
 		}                                                                                  \
 		__e;                                                                               \
 	})

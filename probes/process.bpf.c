@@ -52,7 +52,7 @@ int BPF_PROG(on_fork, struct task_struct *parent, struct task_struct *child)
 			__sync_fetch_and_add(&c->threads, 1);
 		return 0;
 	}
-	e = reserve_event(struct event_fork, child, EVENT_FORK);
+	e = reserve_repairable(struct event_fork, child, EVENT_FORK);
 	if (!e)
 		return 0;
 	e->parent_tgid = FIELD(parent, tgid);
@@ -128,6 +128,7 @@ int BPF_PROG(on_exec, struct task_struct *task, int old_pid, struct linux_binprm
 	__u64 total, args, end = 0, was, began, more;
 	__u32 zero = 0;
 	__u16 flags = 0;
+	int news;
 
 	if (!m) {
 		if (!in_tree_cgroup() || !join_tree(task, 1))
@@ -236,8 +237,15 @@ int BPF_PROG(on_exec, struct task_struct *task, int old_pid, struct linux_binprm
 	if (s->may_use_gpu != RIGHT_KEPT && (m = member_of(task)))
 		m->barred = s->may_use_gpu == RIGHT_NONE ? e->verdict.epoch : 0;
 	carry_out_on_process(&e->verdict);
-	if (bpf_ringbuf_output(&ring_critical, s, end, wake_flags(1)))
+	/*
+	 * What no rule holds for here wakes nobody who looks by the clock already: waking is the
+	 * dearest part of an exec, and a reader that looks is a millisecond late at most.
+	 */
+	news = e->verdict.row != 0;
+	if (bpf_ringbuf_output(&ring_critical, s, end, news ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP))
 		__sync_fetch_and_add(&c->lost[EVENT_EXEC], 1);
+	else if (!news)
+		wake_sleeper(&ring_critical);
 	return 0;
 }
 
@@ -267,7 +275,7 @@ int BPF_PROG(on_exit, struct task_struct *task)
 		return 0;
 	if (leader && leader->gpu_client)
 		send_gpu_counts(first, 1);
-	e = reserve_event(struct event_exit, task, EVENT_EXIT);
+	e = reserve_repairable(struct event_exit, task, EVENT_EXIT);
 	if (!e)
 		return 0;
 	if (FIELD(signal, flags) & SIGNAL_GROUP_EXIT)

@@ -11,9 +11,9 @@
  * limit to anybody. A rate by the clock would do neither: a plain loop of connects sends 80,000
  * records a second, and what a clock gives back fills the ring in a second or two if nobody reads.
  *
- * The critical ring has nothing of the kind. A storm there is one of many young processes, none
- * of which has sent much; and whatever is held back leaves a process without its parent, its
- * program or its end, for those who come after it, too.
+ * The critical ring has nothing of the kind: a storm there is one of many young processes, none
+ * of which has sent much. What it has is a quarter that births and ends leave to the others
+ * (reserve_repairable).
  */
 #ifndef VIGILES_SHARE_BPF_H
 #define VIGILES_SHARE_BPF_H

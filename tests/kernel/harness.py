@@ -162,8 +162,8 @@ def record(
     guarded_files: tuple[Path, ...] = (),
     excuse: Callable[[Alert], bool] | None = None,
 ) -> Recording:
-    """Run ``argv`` to the end of its tree. ``pause_reader``: read nothing for so many seconds; ``between``
-    is called before each step of the watch; ``protect``: who counts as the tracer, a pid and a cgroup's id;
+    """Run ``argv`` to the end of its tree. ``pause_reader``: read nothing for so many seconds, or until the command
+    has ended; ``between`` is called before each step of the watch; ``protect``: who counts as the tracer, a pid and a cgroup's id;
     ``excuse``: as a policy does it.
     """
     found = Recording()
@@ -201,8 +201,9 @@ def record(
         found.root = command.pid
         command.release()
         watch.wait_for(command.pidfd)
-        if pause_reader:
-            time.sleep(pause_reader)
+        until = time.monotonic() + pause_reader
+        while time.monotonic() < until and command.poll() is None:
+            time.sleep(0.01)
         deadline = time.monotonic() + PATIENCE_S
         while command.poll() is None or not watch.tree_is_empty():
             if between is not None:

@@ -83,6 +83,17 @@ def test_others_are_seen_while_several_storm_at_once():
     assert sum(int(e["tgid"]) == other for e in run.of("flow-close")) == 2 * OTHERS_CONNECTS
 
 
+def test_execs_are_seen_while_another_forks_as_fast_as_it_can():
+    forks = workload("flood", 4000)
+    small = ProbeOptions(critical_bytes=1 << 18)
+    run = record(beside(forks, workload("execs", OTHERS_EXECS)), small, pause_reader=60.0)
+    sums_hold(run)
+    assert run.summary.lost["fork"] > 1000
+    assert run.summary.lost["exec"] == 0
+    assert len([e for e in run.execs() if e.path.endswith(b"/true")]) == OTHERS_EXECS
+    assert run.engine.live == 0
+
+
 def test_one_process_alone_gets_three_quarters_of_a_ring_that_nobody_reads():
     run = record(STORMS["UDP destinations"], options(), pause_reader=3.0)
     sums_hold(run)
