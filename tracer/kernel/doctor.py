@@ -8,6 +8,7 @@ import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -99,10 +100,15 @@ def _kernel() -> str:
     return f"{os.uname().release} {os.uname().machine}, {types}"
 
 
-def _loader(name: str) -> str:
-    taken = loader.choose(name)
+def _loader(name: str, btf: Path | None) -> str:
+    taken = loader.choose(name, btf)
     if taken.types is None:
         return f"{taken.name}: {taken.why}"
+    from tracer.kernel import fit
+
+    fit.require()
+    if taken.name == "libbpf":
+        return f"{taken.name}: {taken.why}, and they fit"
     from tracer.kernel import bcc
 
     place, (major, minor) = bcc.find()
@@ -127,7 +133,7 @@ def syscall_hook_cost_ns(calls: int = _GETPPID_CALLS) -> float:
 
     Times getppid(2) with the hook attached and without, in turns; the median of the differences.
     """
-    from tracer.kernel.probes import opened
+    from tracer.kernel.trial import opened
 
     def loop() -> float:
         began = time.perf_counter_ns()
@@ -148,56 +154,70 @@ def syscall_hook_cost_ns(calls: int = _GETPPID_CALLS) -> float:
     return median(differences)
 
 
-def _hooks(report: Report) -> None:
-    from tracer.kernel import probes
-    from tracer.kernel.probes import refuses, unseen, usable
+def _left_out(report: Report) -> None:
+    """What the probes that are loaded here have no program for."""
+    from tracer.kernel.hooks import HOOKS, LEFT_OUT
+    from tracer.kernel.rungs import unseen
 
-    sections = probes.sections()
-    hooks = tuple(hook for hook in probes.hooks() if hook.place != "gpu")
-    shows = {hook.program: hook.shows for hook in probes.HOOKS}
+    shows = {hook.program: hook.shows for hook in HOOKS}
     for program, why in unseen().items():
-        report.add("hook", program.removeprefix("on_"), "info", f"{shows[program]} — not seen: {why}")
-    if not refuses():
-        hooks = tuple(hook for hook in hooks if hook.place != "lsm")
-        why = "the kernel takes no programs for it" if host.asks_bpf() else "bpf is not in lsm="
-        if loader.taken().name == "bcc":
-            why = "they need a kernel that describes its types (BTF)"
+        text = f"{shows[program]} — not seen: {why}"
+        if kinds := LEFT_OUT[program].on:
+            text += f"; no rule on {' or '.join(kinds)} can hold"
+        report.add("hook", program.removeprefix("on_"), "info", text)
+
+
+def _hooks(report: Report) -> None:
+    """Every program but those for GPU ioctls: is it taken here, and why not."""
+    from tracer.kernel import rungs, trial
+    from tracer.kernel.hooks import LADDERS, NOT_AT_ALL, REFUSING
+
+    _left_out(report)
+    rung_of = {
+        program: (ladder, rung)
+        for ladder, all_ in LADDERS.items()
+        for rung in all_
+        for program in rung.programs
+    }
+    hooks = [hook for hook in rungs.hooks() if hook.place != "gpu"]
+    if not rungs.refuses():
+        hooks = [hook for hook in hooks if hook.place != "lsm"]
+        why = rungs.complaint_about(LADDERS[REFUSING][0])
         report.add("hook", "lsm", "info", f"refusing what tampers with the watch — no BPF LSM: {why}")
-    found = usable([h.program for h in hooks])
-    stand_ins = {h.instead: h.program for h in hooks if h.instead and found[h.program] is None}
+    found = trial.usable([hook.program for hook in hooks])
     for hook in hooks:
-        complaint = found[hook.program]
-        section = "needed" if hook.needed else "hook"
-        where = sections.get(hook.program, "")
-        if complaint is None:
-            text = f"{hook.shows} — {where}"
-            if hook.instead and found[hook.instead] is None:
-                text += f", not needed: there is {hook.instead.removeprefix('on_')}"
-            if hook.place == "modules" and not host.takes_modules():
-                text += ", not attached: this kernel takes none"
-            report.add(section, hook.program.removeprefix("on_"), "ok", text)
-        else:
-            # what only younger kernels have, or another does in its place
-            state = "info" if hook.place == "local" or hook.program in stand_ins else "no"
+        name, section = hook.program.removeprefix("on_"), "needed" if hook.needed else "hook"
+        ladder, rung = rung_of.get(hook.program, (None, None))
+        taken = rungs.taken(ladder) if ladder else None
+        if complaint := found[hook.program]:
+            # what not every kernel has, or another does in its place
+            state = "info" if taken else "no"
             text = f"{hook.shows} — not here: {complaint}"
-            if stand_in := stand_ins.get(hook.program):
-                text += f"; {stand_in.removeprefix('on_')} does it"
-            report.add(section, hook.program.removeprefix("on_"), state, text)
+            if taken and taken != NOT_AT_ALL:
+                text += f"; {', '.join(program.removeprefix('on_') for program in taken.programs)} does it"
+        else:
+            state = "ok"
+            text = f"{hook.shows} — {trial.sections()[hook.program]}"
+            if taken == NOT_AT_ALL and rung:
+                text += f", not attached: {rungs.complaint_about(rung)}"
+            elif taken and rung and taken.name != rung.name:
+                text += f", not needed: there is {', '.join(program.removeprefix('on_') for program in taken.programs)}"
+        report.add(section, name, state, text)
 
 
 def _gpu_rungs(report: Report, *, gpu: bool) -> None:
     """How GPU ioctls are seen: the rung that is taken, and why those above it are not."""
-    from tracer.kernel.probes import sections as sections_here
-    from tracer.kernel.rungs import GPU_RUNGS, complaint_about, gpu_rung
+    from tracer.kernel.hooks import GPU, LADDERS
+    from tracer.kernel.rungs import complaint_about, taken
+    from tracer.kernel.trial import sections
 
-    taken = gpu_rung()
-    for rung in GPU_RUNGS:
-        if rung.name == taken.name:
+    best = taken(GPU)
+    for rung in LADDERS[GPU]:
+        if rung.name == best.name:
             break
         report.add("hook", "gpu ioctls", "info", f"{rung.name} — not here: {complaint_about(rung)}")
-    sections = sections_here()
-    text = f"{taken.name} — {', '.join(sections[name] for name in taken.programs)}"
-    if taken.name == GPU_RUNGS[-1].name:
+    text = f"{best.name} — {', '.join(sections()[name] for name in best.programs)}"
+    if best.name == LADDERS[GPU][-1].name:
         text += f", costs every process here {syscall_hook_cost_ns():.0f} ns a system call"
     else:
         text += ", costs other calls nothing"
@@ -218,7 +238,7 @@ def _confinement(report: Report) -> None:
 
 def _guard(report: Report) -> None:
     """What `--enforce` comes to here, by what a rule is about; a hook that is missing is listed above."""
-    from tracer.kernel.probes import refuses
+    from tracer.kernel.rungs import refuses
 
     tampering = (
         "refused by the probe (BPF LSM), and whoever tried is killed"
@@ -250,8 +270,10 @@ def _guard(report: Report) -> None:
         ("quarantine", "every packet but loopback's and what the policy lists is dropped by the probe"),
     ):
         report.add("guard", name, "info", text)
-    if loader.taken().name == "bcc":
-        report.add("guard", "without tracer", "info", "the guard ends: its loader is bcc")
+    if loader.taken().plain:
+        report.add(
+            "guard", "without tracer", "info", "the guard ends: without BTF nobody could find the tree again"
+        )
         return
     mounted = host.find_mount("bpf")
     kept = (
@@ -312,13 +334,13 @@ def _code(report: Report) -> None:
         report.add("host", "engine", "info", text, remedy)
 
 
-def examine(loader_name: str = "auto") -> Report:
+def examine(loader_name: str = "auto", btf: Path | None = None) -> Report:
     """Look at everything, by this loader; a lack is a finding, not an exception."""
     report = Report()
     able = _try(report, "privileges", _privileges)
     able &= _try(report, "kernel", _kernel)
     able &= _try(report, "libbpf", lambda: f"version {libbpf.version()}")
-    able &= _try(report, "loader", lambda: _loader(loader_name))
+    able &= _try(report, "loader", lambda: _loader(loader_name, btf))
     able &= _try(report, "cgroup", _cgroup)
     _confinement(report)
     _filesystem(report, "bpf", "to outlive the tracer")

@@ -47,7 +47,7 @@ def require_btf() -> None:
     if not BTF_FILE.exists():
         raise HostError(
             f"this kernel ({os.uname().release}) has no BTF: {BTF_FILE} is missing",
-            hint="--loader bcc needs none; kernels built with CONFIG_DEBUG_INFO_BTF=y have it (Debian 12, Ubuntu 22.04, RHEL 9)",
+            hint="--loader bcc needs none, --btf FILE brings one; kernels built with CONFIG_DEBUG_INFO_BTF=y have it (Debian 12, Ubuntu 22.04, RHEL 9)",
         )
 
 
