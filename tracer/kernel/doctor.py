@@ -167,8 +167,8 @@ def _left_out(report: Report) -> None:
         report.add("hook", program.removeprefix("on_"), "info", text)
 
 
-def _hooks(report: Report) -> None:
-    """Every program but those for GPU ioctls: is it taken here, and why not."""
+def _hooks(report: Report, *, cgroups: bool) -> None:
+    """Every program but those for GPU ioctls: is it taken here, and why not. ``cgroups``: there is version 2."""
     from tracer.kernel import rungs, trial
     from tracer.kernel.hooks import LADDERS, NOT_AT_ALL, REFUSING
 
@@ -198,7 +198,9 @@ def _hooks(report: Report) -> None:
         else:
             state = "ok"
             text = f"{hook.shows} — {trial.sections()[hook.program]}"
-            if taken == NOT_AT_ALL and rung:
+            if not cgroups and hook.place in ("cgroup", "local"):
+                state, text = "no", f"{hook.shows} — not here: there is no cgroup v2 to attach it to"
+            elif taken == NOT_AT_ALL and rung:
                 text += f", not attached: {rungs.complaint_about(rung)}"
             elif taken and rung and taken.name != rung.name:
                 text += f", not needed: there is {', '.join(program.removeprefix('on_') for program in taken.programs)}"
@@ -341,14 +343,14 @@ def examine(loader_name: str = "auto", btf: Path | None = None) -> Report:
     able &= _try(report, "kernel", _kernel)
     able &= _try(report, "libbpf", lambda: f"version {libbpf.version()}")
     able &= _try(report, "loader", lambda: _loader(loader_name, btf))
-    able &= _try(report, "cgroup", _cgroup)
+    cgroups = _try(report, "cgroup", _cgroup)
     _confinement(report)
     _filesystem(report, "bpf", "to outlive the tracer")
     _filesystem(report, "tracefs", "for tracepoints by name")
     _code(report)
     gpu = _gpus(report)
     if able:
-        _hooks(report)
+        _hooks(report, cgroups=cgroups)
         _gpu_rungs(report, gpu=gpu)
         _footholds(report)
         _guard(report)
