@@ -73,6 +73,7 @@ _PROTOTYPES: dict[str, tuple[Any, list[Any]]] = {
     "bpf_map_get_fd_by_id": (c_int, [c_uint32]),
     "bpf_prog_get_fd_by_id": (c_int, [c_uint32]),
     "bpf_obj_get_info_by_fd": (c_int, [c_int, c_void_p, POINTER(c_uint32)]),
+    "bpf_prog_load": (c_int, [c_int, c_char_p, c_char_p, c_char_p, c_size_t, c_void_p]),
     "bpf_prog_test_run_opts": (c_int, [c_int, c_void_p]),
     "btf__parse": (c_void_p, [c_char_p, c_void_p]),
     "btf__find_by_name_kind": (c_int, [c_void_p, c_char_p, c_uint32]),
@@ -225,6 +226,26 @@ def describes_a_kernel(path: str) -> bool:
     found = int(lib.btf__find_by_name_kind(types, b"task_struct", _BTF_KIND_STRUCT))
     lib.btf__free(types)
     return found > 0
+
+
+class _LoadOpts(ctypes.Structure):
+    """struct bpf_prog_load_opts up to ``expected_attach_type`` (tools/lib/bpf/bpf.h)."""
+
+    _fields_ = [("sz", c_size_t), ("attempts", c_int), ("expected_attach_type", c_int)]
+
+
+#: r0 = 1; exit
+_RETURN_ONE = bytes.fromhex("b700000001000000 9500000000000000")
+
+
+def takes_kind(kind: int, place: int) -> bool:
+    """Does this kernel have programs of this type and attach type at all? One that does nothing is tried."""
+    options = _LoadOpts(ctypes.sizeof(_LoadOpts), 1, place)
+    fd = int(library().bpf_prog_load(kind, b"nothing", b"GPL", _RETURN_ONE, 2, ctypes.byref(options)))
+    if fd < 0:
+        return False
+    os.close(fd)
+    return True
 
 
 class _RunOpts(ctypes.Structure):

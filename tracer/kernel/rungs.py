@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import functools
 
-from tracer.kernel import host, loader
+from tracer.kernel import host, libbpf, loader
 from tracer.kernel.hooks import GPU, HOOKS, LADDERS, LEFT_OUT, NOT_AT_ALL, REFUSING, Hook, Rung
+from tracer.kernel.object import YOUNG_SECTIONS
 from tracer.kernel.trial import sections, usable
 
 _PLACES = {hook.program: hook.place for hook in HOOKS}
@@ -28,11 +29,14 @@ def complaint_about(rung: Rung) -> str | None:
         return None
     if first not in sections():
         return "its programs need a kernel that describes its types (BTF)"
-    if sections()[first].startswith("lsm/") and not host.asks_bpf():
+    section, place = sections()[first], _PLACES[first]
+    if place == "modules":
+        return None if host.takes_modules() else "this kernel takes none"
+    if place == "local":
+        return None if libbpf.takes_kind(*YOUNG_SECTIONS[section]) else "this kernel has no such programs"
+    if section.startswith("lsm/") and not host.asks_bpf():
         return "bpf is not in lsm="
-    if _PLACES[first] == "modules" and not host.takes_modules():
-        return "this kernel takes none"
-    return usable([first], attached=_PLACES[first] == "gpu")[first]
+    return usable([first], attached=place == "gpu")[first]
 
 
 @functools.cache
