@@ -5,78 +5,13 @@ from __future__ import annotations
 
 import os
 import shutil
-import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import median
-from typing import Any
 
 from tracer.errors import VigilesError
 from tracer.kernel import cgroup, host, libbpf, loader
+from tracer.kernel.findings import Report
 from tracer.text import printable
-
-_GETPPID_ROUNDS = 7
-_GETPPID_CALLS = 20_000
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was looked at."""
-
-    section: str
-    name: str
-    state: str  # ok | no | info
-    text: str
-    remedy: str | None = None
-
-
-@dataclass(slots=True)
-class Report:
-    """All findings; ``able``: can a watch begin?"""
-
-    findings: list[Finding] = field(default_factory=list)
-
-    @property
-    def able(self) -> bool:
-        """Nothing that a watch needs is missing."""
-        return not any(f.state == "no" for f in self.findings if f.section in ("host", "needed"))
-
-    def add(self, section: str, name: str, state: str, text: str, remedy: str | None = None) -> None:
-        """Take one in."""
-        self.findings.append(Finding(section, name, state, text, remedy))
-
-    def to_json(self) -> dict[str, Any]:
-        """For machines."""
-        return {
-            "able": self.able,
-            "findings": [
-                {"section": f.section, "name": f.name, "state": f.state, "text": f.text, "remedy": f.remedy}
-                for f in self.findings
-            ],
-        }
-
-    def lines(self) -> list[str]:
-        """For people, 80 columns where the facts allow."""
-        mark = {"ok": "✓", "no": "✗", "info": "·"}
-        titles = {
-            "host": "Host",
-            "needed": "Hooks a watch needs",
-            "hook": "Other hooks",
-            "guard": "What --enforce does",
-            "gpu": "GPU",
-        }
-        out: list[str] = []
-        for section, title in titles.items():
-            rows = [f for f in self.findings if f.section == section]
-            if rows:
-                out.append(title)
-            for f in rows:
-                out.append(f"  {mark[f.state]} {f.name:<14} {f.text}")
-                if f.remedy:
-                    out.append(f"    {'':<14} → {f.remedy}")
-        out.append("A watch can begin here." if self.able else "A watch can't begin here.")
-        return out
 
 
 def _try(report: Report, name: str, check: Callable[[], str]) -> bool:
@@ -126,106 +61,6 @@ def _filesystem(report: Report, kind: str, use: str) -> None:
     place = host.find_mount(kind)
     text = f"mounted at {place}" if place else f"not mounted; not needed to watch, only {use}"
     report.add("host", kind, "info", text)
-
-
-def syscall_hook_cost_ns(calls: int = _GETPPID_CALLS) -> float:
-    """What the last-resort GPU hook adds to any system call of any process here, in ns.
-
-    Times getppid(2) with the hook attached and without, in turns; the median of the differences.
-    """
-    from tracer.kernel.trial import opened
-
-    def loop() -> float:
-        began = time.perf_counter_ns()
-        for _ in range(calls):
-            os.getppid()
-        return (time.perf_counter_ns() - began) / calls
-
-    with opened() as probes:
-        probes.select({"on_sys_enter"})
-        probes.load()
-        differences = []
-        loop()
-        for _ in range(_GETPPID_ROUNDS):
-            without = loop()
-            link = probes.attach("on_sys_enter")
-            differences.append(loop() - without)
-            link.close()
-    return median(differences)
-
-
-def _left_out(report: Report) -> None:
-    """What the probes that are loaded here have no program for."""
-    from tracer.kernel.hooks import HOOKS, LEFT_OUT
-    from tracer.kernel.rungs import unseen
-
-    shows = {hook.program: hook.shows for hook in HOOKS}
-    for program, why in unseen().items():
-        text = f"{shows[program]} — not seen: {why}"
-        if kinds := LEFT_OUT[program].on:
-            text += f"; no rule on {' or '.join(kinds)} can hold"
-        report.add("hook", program.removeprefix("on_"), "info", text)
-
-
-def _hooks(report: Report, *, cgroups: bool) -> None:
-    """Every program but those for GPU ioctls: is it taken here, and why not. ``cgroups``: there is version 2."""
-    from tracer.kernel import rungs, trial
-    from tracer.kernel.hooks import LADDERS, NOT_AT_ALL, REFUSING
-
-    _left_out(report)
-    rung_of = {
-        program: (ladder, rung)
-        for ladder, all_ in LADDERS.items()
-        for rung in all_
-        for program in rung.programs
-    }
-    hooks = [hook for hook in rungs.hooks() if hook.place != "gpu"]
-    if not rungs.refuses():
-        hooks = [hook for hook in hooks if hook.place != "lsm"]
-        why = rungs.complaint_about(LADDERS[REFUSING][0])
-        report.add("hook", "lsm", "info", f"refusing what tampers with the watch — no BPF LSM: {why}")
-    found = trial.usable([hook.program for hook in hooks])
-    for hook in hooks:
-        name, section = hook.program.removeprefix("on_"), "needed" if hook.needed else "hook"
-        ladder, rung = rung_of.get(hook.program, (None, None))
-        taken = rungs.taken(ladder) if ladder else None
-        if complaint := found[hook.program]:
-            # what not every kernel has, or another does in its place
-            state = "info" if taken else "no"
-            text = f"{hook.shows} — not here: {complaint}"
-            if taken and taken != NOT_AT_ALL:
-                text += f"; {', '.join(program.removeprefix('on_') for program in taken.programs)} does it"
-        else:
-            state = "ok"
-            text = f"{hook.shows} — {trial.sections()[hook.program]}"
-            if not cgroups and hook.place in ("cgroup", "local"):
-                state, text = "no", f"{hook.shows} — not here: there is no cgroup v2 to attach it to"
-            elif taken == NOT_AT_ALL and rung:
-                text += f", not attached: {rungs.complaint_about(rung)}"
-            elif taken and rung and taken.name != rung.name:
-                text += f", not needed: there is {', '.join(program.removeprefix('on_') for program in taken.programs)}"
-        report.add(section, name, state, text)
-
-
-def _gpu_rungs(report: Report, *, gpu: bool) -> None:
-    """How GPU ioctls are seen: the rung that is taken, and why those above it are not."""
-    from tracer.kernel.hooks import GPU, LADDERS
-    from tracer.kernel.rungs import complaint_about, taken
-    from tracer.kernel.trial import sections
-
-    best = taken(GPU)
-    for rung in LADDERS[GPU]:
-        if rung.name == best.name:
-            break
-        report.add("hook", "gpu ioctls", "info", f"{rung.name} — not here: {complaint_about(rung)}")
-    text = f"{best.name} — {', '.join(sections()[name] for name in best.programs)}"
-    if best.name == LADDERS[GPU][-1].name:
-        text += f", costs every process here {syscall_hook_cost_ns():.0f} ns a system call"
-    else:
-        text += ", costs other calls nothing"
-    report.add(
-        "hook", "gpu ioctls", "ok", text + (", attached" if gpu else ", not attached: there is no GPU here")
-    )
 
 
 def _confinement(report: Report) -> None:
@@ -350,8 +185,10 @@ def examine(loader_name: str = "auto", btf: Path | None = None) -> Report:
     _code(report)
     gpu = _gpus(report)
     if able:
-        _hooks(report, cgroups=cgroups)
-        _gpu_rungs(report, gpu=gpu)
+        from tracer.kernel.doctor_hooks import look_at_gpu_rungs, look_at_hooks
+
+        look_at_hooks(report, cgroups=cgroups)
+        look_at_gpu_rungs(report, gpu=gpu)
         _footholds(report)
         _guard(report)
     return report
