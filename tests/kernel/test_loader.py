@@ -96,11 +96,11 @@ def test_what_is_not_seen_is_told(plain):
     report = examine("libbpf", host.BTF_FILE)
     said = {f.name: f.text for f in report.findings if f.section == "hook" and "not seen:" in f.text}
     assert set(said) == {program.removeprefix("on_") for program in LEFT_OUT}
-    for program, (why, kinds) in LEFT_OUT.items():
+    for program, left_out in LEFT_OUT.items():
         text = said[program.removeprefix("on_")]
-        assert why in text
-        assert all(kind in text for kind in kinds)
-    assert rungs.unseen() == {program: why for program, (why, _) in LEFT_OUT.items()}
+        assert left_out.why in text
+        assert all(word in text for word in left_out.on + left_out.in_part)
+    assert rungs.unseen() == {program: left_out.why for program, left_out in LEFT_OUT.items()}
 
 
 def test_everything_arrives(plain):

@@ -29,8 +29,9 @@ GUEST = {
     "malicious/gpu-tool-call",
     "benign/git-ssh",
 }
-#: Kinds of event that they never tell of.
+#: Kinds of event that they never tell of, and rules that have less to go by.
 UNSEEN = {kind for left_out in LEFT_OUT.values() for kind in left_out.on}
+IN_PART = {rule for left_out in LEFT_OUT.values() for rule in left_out.in_part}
 
 
 @contextmanager
@@ -54,11 +55,10 @@ def flagged(scenario: Scenario, rules: RuleSet) -> set[tuple[str, str]]:
     result = run(scenario, rules)
     if result.verdict == SKIPPED:
         pytest.skip(result.reason)
-    judged = {rule.id: rule.on for rule in rules.rules}
-    told = {(flag.rule, flag.severity) for flag in result.flags if judged[flag.rule] not in UNSEEN}
-    unseen = [expected.rule for expected in scenario.alerts if judged.get(expected.rule) in UNSEEN]
-    assert result.verdict in GOOD or unseen or scenario.pending, f"{result.reason}\n{result.output}"
-    return told
+    unseen = {rule.id for rule in rules.rules if rule.on in UNSEEN} | IN_PART
+    excused = scenario.pending or unseen & {expected.rule for expected in scenario.alerts}
+    assert result.verdict in GOOD or excused, f"{result.reason}\n{result.output}"
+    return {(flag.rule, flag.severity) for flag in result.flags if flag.rule not in unseen}
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ import pytest
 from tracer.kernel import libbpf, loader, rungs, trial
 from tracer.kernel.hooks import GPU, HOOKS, LADDERS, LEFT_OUT, NOT_AT_ALL, Rung
 from tracer.kernel.object import Object
+from tracer.rules import load_rules
 from tracer.rules.model import ON
 
 #: Run once, by hand: tracer/kernel/fit.py.
@@ -40,6 +41,8 @@ def test_what_is_left_out_is_known():
     loadable = trial._sections(loader.object_path("plain."), False)
     assert set(LEFT_OUT) <= compiled("") - loadable.keys()
     assert {kind for left_out in LEFT_OUT.values() for kind in left_out.on} <= set(ON)
+    rules = {rule.id for rule in load_rules([]).rules}
+    assert {rule for left_out in LEFT_OUT.values() for rule in left_out.in_part} <= rules
 
 
 @pytest.fixture

@@ -53,6 +53,8 @@ def _left_out(report: Report) -> None:
         text = f"{shows[program]} — not seen: {why}"
         if kinds := LEFT_OUT[program].on:
             text += f"; no rule on {' or '.join(kinds)} can hold"
+        if rules := LEFT_OUT[program].in_part:
+            text += f", {' and '.join(rules)} less often"
         report.add("hook", program.removeprefix("on_"), "info", text)
 
 

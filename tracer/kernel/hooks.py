@@ -108,10 +108,13 @@ LADDERS: dict[str, tuple[Rung, ...]] = {
 
 
 class LeftOut(NamedTuple):
-    """Why the probes for kernels without BTF have no such program, and the kinds of event that rules then have not."""
+    """Why the probes for kernels without BTF have no such program; the kinds of event that rules then have not, and
+    rules that go by others, too, and hold less often.
+    """
 
     why: str
     on: tuple[str, ...] = ()
+    in_part: tuple[str, ...] = ()
 
 
 _ITERATES = "only a kernel with BTF takes iterators"
@@ -119,7 +122,9 @@ _ITERATES = "only a kernel with BTF takes iterators"
 LEFT_OUT: dict[str, LeftOut] = {
     "on_socket": LeftOut(_ITERATES),
     "on_gpu_file": LeftOut(_ITERATES),
-    "on_sample": LeftOut(_ITERATES, ("relay", "session")),
-    "on_effort": LeftOut(_ITERATES, ("effort",)),
+    # what a connection that stays open checks in with; one that closes says so
+    "on_sample": LeftOut(_ITERATES, ("relay", "session"), ("tunnel.beacon",)),
+    # who computes with what was mapped of a GPU, and asks it for nothing more
+    "on_effort": LeftOut(_ITERATES, ("effort",), ("gpu.goes-on",)),
     "on_connect_local": LeftOut("the socket's name is a type's, which takes BTF", ("local",)),
 }

@@ -61,4 +61,4 @@ def refuses() -> bool:
 
 def unseen() -> dict[str, str]:
     """What the probes of this process have no program for, and why."""
-    return {name: why for name, (why, _) in LEFT_OUT.items()} if loader.taken().plain else {}
+    return {name: left_out.why for name, left_out in LEFT_OUT.items()} if loader.taken().plain else {}
