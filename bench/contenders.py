@@ -28,7 +28,8 @@ import numpy as np
 from bench import allowance
 from tracer.engine.ring import BUSY, DISCARDED, HEADER_BYTES, LENGTH_MASK, Ring
 from tracer.kernel import cgroup, libbpf, schema
-from tracer.kernel.probes import HOOKS, ProbeOptions, Probes
+from tracer.kernel.hooks import HOOKS
+from tracer.kernel.probes import ProbeOptions, Probes
 from tracer.respond.orders import Orders
 
 WORKER = Path(__file__).parent / "worker.py"

@@ -19,6 +19,7 @@
 #include "effort.bpf.c"
 #else
 #include "plain.bpf.c"
+#include "fit.bpf.c"
 #endif
 
 /*

@@ -56,13 +56,15 @@ def why_not_root() -> str | None:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--loader", default="auto", help="how probes get into the kernel: as of vigiles run")
+    parser.addoption("--btf", type=Path, help="the types of this kernel: as of vigiles run")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    if (name := config.getoption("--loader")) != "auto":
+    name, btf = config.getoption("--loader"), config.getoption("--btf")
+    if name != "auto" or btf is not None:
         from tracer.kernel import loader
 
-        loader.choose(name)
+        loader.choose(name, btf)
     # a shell that runs us in the background has us ignore it, and all that we start
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGQUIT, signal.SIG_DFL)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from harness import record
 
-from tracer.kernel.probes import refuses
+from tracer.kernel.rungs import refuses
 from tracer.policy import apply_policy
 from tracer.policy.parse import parse
 from tracer.rules import RuleSet, load_rules

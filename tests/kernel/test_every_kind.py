@@ -12,10 +12,13 @@ from harness import record, tampering, workload
 from test_exactness import CHANNEL, GPU, RM_ALLOC, gpu_options
 from test_tamper import USR1, stand_in
 
-from tracer.kernel import cgroup, host, schema
-from tracer.kernel.probes import hooks as all_hooks
-from tracer.kernel.probes import needs_kin, refuses
-from tracer.kernel.rungs import gpu_rung
+from tracer.kernel import cgroup, host, loader, schema, trial
+from tracer.kernel.hooks import GPU as IOCTLS
+from tracer.kernel.hooks import HOOKS
+from tracer.kernel.loader import Loader
+from tracer.kernel.rungs import hooks as all_hooks
+from tracer.kernel.rungs import refuses, taken
+from tracer.kernel.trial import needs_kin, opened, sections, usable
 
 pytestmark = pytest.mark.guest
 
@@ -40,7 +43,7 @@ def test_one_of_each_kind():
     unseen = {"exec-refused"} if local else {"exec-refused", "local-connect"}  # nothing is enforced here
     assert {name for name in kinds if not run.of(name)} == unseen
     hooks = {hook.program for hook in all_hooks() if hook.place not in ("iterator", "local", "gpu")}
-    hooks |= set(gpu_rung().programs)
+    hooks |= set(taken(IOCTLS).programs)
     attached -= {"on_connect_local"}
     absent = set() if host.takes_modules() else {"on_module"}
     absent |= set() if refuses() else {hook.program for hook in all_hooks() if hook.place == "lsm"}
@@ -52,6 +55,25 @@ def test_one_of_each_kind():
         (sent, data) for sent in (True, False) for data in (b"x", b"y")
     }
     assert run.summary.lost_total == 0
+
+
+@pytest.mark.parametrize("types", [None, host.BTF_FILE], ids=["typed", "plain"])
+def test_every_program_passes_the_verifier(types, monkeypatch):
+    """Of both objects, those included that something better stands in for here; and together."""
+    monkeypatch.setattr(loader, "_taken", Loader("libbpf", "asked for", types))
+    monkeypatch.setattr(trial, "needs_kin", needs_kin.__wrapped__)
+    places = {hook.program: hook.place for hook in HOOKS}
+    doubtful = [
+        name for name in sections() if places.get(name) in ("lsm", "gpu", "local") or "sample" in name
+    ]
+    refused = {name: why for name, why in usable(doubtful).items() if why}
+    for name, why in refused.items():
+        # not let load at all, or nothing there to be loaded for: of what it is made, nobody has looked at
+        assert "EPERM" in why or "ESRCH" in why or places[name] == "local", (name, why)
+    with opened() as probes:
+        probes.select(set(sections()) - refused.keys())
+        trial.set_options(probes, {"keep_kin": int(trial.needs_kin())})
+        probes.load()
 
 
 def test_a_module_is_told():

@@ -16,9 +16,11 @@ from conftest import kernel_lacks
 from harness import record, workload
 from test_exactness import CHANNEL, GPU, RM_ALLOC, gpu_options
 
-from tracer.kernel import libbpf, rungs, schema
+from tracer.kernel import libbpf, schema
+from tracer.kernel.hooks import GPU as IOCTLS
+from tracer.kernel.hooks import LADDERS, Rung
 from tracer.kernel.probes import Probes
-from tracer.kernel.rungs import GPU_RUNGS, Rung, complaint_about, gpu_rung
+from tracer.kernel.rungs import complaint_about, taken
 
 pytestmark = pytest.mark.guest
 STATS = Path("/proc/sys/kernel/bpf_stats_enabled")
@@ -27,15 +29,15 @@ RUN_COUNT = 200
 CALLS = 20_000
 
 
-@pytest.fixture(params=GPU_RUNGS, ids=lambda rung: rung.name.replace(" ", "-"))
+@pytest.fixture(params=LADDERS[IOCTLS], ids=lambda rung: rung.name.replace(" ", "-"))
 def rung(request, monkeypatch) -> Rung:
     """One that is here, taken for the best."""
     if complaint_about(request.param) is not None:
         kernel_lacks(f"{request.param.name} for GPU ioctls: {complaint_about(request.param)}")
-    monkeypatch.setattr(rungs, "GPU_RUNGS", (request.param,))
-    gpu_rung.cache_clear()
-    yield gpu_rung()
-    gpu_rung.cache_clear()
+    monkeypatch.setitem(LADDERS, IOCTLS, (request.param,))
+    taken.cache_clear()
+    yield taken(IOCTLS)
+    taken.cache_clear()
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from conftest import kernel_lacks
 from harness import record, workload
 
 from tracer.evidence import local_name
-from tracer.kernel.probes import usable
+from tracer.kernel.trial import usable
 
 
 def test_names_of_every_kind():

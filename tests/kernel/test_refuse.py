@@ -17,7 +17,7 @@ from harness import Recording, record, tampering
 from test_tamper import stand_in
 
 from tracer.kernel import held
-from tracer.kernel.probes import refuses
+from tracer.kernel.rungs import refuses
 from tracer.policy import apply_policy
 from tracer.policy.parse import parse
 from tracer.rules import RuleSet, load_rules

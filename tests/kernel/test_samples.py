@@ -7,16 +7,17 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from dataclasses import replace
 
 import numpy as np
 import pytest
 from conftest import kernel_lacks
 from harness import Recording, record
 
-import tracer.kernel.probes
 from tracer.kernel import schema
-from tracer.kernel.probes import HOOKS, ProbeOptions, Probes, usable
+from tracer.kernel.hooks import LADDERS, SAMPLES, Rung
+from tracer.kernel.probes import ProbeOptions, Probes
+from tracer.kernel.rungs import taken
+from tracer.kernel.trial import usable
 from tracer.watch import Watch
 
 #: Both ends of a connection, which says so much each way with pauses, then ends; for each size.
@@ -55,10 +56,10 @@ def rung(request, monkeypatch):
         assert "EPERM" in complaint, complaint
         assert name == "on_sample", "there is always the other one"
         kernel_lacks("iterator over sockets' storage")
-    left_out = {"on_sample", "on_sample_files"} - {name}
-    hooks = [replace(hook, instead="") for hook in HOOKS if hook.program not in left_out]
-    monkeypatch.setattr(tracer.kernel.probes, "HOOKS", tuple(hooks))
-    return name
+    monkeypatch.setitem(LADDERS, SAMPLES, (Rung(name, (name,)),))
+    taken.cache_clear()
+    yield name
+    taken.cache_clear()
 
 
 @pytest.mark.guest

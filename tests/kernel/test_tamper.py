@@ -15,7 +15,8 @@ import pytest
 from harness import Recording, record, tampering, workload
 
 from tracer.kernel import cgroup, host, schema
-from tracer.kernel.probes import HOOKS, usable
+from tracer.kernel.hooks import HOOKS
+from tracer.kernel.trial import usable
 from tracer.sinks.events import format_event
 
 USR1, KILL, STOP, TERM = signal.SIGUSR1, signal.SIGKILL, signal.SIGSTOP, signal.SIGTERM

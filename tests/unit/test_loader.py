@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 
 from tracer.errors import HostError
-from tracer.kernel import bcc, host, loader
+from tracer.kernel import bcc, host, libbpf, loader
 
 
 @pytest.fixture(autouse=True)
@@ -62,6 +63,33 @@ def test_what_is_asked_for_is_taken(described, monkeypatch):
     assert "--loader bcc" in caught.value.hint
     described.touch()
     assert loader.choose("bcc").why == "asked for"
+
+
+def test_a_file_of_types_stands_for_the_kernels_own(described, monkeypatch, tmp_path):
+    monkeypatch.setattr(libbpf, "describes_a_kernel", lambda path: path == str(types))
+    types = tmp_path / "types.btf"
+    with pytest.raises(HostError, match="there is no file"):
+        loader.choose("auto", types)
+    types.touch()
+    taken = loader.choose("auto", types)
+    assert (taken.name, taken.types, taken.plain) == ("libbpf", types, True)
+    described.touch()
+    taken = loader.choose("auto", types)
+    assert (taken.types, taken.plain) == (None, False)
+    assert "is not needed" in taken.why
+    assert loader.choose("libbpf", types).types == types, "as it was asked for"
+    with pytest.raises(HostError, match="takes no --btf"):
+        loader.choose("bcc", types)
+
+
+def test_what_does_not_describe_a_kernel_is_refused(described, tmp_path):
+    """Neither text, nor a program that says nothing of types."""
+    text = tmp_path / "text"
+    text.write_text("no BTF")
+    for file in (text, Path(sys.executable)):
+        with pytest.raises(HostError, match="does not describe a kernel's types") as caught:
+            loader.choose("auto", file)
+        assert "BTFHub" in caught.value.hint
 
 
 def test_bcc_is_found_with_its_version(folder):

@@ -49,7 +49,7 @@ class Setting:
     """How a guest is booted: BPF among the security modules or not, the cgroup hierarchy, what is at /usr/src."""
 
     bpf_lsm: bool = True
-    cgroup: str = "unified"  # or hybrid
+    cgroup: str = "unified"  # or hybrid, or v1
     headers: Path | None = None
 
 

@@ -28,7 +28,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--no-bpf-lsm", action="store_true", help="boot without BPF among the security modules"
     )
-    parser.add_argument("--hybrid", action="store_true", help="cgroup v1, and v2 at /sys/fs/cgroup/unified")
+    cgroup = parser.add_mutually_exclusive_group()
+    cgroup.add_argument("--hybrid", action="store_true", help="cgroup v1, and v2 at /sys/fs/cgroup/unified")
+    cgroup.add_argument("--cgroup-v1", action="store_true", help="cgroup v1 alone")
     parser.add_argument(
         "--nvidia",
         action="store_true",
@@ -65,7 +67,7 @@ def main() -> int:
             options.command,
             Setting(
                 not options.no_bpf_lsm,
-                "hybrid" if options.hybrid else "unified",
+                "hybrid" if options.hybrid else "v1" if options.cgroup_v1 else "unified",
                 headers.installed(kernel) if options.headers else None,
             ),
             environment=environment,

@@ -24,6 +24,8 @@ import kernels
 import pytest
 from run import NVIDIA_MODULE
 
+from tracer.kernel.hooks import LEFT_OUT
+
 ROOT = Path(__file__).resolve().parents[2]
 AT_A_TIME = 2
 PATIENCE_S = 900
@@ -35,7 +37,9 @@ PYTEST = [
     *("-o", f"timeout={PATIENCE_S}", "--durations=5", "--durations-min=1"),
 ]
 MARK = "mark.guest"
-REFUSING, EVERY_KIND = "test_refuse.py", "test_every_kind.py"
+REFUSING, EVERY_KIND, CGROUP_V1 = "test_refuse.py", "test_every_kind.py", "test_cgroup_v1.py"
+#: What a guest is for in which bcc compiles the kernel's types.
+BY_BCC = ("test_plain_probes.py", "test_loader.py", "test_guard.py")
 SAID = "doctor ended with status "
 
 
@@ -45,8 +49,11 @@ class Boot:
 
     series: str
     setting: guest.Setting
+    loader: str = "auto"
 
     def __str__(self) -> str:
+        if self.loader != "auto":
+            return f"{self.series}-{self.loader}"
         lsm = "bpf-lsm" if self.setting.bpf_lsm else "no-bpf-lsm"
         return f"{self.series}-{lsm}-{self.setting.cgroup}"
 
@@ -58,11 +65,14 @@ MATRIX = (
     Boot("6.1", guest.Setting(bpf_lsm=False, cgroup="hybrid")),
     Boot("6.12", guest.Setting(bpf_lsm=False, cgroup="unified")),
 )
+BCC = Boot("6.1", guest.Setting(), loader="bcc")
+V1 = Boot("6.1", guest.Setting(cgroup="v1"))
+BOOTS = (*MATRIX, BCC, V1)
 
-pytestmark = [
-    pytest.mark.timeout(len(MATRIX) * PATIENCE_S),
-    pytest.mark.parametrize("boot", MATRIX, ids=str),
-]
+pytestmark = pytest.mark.timeout(len(BOOTS) * PATIENCE_S)
+in_matrix = pytest.mark.parametrize("boot", MATRIX, ids=str)
+by_bcc = pytest.mark.parametrize("boot", [BCC], ids=str)
+under_v1 = pytest.mark.parametrize("boot", [V1], ids=str)
 
 
 def _warm() -> None:
@@ -73,21 +83,27 @@ def _warm() -> None:
 def _marked(boot: Boot) -> list[str]:
     """The files with tests for this guest: to have all of them read costs half a minute.
 
-    What a guest with BPF LSM alone can show is shown there, the rest in the other one; one of each kind in both.
+    What a guest with BPF LSM alone can show is shown there, the rest in the other one; one of each kind in both. What
+    the two others are for is shown there alone, but for what takes no headers.
     """
     files = [*ROOT.glob("tests/kernel/test_*.py"), *ROOT.glob("tests/scenarios/test_*.py")]
     marked = {file.name: str(file.relative_to(ROOT)) for file in files if MARK in file.read_text()}
-    refusing = marked.pop(REFUSING)
+    theirs = [marked[name] for name in BY_BCC]
+    v1, refusing = marked.pop(CGROUP_V1), marked.pop(REFUSING)
+    del marked[BY_BCC[0]]
+    if boot in (BCC, V1):
+        return theirs if boot == BCC else [v1]
     return [refusing, marked[EVERY_KIND]] if boot.setting.bpf_lsm else sorted(marked.values())
 
 
 def _visit(boot: Boot, kernel: kernels.Kernel, stop: Event) -> guest.Result:
-    tests = shlex.join([*PYTEST, *_marked(boot)])
-    script = f"{shlex.join([*VIGILES, 'doctor'])}; echo '{SAID}'$?; exec {tests}"
+    tests = shlex.join([*PYTEST, "--loader", boot.loader, *_marked(boot)])
+    doctor = shlex.join([*VIGILES, "doctor", "--loader", boot.loader])
+    script = f"{doctor}; echo '{SAID}'$?; exec {tests}"
     # a driver that can't be built is a failure: without it what it shows would go unshown
     module = {NVIDIA_MODULE: str(headers.nvidia_module(kernel))}
     environment = {**PROCESSOR, "VIGILES_REQUIRE_ROOT": "1", **module}
-    setting = replace(boot.setting, headers=headers.installed(kernel))
+    setting = replace(boot.setting, headers=headers.installed(kernel) if boot == BCC else None)
     more = {"folder": ROOT, "environment": environment, "timeout_s": PATIENCE_S, "stop": stop}
     return guest.run(kernel, ["sh", "-c", script], setting, **more)
 
@@ -106,7 +122,7 @@ def visits(request: pytest.FixtureRequest) -> Iterator[dict[Boot, Future[guest.R
     with ThreadPoolExecutor(AT_A_TIME) as pool:
         try:
             yield {
-                boot: pool.submit(_visit, boot, found[boot.series], stop) for boot in MATRIX if boot in wanted
+                boot: pool.submit(_visit, boot, found[boot.series], stop) for boot in BOOTS if boot in wanted
             }
         finally:
             stop.set()
@@ -125,6 +141,7 @@ def parts(visit: guest.Result) -> tuple[str, str]:
     return before, after
 
 
+@in_matrix
 def test_doctor(boot: Boot, visit: guest.Result):
     """Nothing is missing, and what is said of the kernel is so."""
     report, rest = parts(visit)
@@ -139,6 +156,29 @@ def test_doctor(boot: Boot, visit: guest.Result):
     assert f"v2 at {place}," in report
 
 
+@by_bcc
+def test_doctor_by_bcc(boot: Boot, visit: guest.Result):
+    """It says how, and what is not seen; nothing else is missing."""
+    report, rest = parts(visit)
+    print(f"\n== {boot}: up after {visit.boot_s:.0f} s\n{report}")
+    assert rest.startswith("0\n"), report
+    assert "✗" not in report
+    assert "✓ loader         bcc: asked for; bcc 0." in report
+    assert report.count("not seen: ") == len(LEFT_OUT)
+
+
+@under_v1
+def test_doctor_under_cgroup_v1(boot: Boot, visit: guest.Result):
+    """It says what is missing, what to do, and what there is."""
+    report, rest = parts(visit)
+    print(f"\n== {boot}: up after {visit.boot_s:.0f} s\n{report}")
+    assert rest.startswith("1\n"), report
+    assert "✗ cgroup         cgroup v2 is not mounted; version 1 is" in report
+    assert "A watch can't begin here." in report
+    assert "✓ exec           execs" in report
+
+
+@pytest.mark.parametrize("boot", BOOTS, ids=str)
 def test_events_and_guard(boot: Boot, visit: guest.Result):
     """The tests that are marked ``guest`` pass there."""
     _, said = parts(visit)

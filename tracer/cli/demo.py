@@ -38,7 +38,7 @@ def demo(*, options: WatchOptions, log: Path | None, unmarked: bool) -> int:
     from tracer.kernel import loader
     from tracer.session.run import run_command
 
-    loader.require(options.loader)
+    loader.require(options.loader, options.btf)
     agent = Path(__file__).resolve().parent.parent / "demo" / "agent.py"
     command = [sys.executable, "-I", str(agent), STAND_IN]
     with ExitStack() as stack:

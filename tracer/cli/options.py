@@ -40,6 +40,7 @@ class WatchOptions:
     record_zstd: bool
     sign_key: Path | None
     loader: str
+    btf: Path | None
 
     @property
     def record_rotates(self) -> bool:
@@ -75,6 +76,14 @@ def loader_option(*name: str) -> Callable[[F], F]:
         show_default=True,
         help="How probes get into the kernel: bcc where it does not describe its types (BTF); auto: as it must be.",
     )
+
+
+btf_option = click.option(
+    "--btf",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="The types of this very kernel (BTF), for one that does not describe them; no headers are needed then.",
+)
 
 
 _POLICY = (
@@ -134,6 +143,7 @@ _OPTIONS = (
         "either with ' below PROGRAM' behind it: only as its descendant (repeatable); none: nobody. Without it the first client is presumed to be the trainer.",
     ),
     loader_option(),
+    btf_option,
     click.option("--detach-on-exit", is_flag=True, help="Stop watching when the command itself has ended."),
     click.option("-q", "--quiet", is_flag=True, help="No alerts and no summary on standard error."),
     click.option("--json", "as_json", is_flag=True, help="Alerts and summary on standard error as JSON Lines."),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from tracer.cli.options import loader_option, rules_option
+from tracer.cli.options import btf_option, loader_option, rules_option
 
 
 @click.command()
@@ -25,6 +25,7 @@ from tracer.cli.options import loader_option, rules_option
 @rules_option("rule_files")
 @click.option("--enforce", is_flag=True, help="Do what rules call for: see attacks stopped.")
 @loader_option("loader_name")
+@btf_option
 @click.option("--keep", is_flag=True, help="Leave the files of each run where they are, and say where.")
 @click.option("--json", "as_json", is_flag=True, help="For machines: one JSON object a line.")
 def scenario(
@@ -35,6 +36,7 @@ def scenario(
     rule_files: tuple[Path, ...],
     enforce: bool,
     loader_name: str,
+    btf: Path | None,
     keep: bool,
     as_json: bool,
 ) -> int:
@@ -73,7 +75,7 @@ def scenario(
     from tracer.scenario.runner import run
     from tracer.scenario.table import show
 
-    loader.require(loader_name)
+    loader.require(loader_name, btf)
     rules = load_rules(list(rule_files))
     if not jit.is_warm():
         click.echo("vigiles: the engine is compiled first, which takes a minute", err=True)

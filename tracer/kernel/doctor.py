@@ -5,77 +5,13 @@ from __future__ import annotations
 
 import os
 import shutil
-import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from statistics import median
-from typing import Any
+from pathlib import Path
 
 from tracer.errors import VigilesError
 from tracer.kernel import cgroup, host, libbpf, loader
+from tracer.kernel.findings import Report
 from tracer.text import printable
-
-_GETPPID_ROUNDS = 7
-_GETPPID_CALLS = 20_000
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was looked at."""
-
-    section: str
-    name: str
-    state: str  # ok | no | info
-    text: str
-    remedy: str | None = None
-
-
-@dataclass(slots=True)
-class Report:
-    """All findings; ``able``: can a watch begin?"""
-
-    findings: list[Finding] = field(default_factory=list)
-
-    @property
-    def able(self) -> bool:
-        """Nothing that a watch needs is missing."""
-        return not any(f.state == "no" for f in self.findings if f.section in ("host", "needed"))
-
-    def add(self, section: str, name: str, state: str, text: str, remedy: str | None = None) -> None:
-        """Take one in."""
-        self.findings.append(Finding(section, name, state, text, remedy))
-
-    def to_json(self) -> dict[str, Any]:
-        """For machines."""
-        return {
-            "able": self.able,
-            "findings": [
-                {"section": f.section, "name": f.name, "state": f.state, "text": f.text, "remedy": f.remedy}
-                for f in self.findings
-            ],
-        }
-
-    def lines(self) -> list[str]:
-        """For people, 80 columns where the facts allow."""
-        mark = {"ok": "✓", "no": "✗", "info": "·"}
-        titles = {
-            "host": "Host",
-            "needed": "Hooks a watch needs",
-            "hook": "Other hooks",
-            "guard": "What --enforce does",
-            "gpu": "GPU",
-        }
-        out: list[str] = []
-        for section, title in titles.items():
-            rows = [f for f in self.findings if f.section == section]
-            if rows:
-                out.append(title)
-            for f in rows:
-                out.append(f"  {mark[f.state]} {f.name:<14} {f.text}")
-                if f.remedy:
-                    out.append(f"    {'':<14} → {f.remedy}")
-        out.append("A watch can begin here." if self.able else "A watch can't begin here.")
-        return out
 
 
 def _try(report: Report, name: str, check: Callable[[], str]) -> bool:
@@ -99,10 +35,15 @@ def _kernel() -> str:
     return f"{os.uname().release} {os.uname().machine}, {types}"
 
 
-def _loader(name: str) -> str:
-    taken = loader.choose(name)
+def _loader(name: str, btf: Path | None) -> str:
+    taken = loader.choose(name, btf)
     if taken.types is None:
         return f"{taken.name}: {taken.why}"
+    from tracer.kernel import fit
+
+    fit.require()
+    if taken.name == "libbpf":
+        return f"{taken.name}: {taken.why}, and they fit"
     from tracer.kernel import bcc
 
     place, (major, minor) = bcc.find()
@@ -122,90 +63,6 @@ def _filesystem(report: Report, kind: str, use: str) -> None:
     report.add("host", kind, "info", text)
 
 
-def syscall_hook_cost_ns(calls: int = _GETPPID_CALLS) -> float:
-    """What the last-resort GPU hook adds to any system call of any process here, in ns.
-
-    Times getppid(2) with the hook attached and without, in turns; the median of the differences.
-    """
-    from tracer.kernel.probes import opened
-
-    def loop() -> float:
-        began = time.perf_counter_ns()
-        for _ in range(calls):
-            os.getppid()
-        return (time.perf_counter_ns() - began) / calls
-
-    with opened() as probes:
-        probes.select({"on_sys_enter"})
-        probes.load()
-        differences = []
-        loop()
-        for _ in range(_GETPPID_ROUNDS):
-            without = loop()
-            link = probes.attach("on_sys_enter")
-            differences.append(loop() - without)
-            link.close()
-    return median(differences)
-
-
-def _hooks(report: Report) -> None:
-    from tracer.kernel import probes
-    from tracer.kernel.probes import refuses, unseen, usable
-
-    sections = probes.sections()
-    hooks = tuple(hook for hook in probes.hooks() if hook.place != "gpu")
-    shows = {hook.program: hook.shows for hook in probes.HOOKS}
-    for program, why in unseen().items():
-        report.add("hook", program.removeprefix("on_"), "info", f"{shows[program]} — not seen: {why}")
-    if not refuses():
-        hooks = tuple(hook for hook in hooks if hook.place != "lsm")
-        why = "the kernel takes no programs for it" if host.asks_bpf() else "bpf is not in lsm="
-        if loader.taken().name == "bcc":
-            why = "they need a kernel that describes its types (BTF)"
-        report.add("hook", "lsm", "info", f"refusing what tampers with the watch — no BPF LSM: {why}")
-    found = usable([h.program for h in hooks])
-    stand_ins = {h.instead: h.program for h in hooks if h.instead and found[h.program] is None}
-    for hook in hooks:
-        complaint = found[hook.program]
-        section = "needed" if hook.needed else "hook"
-        where = sections.get(hook.program, "")
-        if complaint is None:
-            text = f"{hook.shows} — {where}"
-            if hook.instead and found[hook.instead] is None:
-                text += f", not needed: there is {hook.instead.removeprefix('on_')}"
-            if hook.place == "modules" and not host.takes_modules():
-                text += ", not attached: this kernel takes none"
-            report.add(section, hook.program.removeprefix("on_"), "ok", text)
-        else:
-            # what only younger kernels have, or another does in its place
-            state = "info" if hook.place == "local" or hook.program in stand_ins else "no"
-            text = f"{hook.shows} — not here: {complaint}"
-            if stand_in := stand_ins.get(hook.program):
-                text += f"; {stand_in.removeprefix('on_')} does it"
-            report.add(section, hook.program.removeprefix("on_"), state, text)
-
-
-def _gpu_rungs(report: Report, *, gpu: bool) -> None:
-    """How GPU ioctls are seen: the rung that is taken, and why those above it are not."""
-    from tracer.kernel.probes import sections as sections_here
-    from tracer.kernel.rungs import GPU_RUNGS, complaint_about, gpu_rung
-
-    taken = gpu_rung()
-    for rung in GPU_RUNGS:
-        if rung.name == taken.name:
-            break
-        report.add("hook", "gpu ioctls", "info", f"{rung.name} — not here: {complaint_about(rung)}")
-    sections = sections_here()
-    text = f"{taken.name} — {', '.join(sections[name] for name in taken.programs)}"
-    if taken.name == GPU_RUNGS[-1].name:
-        text += f", costs every process here {syscall_hook_cost_ns():.0f} ns a system call"
-    else:
-        text += ", costs other calls nothing"
-    report.add(
-        "hook", "gpu ioctls", "ok", text + (", attached" if gpu else ", not attached: there is no GPU here")
-    )
-
-
 def _confinement(report: Report) -> None:
     """What a watch keeps once it has begun."""
     from tracer.privileges import outlook
@@ -218,7 +75,7 @@ def _confinement(report: Report) -> None:
 
 def _guard(report: Report) -> None:
     """What `--enforce` comes to here, by what a rule is about; a hook that is missing is listed above."""
-    from tracer.kernel.probes import refuses
+    from tracer.kernel.rungs import refuses
 
     tampering = (
         "refused by the probe (BPF LSM), and whoever tried is killed"
@@ -250,8 +107,10 @@ def _guard(report: Report) -> None:
         ("quarantine", "every packet but loopback's and what the policy lists is dropped by the probe"),
     ):
         report.add("guard", name, "info", text)
-    if loader.taken().name == "bcc":
-        report.add("guard", "without tracer", "info", "the guard ends: its loader is bcc")
+    if loader.taken().plain:
+        report.add(
+            "guard", "without tracer", "info", "the guard ends: without BTF nobody could find the tree again"
+        )
         return
     mounted = host.find_mount("bpf")
     kept = (
@@ -312,22 +171,24 @@ def _code(report: Report) -> None:
         report.add("host", "engine", "info", text, remedy)
 
 
-def examine(loader_name: str = "auto") -> Report:
+def examine(loader_name: str = "auto", btf: Path | None = None) -> Report:
     """Look at everything, by this loader; a lack is a finding, not an exception."""
     report = Report()
     able = _try(report, "privileges", _privileges)
     able &= _try(report, "kernel", _kernel)
     able &= _try(report, "libbpf", lambda: f"version {libbpf.version()}")
-    able &= _try(report, "loader", lambda: _loader(loader_name))
-    able &= _try(report, "cgroup", _cgroup)
+    able &= _try(report, "loader", lambda: _loader(loader_name, btf))
+    cgroups = _try(report, "cgroup", _cgroup)
     _confinement(report)
     _filesystem(report, "bpf", "to outlive the tracer")
     _filesystem(report, "tracefs", "for tracepoints by name")
     _code(report)
     gpu = _gpus(report)
     if able:
-        _hooks(report)
-        _gpu_rungs(report, gpu=gpu)
+        from tracer.kernel.doctor_hooks import look_at_gpu_rungs, look_at_hooks
+
+        look_at_hooks(report, cgroups=cgroups)
+        look_at_gpu_rungs(report, gpu=gpu)
         _footholds(report)
         _guard(report)
     return report

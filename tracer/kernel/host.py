@@ -47,7 +47,7 @@ def require_btf() -> None:
     if not BTF_FILE.exists():
         raise HostError(
             f"this kernel ({os.uname().release}) has no BTF: {BTF_FILE} is missing",
-            hint="--loader bcc needs none; kernels built with CONFIG_DEBUG_INFO_BTF=y have it (Debian 12, Ubuntu 22.04, RHEL 9)",
+            hint="--loader bcc needs none, --btf FILE brings one; kernels built with CONFIG_DEBUG_INFO_BTF=y have it (Debian 12, Ubuntu 22.04, RHEL 9)",
         )
 
 
@@ -70,13 +70,15 @@ def find_mount(kind: str) -> Path | None:
 def cgroup2_root() -> Path:
     """The mount point of the cgroup v2 hierarchy; HostError if there is none.
 
-    Hybrid hosts have it at /sys/fs/cgroup/unified, unified ones at /sys/fs/cgroup.
+    Hybrid hosts have it at /sys/fs/cgroup/unified, unified ones at /sys/fs/cgroup. Those that know version 1 alone can
+    have it mounted beside: programs are attached to it, and no controller is needed for that.
     """
     root = find_mount("cgroup2")
     if root is None:
+        beside = "; version 1 is, and stays as it is beside it" if find_mount("cgroup") else ""
         raise HostError(
-            "cgroup v2 is not mounted",
-            hint="mkdir -p /sys/fs/cgroup/unified && mount -t cgroup2 none /sys/fs/cgroup/unified",
+            f"cgroup v2 is not mounted{beside}",
+            hint="mkdir -p /run/cgroup2 && mount -t cgroup2 none /run/cgroup2",
         )
     return root
 

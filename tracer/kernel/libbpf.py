@@ -73,6 +73,11 @@ _PROTOTYPES: dict[str, tuple[Any, list[Any]]] = {
     "bpf_map_get_fd_by_id": (c_int, [c_uint32]),
     "bpf_prog_get_fd_by_id": (c_int, [c_uint32]),
     "bpf_obj_get_info_by_fd": (c_int, [c_int, c_void_p, POINTER(c_uint32)]),
+    "bpf_prog_load": (c_int, [c_int, c_char_p, c_char_p, c_char_p, c_size_t, c_void_p]),
+    "bpf_prog_test_run_opts": (c_int, [c_int, c_void_p]),
+    "btf__parse": (c_void_p, [c_char_p, c_void_p]),
+    "btf__find_by_name_kind": (c_int, [c_void_p, c_char_p, c_uint32]),
+    "btf__free": (None, [c_void_p]),
 }
 
 _lock = threading.Lock()
@@ -206,3 +211,64 @@ def open_options(btf: str | None = None) -> _OpenOpts:
     if btf:
         options.btf_custom_path = os.fsencode(btf)
     return options
+
+
+_BTF_KIND_STRUCT = 4
+
+
+def describes_a_kernel(path: str) -> bool:
+    """Is this a file of BTF, by itself or in an ELF file, that tells of a kernel's types?"""
+    lib = library()
+    forget_messages()
+    types = lib.btf__parse(os.fsencode(path), None)
+    if not types:
+        return False
+    found = int(lib.btf__find_by_name_kind(types, b"task_struct", _BTF_KIND_STRUCT))
+    lib.btf__free(types)
+    return found > 0
+
+
+class _LoadOpts(ctypes.Structure):
+    """struct bpf_prog_load_opts up to ``expected_attach_type`` (tools/lib/bpf/bpf.h)."""
+
+    _fields_ = [("sz", c_size_t), ("attempts", c_int), ("expected_attach_type", c_int)]
+
+
+#: r0 = 1; exit
+_RETURN_ONE = bytes.fromhex("b700000001000000 9500000000000000")
+
+
+def takes_kind(kind: int, place: int) -> bool:
+    """Does this kernel have programs of this type and attach type at all? One that does nothing is tried."""
+    options = _LoadOpts(ctypes.sizeof(_LoadOpts), 1, place)
+    fd = int(library().bpf_prog_load(kind, b"nothing", b"GPL", _RETURN_ONE, 2, ctypes.byref(options)))
+    if fd < 0:
+        return False
+    os.close(fd)
+    return True
+
+
+class _RunOpts(ctypes.Structure):
+    """struct bpf_test_run_opts up to ``retval`` (tools/lib/bpf/bpf.h)."""
+
+    _fields_ = [
+        ("sz", c_size_t),
+        ("data_in", c_void_p),
+        ("data_out", c_void_p),
+        ("data_size_in", c_uint32),
+        ("data_size_out", c_uint32),
+        ("ctx_in", c_void_p),
+        ("ctx_out", c_void_p),
+        ("ctx_size_in", c_uint32),
+        ("ctx_size_out", c_uint32),
+        ("retval", c_uint32),
+    ]
+
+
+def run_once(program: int) -> int:
+    """Have the kernel run a program (BPF_PROG_RUN) for us, here and now; what it returns."""
+    options = _RunOpts()
+    options.sz = ctypes.sizeof(_RunOpts)
+    if code := library().bpf_prog_test_run_opts(program, ctypes.byref(options)):
+        raise failure("the kernel does not run a probe by hand", code)
+    return int(options.retval)

@@ -79,8 +79,8 @@ class Map:
         return np.ascontiguousarray(rows).view(dtype).reshape(cpus)
 
 
-#: Sections that libbpf does not know before 1.3: enum bpf_prog_type, enum bpf_attach_type.
-_SECTIONS = {"cgroup/connect_unix": (18, 49)}
+#: Sections that libbpf does not know before 1.3, nor many kernels: enum bpf_prog_type, enum bpf_attach_type.
+YOUNG_SECTIONS = {"cgroup/connect_unix": (18, 49)}
 
 
 class Link:
@@ -116,8 +116,8 @@ class Object:
         if not self._handle:
             raise libbpf.failure(f"{path} can't be opened as a BPF object")
         for name, section in self.programs():
-            if section in _SECTIONS:
-                kind, place = _SECTIONS[section]
+            if section in YOUNG_SECTIONS:
+                kind, place = YOUNG_SECTIONS[section]
                 self._lib.bpf_program__set_type(self._program(name), kind)
                 self._lib.bpf_program__set_expected_attach_type(self._program(name), place)
 

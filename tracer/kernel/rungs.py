@@ -1,43 +1,64 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Of several ways to see the same, the best that this kernel has: found out by trying."""
+"""Which programs a watch takes here: of several that show the same the best that this kernel has, found out by trying."""
 
 from __future__ import annotations
 
 import functools
-from typing import NamedTuple
 
-from tracer.kernel.probes import refuses, sections, usable
+from tracer.kernel import host, libbpf, loader
+from tracer.kernel.hooks import GPU, HOOKS, LADDERS, LEFT_OUT, NOT_AT_ALL, REFUSING, Hook, Rung
+from tracer.kernel.object import YOUNG_SECTIONS
+from tracer.kernel.trial import sections, usable
+
+_PLACES = {hook.program: hook.place for hook in HOOKS}
+_ON_LADDERS = {
+    name for rungs in LADDERS.values() for rung in rungs for name in rung.programs + rung.where_there
+}
 
 
-class Rung(NamedTuple):
-    """One way: what it is called, and its programs; the second one is not everywhere, nor needed there."""
-
-    name: str
-    programs: tuple[str, ...]
-
-
-#: To see GPU ioctls, the best first. The last one costs every system call of the host.
-GPU_RUNGS = (
-    Rung("BPF LSM", ("on_ioctl_lsm", "on_ioctl_lsm_compat")),
-    Rung("fentry", ("on_ioctl_fentry", "on_ioctl_fentry_compat")),
-    Rung("kprobe", ("on_ioctl_kprobe", "on_ioctl_kprobe_compat")),
-    Rung("every system call", ("on_sys_enter",)),
-)
+def hooks() -> tuple[Hook, ...]:
+    """Those that the loader of this process has a program for."""
+    return tuple(hook for hook in HOOKS if hook.program in sections())
 
 
 @functools.cache
 def complaint_about(rung: Rung) -> str | None:
-    """Why this way to see GPU ioctls is not there; None if it is."""
-    if rung.programs[0] not in sections():
+    """Why this way is not there; None if it is."""
+    first = next(iter(rung.programs), None)
+    if first is None:
+        return None
+    if first not in sections():
         return "its programs need a kernel that describes its types (BTF)"
-    if rung.programs[0].startswith("on_ioctl_lsm") and not refuses():
-        return "no BPF LSM"
-    return usable(rung.programs[:1], attached=True)[rung.programs[0]]
+    section, place = sections()[first], _PLACES[first]
+    if place == "modules":
+        return None if host.takes_modules() else "this kernel takes none"
+    if place == "local":
+        return None if libbpf.takes_kind(*YOUNG_SECTIONS[section]) else "this kernel has no such programs"
+    if section.startswith("lsm/") and not host.asks_bpf():
+        return "bpf is not in lsm="
+    return usable([first], attached=place == "gpu")[first]
 
 
 @functools.cache
-def gpu_rung() -> Rung:
-    """The best way to see GPU ioctls that this kernel has, with those of its programs that it takes."""
-    best = next((rung for rung in GPU_RUNGS[:-1] if complaint_about(rung) is None), GPU_RUNGS[-1])
-    tried = usable(best.programs[1:], attached=True)
-    return Rung(best.name, tuple(name for name in best.programs if tried.get(name) is None))
+def taken(ladder: str) -> Rung:
+    """The best way there is, with all of its programs that this kernel takes."""
+    there = [rung for rung in LADDERS[ladder] if set(rung.programs) <= sections().keys()] or [NOT_AT_ALL]
+    best = next((rung for rung in there[:-1] if complaint_about(rung) is None), there[-1])
+    tried = usable(best.where_there, attached=True)
+    return Rung(best.name, best.programs + tuple(name for name in best.where_there if tried[name] is None))
+
+
+def wanted(*, gpu: bool) -> set[str]:
+    """The programs that a watch takes here; ``gpu``: there is one whose ioctls are to be seen."""
+    alone = {hook.program for hook in hooks()} - _ON_LADDERS
+    return alone.union(*(taken(ladder).programs for ladder in LADDERS if gpu or ladder != GPU))
+
+
+def refuses() -> bool:
+    """Is BPF LSM switched on, and does the kernel take our programs for it?"""
+    return taken(REFUSING) != NOT_AT_ALL
+
+
+def unseen() -> dict[str, str]:
+    """What the probes of this process have no program for, and why."""
+    return {name: left_out.why for name, left_out in LEFT_OUT.items()} if loader.taken().plain else {}

@@ -29,7 +29,7 @@ def attach_to(
 
     ``keep_privileges``: as for :func:`tracer.session.run.run_command`.
     """
-    loader.require(options.loader)
+    loader.require(options.loader, options.btf)
     import_numpy_alone()
     if path is not None:
         pids = sorted(_cgroup_members(path))
@@ -64,7 +64,7 @@ def attach_to(
 
 def adopt(text: str, options: WatchOptions, *, keep_privileges: bool = False) -> int:
     """Go on with the tree that ``text`` names, whose tracer is gone and whose probes go on."""
-    loader.require("libbpf")  # no other's probes outlive their tracer
+    loader.require("libbpf")  # the plain probes do not outlive their tracer
     import_numpy_alone()
     info, remains = left_behind(text)
     with ExitStack() as stack:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from tracer.cli.options import WatchOptions, gpu_users
 from tracer.errors import HostError, VigilesError
-from tracer.kernel import cgroup, loader, pins
+from tracer.kernel import cgroup, pins
 from tracer.privileges import confine
 from tracer.rundir import DIRECTORY, register
 from tracer.session.adopt import clear_leftovers
@@ -203,9 +203,6 @@ class Session:
 
     def list_tree(self, probes: Probes, tree: str, path: Path | None, mode: str) -> None:
         """Have other commands find the tree. A watch is worth more than a listing."""
-        if not probes.outlives_us:
-            self.say(f"other commands won't find this watch: its loader is {loader.taken().name}")
-            return
         try:
             self.stack.enter_context(register(tree, path, mode, probes.remains()))
         except HostError as error:
@@ -215,10 +212,8 @@ class Session:
         """If this watch enforces, have the probes go on whatever becomes of it."""
         if not self.enforces:
             return
-        if not probes.outlives_us:
-            self.say(f"what is enforced ends with this process: its loader is {loader.taken().name}")
-            return
         try:
+            probes.require_lasting()
             held = pins.Pins(tree)
         except HostError as error:
             self._complain("what is enforced ends with this process", error)

@@ -38,7 +38,7 @@ def run_command(
     The calling process is fit for nothing else afterwards, see :mod:`tracer.privileges`, unless
     ``keep_privileges``.
     """
-    loader.require(options.loader)
+    loader.require(options.loader, options.btf)
     gpu_users(options)
     identity = identity_of(user)
     with ExitStack() as stack:
