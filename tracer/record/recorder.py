@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from tracer.record.writer import Block, Writer
 
 if TYPE_CHECKING:
     from tracer.alerts import Alert, Who
+    from tracer.record.snapshot import Snapshot
     from tracer.rules import RuleSet
     from tracer.summary import Recorded
     from tracer.triage.report import FileReport
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 BLOCK_BYTES = 1 << 18
 #: Cgroups whose names are remembered as written; told twice, the first one counts.
 CGROUPS_MAX = 1 << 14
+CGROUPS_PIECE = 512
+#: So much waits for the beginning of a file to be made; then the rest of that is made at once.
+HELD_BYTES = 16 << 20
 #: Of an alert: which one it is, and what came of it.
 OUTCOME = ("rule", "pid", "start_ns", "action", "would", "action_error", "times_ns")
 #: In the first record of a tap.
@@ -44,8 +48,13 @@ class Recorder:
         self.before: Callable[[], None] = lambda: None
         self._writer = writer
         self._describe = describe
-        self._cgroups: set[int] = set()
+        self._cgroups: dict[int, str] = {}
+        self._clock_ns: int | None = None
+        self._judged_by: dict[str, Any] | None = None  # None: as the header says
         self._told_lost: npt.NDArray[np.int64] = np.zeros(0, np.int64)
+        self._beginning: Iterator[Block] | None = None  # of a file, as long as that is not all there
+        self._held: list[Block] = []  # what comes behind it
+        self._held_bytes = 0
 
     # what the engine takes in
 
@@ -71,7 +80,8 @@ class Recorder:
 
     def judged(self, rules: RuleSet, epoch: int) -> None:
         """What is judged by from here on."""
-        self._say(layout.RULES, self._describe(rules, epoch))
+        self._judged_by = self._describe(rules, epoch)
+        self._say(layout.RULES, self._judged_by)
 
     def file(self, report: FileReport, who: Who) -> None:
         """What has been found in an executed file, and who has executed it; the next thing fed is about it."""
@@ -90,6 +100,7 @@ class Recorder:
 
     def clock(self, offset_ns: int) -> None:
         """Where the wall clock stands from here on."""
+        self._clock_ns = offset_ns
         self._say(layout.CLOCK, offset_ns)
 
     def cgroup(self, number: int, path: str) -> None:
@@ -97,7 +108,7 @@ class Recorder:
         if len(self._cgroups) >= CGROUPS_MAX:  # a tree may make as many as it likes
             self._cgroups.clear()
         if number not in self._cgroups:
-            self._cgroups.add(number)
+            self._cgroups[number] = path
             self._say(layout.CGROUPS, {number: path})
 
     # what came of it
@@ -132,12 +143,50 @@ class Recorder:
 
     def turn(self) -> bool:
         """Begin another file if it is time. True: a snapshot is to come first."""
+        if self._beginning is not None:
+            return False
         self.before()
         return self._writer.turn()
 
-    def snapshot(self, laid: bytes) -> None:
-        """The processes that are there, as records: whoever reads this file alone begins with them."""
-        self._put(layout.SNAPSHOT, laid)
+    def begin_with(self, snapshot: Snapshot) -> None:
+        """What whoever reads this file alone must know: clock, rules, names, and the processes that are there.
+
+        It is made piece by piece, by :meth:`go_on`; whatever is put meanwhile waits, and comes behind it.
+        """
+        self._beginning = self._pieces(snapshot, self._clock_ns, self._judged_by, list(self._cgroups.items()))
+
+    def go_on(self) -> bool:
+        """Make a piece of the beginning of a file; True: there is more of it to make."""
+        if self._beginning is None:
+            return False
+        piece = next(self._beginning, None)
+        if piece is not None:
+            self._writer.put(piece)
+            return True
+        self._beginning = None
+        held, self._held, self._held_bytes = self._held, [], 0
+        for block in held:
+            self._writer.put(block)
+        return False
+
+    @staticmethod
+    def _pieces(
+        snapshot: Snapshot,
+        clock_ns: int | None,
+        judged_by: dict[str, Any] | None,
+        cgroups: list[tuple[int, str]],
+    ) -> Iterator[Block]:
+        for kind, what in ((layout.CLOCK, clock_ns), (layout.RULES, judged_by)):
+            if what is not None:
+                yield _block(kind, msgpack.packb(what))
+        for at in range(0, len(cgroups), CGROUPS_PIECE):
+            yield _block(layout.CGROUPS, msgpack.packb(dict(cgroups[at : at + CGROUPS_PIECE])))
+        for piece in snapshot.pieces():
+            yield _block(layout.SNAPSHOT, piece)
+
+    def _finish_beginning(self) -> None:
+        while self.go_on():
+            pass
 
     def sums(self) -> Recorded:
         """What was written, and what was not."""
@@ -148,6 +197,7 @@ class Recorder:
 
     def close(self) -> None:
         """Have all that waits written."""
+        self._finish_beginning()
         if not self._writer.close():
             self.failed += 1
 
@@ -156,5 +206,16 @@ class Recorder:
         self._put(kind, msgpack.packb(what))
 
     def _put(self, kind: int, payload: bytes, first_ns: int = 0, last_ns: int = 0, records: int = 0) -> None:
-        now = last_ns or clock.boottime_ns()
-        self._writer.put(Block(kind, payload, first_ns or now, now, records))
+        block = _block(kind, payload, first_ns, last_ns, records)
+        if self._beginning is None:
+            self._writer.put(block)
+            return
+        self._held.append(block)
+        self._held_bytes += len(payload)
+        if self._held_bytes > HELD_BYTES:
+            self._finish_beginning()
+
+
+def _block(kind: int, payload: bytes, first_ns: int = 0, last_ns: int = 0, records: int = 0) -> Block:
+    now = last_ns or clock.boottime_ns()
+    return Block(kind, payload, first_ns or now, now, records)

@@ -128,7 +128,8 @@ class Writer:
     def put(self, block: Block) -> None:
         """Have ``block`` written, if there is room for it to wait."""
         with self._lock:
-            if self._waiting_bytes + len(block.payload) + BLOCK_COST > QUEUE_BYTES:
+            full = self._waiting_bytes + len(block.payload) + BLOCK_COST > QUEUE_BYTES
+            if full and block.type != NEXT_FILE:
                 self._count(block, "the disk was too slow")
                 return
             self._waiting.append(block)
