@@ -37,7 +37,8 @@ def written(path: Path, blocks: Iterable[Block], header: dict[str, Any], **optio
     for block in blocks:
         while writer._waiting:
             time.sleep(0.001)
-        writer.turn()
+        if writer.is_due():
+            writer.turn()
         writer.put(block)
     assert writer.close()
     return writer
@@ -73,16 +74,17 @@ class Live:
 
     def take(self, records: list[bytes]) -> None:
         """As if they had come through the rings."""
-        if self.recorder.turn():
-            self.recorder.begin_with(Snapshot(self.engine))
-            self.alerts_before.append(len(self.alerts))
+        self.recorder.turn(lambda: Snapshot(self.engine))
         self.engine.journal = None
         self.recorder.records(lay_out(records), len(records))
         for fired in self.engine.feed(records):
             self._tell(self.builder.build(fired, 0))
         self.engine.take_files()
         self.engine.journal = self.recorder
+        held = self.recorder._holds
         self.recorder.go_on()
+        if self.recorder._holds and not held:
+            self.alerts_before.append(len(self.alerts))
 
     def feed(self, records: list[bytes]) -> None:
         for fired in self.engine.feed(records, count=False):

@@ -165,7 +165,7 @@ class Watch:
         self._began = time.monotonic()
         self._next_tick = self._next_sample = self._next_effort = self._began
         self._pace = Pace()
-        self._snapshot_goes_on = False
+        self._recorder_goes_on = False
         self._last_lost = 0
         self._last_forks_missed = 0
 
@@ -214,8 +214,8 @@ class Watch:
             if now >= self._next_effort:
                 self._measure()
                 continue
-            if self._snapshot_goes_on or self._pace.is_storm(now):
-                if self._wait(0 if self._snapshot_goes_on else POLL_S):
+            if self._recorder_goes_on or self._pace.is_storm(now):
+                if self._wait(0 if self._recorder_goes_on else POLL_S):
                     return
             elif self.engine.sleep_allowed():
                 interrupted = self._wait(min(self._next_tick, self._next_sample, self._next_effort) - now)
@@ -244,7 +244,7 @@ class Watch:
                     self._tell(fired)
             if self.engine.tapped >= self._tap_enough or why == TAP_FULL:
                 self._take_tap()
-            self._snapshot_goes_on = self._recorder is not None and self._recorder.go_on()
+            self._recorder_goes_on = self._recorder is not None and self._recorder.go_on()
             self._examining.submit()
             self._look_at_gpu_clients()
             if why not in (FIRED, TAP_FULL, MORE):
@@ -373,8 +373,7 @@ class Watch:
         self._refresh_clock()
         if self._recorder is not None:
             self._recorder.losses(counters["lost"].sum(axis=0), counters["reasons"].sum(axis=0))
-            if self._recorder.turn():
-                self._recorder.begin_with(Snapshot(self.engine))
+            self._recorder.turn(lambda: Snapshot(self.engine))
         lost = int(counters["lost"][:, _CRITICAL].sum()) + int(counters["reasons"][:, _REPAIRED].sum())
         lost += sum(self.probes.misses().values())
         if lost != self._last_lost:

@@ -172,7 +172,7 @@ def test_the_wall_clock_is_the_one_of_then(tmp_path):
 def test_a_later_file_alone_begins_with_who_was_there(tmp_path):
     engine = Engine(PACKS, processes=16, flows=16)
     list(engine.feed([records.execute([b"sh", b"-c", b"x"], b"/bin/sh", tgid=1, ts=1, uid=1000), fork(2, 1)]))
-    pieces = [Block(layout.SNAPSHOT, piece) for piece in Snapshot(engine).pieces()]
+    pieces = [Block(layout.SNAPSHOT, piece) for piece in Snapshot(engine).take().pieces()]
     blocks = [*pieces, Block(layout.RECORDS, lay_out(
         [records.execute(MINER, b"/opt/xmrig", tgid=2, ts=5)]), 5, 5, 1)]  # fmt: skip
     written(tmp_path / "r", blocks, header_of(engine))
@@ -202,7 +202,7 @@ def test_spans_come_again(tmp_path):
     (parts,) = in_order([tmp_path / "r"])
     told = {event.kind: event.to_json()["span"] for event in events(parts)}
     assert told["exec"] == {"id": "1.1000.6", "attributes": {"tool": "bash"}} == told["fork"]
-    laid = b"".join(Snapshot(player.engine).pieces())
+    laid = b"".join(Snapshot(player.engine).take().pieces())
     other = Engine(PACKS, processes=16, flows=16)
     list(other.play(laid, count=False))
     entry = find_exact(other.state.processes, 2, 2000)

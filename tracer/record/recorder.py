@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 BLOCK_BYTES = 1 << 18
 #: Cgroups whose names are remembered as written; told twice, the first one counts.
 CGROUPS_MAX = 1 << 14
-CGROUPS_PIECE = 512
+#: So many in a block, where a file begins.
+NAMES = 512
 #: So much waits for the beginning of a file to be made; then the rest of that is made at once.
 HELD_BYTES = 16 << 20
 #: Of an alert: which one it is, and what came of it.
@@ -52,7 +53,8 @@ class Recorder:
         self._clock_ns: int | None = None
         self._judged_by: dict[str, Any] | None = None  # None: as the header says
         self._told_lost: npt.NDArray[np.int64] = np.zeros(0, np.int64)
-        self._beginning: Iterator[Block] | None = None  # of a file, as long as that is not all there
+        self._turning: Iterator[None] | None = None  # what begins a file, as long as that is not all there
+        self._holds = False
         self._held: list[Block] = []  # what comes behind it
         self._held_bytes = 0
 
@@ -141,52 +143,48 @@ class Recorder:
 
     # beginnings and ends of files
 
-    def turn(self) -> bool:
-        """Begin another file if it is time. True: a snapshot is to come first."""
-        if self._beginning is not None:
-            return False
-        self.before()
-        return self._writer.turn()
+    def turn(self, snapshot: Callable[[], Snapshot]) -> None:
+        """Begin another file if it is time, with ``snapshot``: what whoever reads that file alone must know.
 
-    def begin_with(self, snapshot: Snapshot) -> None:
-        """What whoever reads this file alone must know: clock, rules, names, and the processes that are there.
-
-        It is made piece by piece, by :meth:`go_on`; whatever is put meanwhile waits, and comes behind it.
+        That is made piece by piece, by :meth:`go_on`; whatever is put meanwhile waits, and comes behind it.
         """
-        self._beginning = self._pieces(snapshot, self._clock_ns, self._judged_by, list(self._cgroups.items()))
+        if self._turning is None and self._writer.is_due():
+            self._turning = self._turn(snapshot())
 
     def go_on(self) -> bool:
-        """Make a piece of the beginning of a file; True: there is more of it to make."""
-        if self._beginning is None:
+        """Do another piece of what begins a file; True: there is more of it to do."""
+        if self._turning is None:
             return False
-        piece = next(self._beginning, None)
-        if piece is not None:
-            self._writer.put(piece)
+        if next(self._turning, self) is not self:
             return True
-        self._beginning = None
+        self._turning, self._holds = None, False
         held, self._held, self._held_bytes = self._held, [], 0
         for block in held:
             self._writer.put(block)
         return False
 
-    @staticmethod
-    def _pieces(
-        snapshot: Snapshot,
-        clock_ns: int | None,
-        judged_by: dict[str, Any] | None,
-        cgroups: list[tuple[int, str]],
-    ) -> Iterator[Block]:
-        for kind, what in ((layout.CLOCK, clock_ns), (layout.RULES, judged_by)):
+    def _turn(self, snapshot: Snapshot) -> Iterator[None]:
+        yield from snapshot.prepare()
+        self.before()
+        self._writer.turn()
+        self._holds = True
+        snapshot.take()
+        said: list[tuple[int, Any]] = [(layout.CLOCK, self._clock_ns), (layout.RULES, self._judged_by)]
+        names = list(self._cgroups.items())
+        said += [(layout.CGROUPS, dict(names[at : at + NAMES])) for at in range(0, len(names), NAMES)]
+        yield
+        for kind, what in said:
             if what is not None:
-                yield _block(kind, msgpack.packb(what))
-        for at in range(0, len(cgroups), CGROUPS_PIECE):
-            yield _block(layout.CGROUPS, msgpack.packb(dict(cgroups[at : at + CGROUPS_PIECE])))
+                self._writer.put(_block(kind, msgpack.packb(what)))
+                yield
         for piece in snapshot.pieces():
-            yield _block(layout.SNAPSHOT, piece)
+            self._writer.put(_block(layout.SNAPSHOT, piece))
+            yield
 
-    def _finish_beginning(self) -> None:
-        while self.go_on():
-            pass
+    def _finish_turn(self) -> None:
+        """Make what begins a file at once, if it has been begun."""
+        while self._holds:
+            self.go_on()
 
     def sums(self) -> Recorded:
         """What was written, and what was not."""
@@ -197,7 +195,7 @@ class Recorder:
 
     def close(self) -> None:
         """Have all that waits written."""
-        self._finish_beginning()
+        self._finish_turn()
         if not self._writer.close():
             self.failed += 1
 
@@ -207,13 +205,13 @@ class Recorder:
 
     def _put(self, kind: int, payload: bytes, first_ns: int = 0, last_ns: int = 0, records: int = 0) -> None:
         block = _block(kind, payload, first_ns, last_ns, records)
-        if self._beginning is None:
+        if not self._holds:
             self._writer.put(block)
             return
         self._held.append(block)
         self._held_bytes += len(payload)
         if self._held_bytes > HELD_BYTES:
-            self._finish_beginning()
+            self._finish_turn()
 
 
 def _block(kind: int, payload: bytes, first_ns: int = 0, last_ns: int = 0, records: int = 0) -> Block:

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The processes of a tree, and the spans that they are in, as records: what a file of a recording begins with when there were files before it.
 
-The tables are copied at once, in columns; records are made of that piece by piece, while events go on.
+Strings are copied beforehand, piece by piece, since they don't change; the rest at once; and records are made of that piece by
+piece again, in columns. Meanwhile events go on.
 """
 
 from __future__ import annotations
@@ -15,19 +16,18 @@ from tracer.engine import processes as procs
 from tracer.engine import spans as span_table
 from tracer.engine.arena import BLOCK
 from tracer.engine.engine import Engine
-from tracer.engine.processes import NONE, TRACE_WORDS, Processes
+from tracer.engine.processes import NONE, Processes
 from tracer.engine.spans import Spans
 from tracer.engine.tap import lay_out
 from tracer.kernel import schema
 
 #: So many processes become records at once: well under a millisecond's work.
 PIECE = 64
+#: And so much is prepared at once: rows, or strings of programs.
+PREPARED = 1024
 
 _CUT, _BY_CHILD = schema.SPAN_FLAG["SPAN_CUT"], schema.SPAN_FLAG["SPAN_BY_CHILD"]
 _LENGTHS = ("path_len", "name_len", "cwd_len", "args_len")
-_OF_PROCESS = ("tgid", "start", "uid", "gid", "cgroup")
-_OF_IMAGE = (*_LENGTHS, "args_total", "flags")
-_NO_TRACE = np.zeros(TRACE_WORDS, np.int64)
 _OF_SPAN = ("tgid", "start", "token", "above", "known", "began", "opener", "flags", "length")
 
 Numbers = npt.NDArray[np.int64]
@@ -37,19 +37,30 @@ Columns = dict[str, Numbers]
 
 
 class Snapshot:
-    """Live processes as they are now, whatever becomes of them before all records are made."""
+    """Live processes as they are when :meth:`take` is called, whatever becomes of them before all records are made."""
 
     def __init__(self, engine: Engine) -> None:
-        p = engine.state.processes
+        self._p = engine.state.processes
+        self._kept = _Rows(self._p.table, engine.live)
+        self._strings = _Strings(self._p)
+
+    def prepare(self) -> Iterator[None]:
+        """Do what can be done before, piece by piece: it is most of all."""
+        yield from self._kept.touch()
+        yield from self._strings.prepare()
+
+    def take(self) -> Snapshot:
+        """Copy the tables as they are now."""
+        p = self._p
         table = p.table[: max(int(p.state[procs.P_USED]), 1)]
-        live = np.flatnonzero(table["state"] == procs.LIVE)
-        self._rows = _columns(table, _OF_PROCESS, live)
-        parents = table["parent"][live]
+        self._rows = self._kept.take(np.flatnonzero(table["state"] == procs.LIVE))
+        parents = self._rows["parent"]
         self._parents = _columns(table, ("tgid", "start"), parents)
         for column in self._parents.values():
             column[parents == NONE] = 0
-        self._programs = _Programs(p, table["image"][live])
-        self._spans = _Spans(p.spans, table["span"][live])
+        self._programs = _Programs(p, self._rows["image"], self._strings)
+        self._spans = _Spans(p.spans, self._rows["span"])
+        return self
 
     def pieces(self) -> Iterator[bytes]:
         """Parents first, each a fork, and an exec where the program is known; laid out as a tap has them.
@@ -71,7 +82,7 @@ class Snapshot:
                 yield program
 
     def _forks(self, some: Numbers) -> list[bytes]:
-        rows, parents, spans = _some(self._rows, some), _some(self._parents, some), self._spans.of[some]
+        rows, parents, spans = self._rows[some], _some(self._parents, some), self._spans.of[some]
         records = _begun(schema.FORK, "EVENT_FORK", rows)
         records["parent_tgid"], records["parent_start"] = parents["tgid"], parents["start"]
         _name(records, "span", _some(self._spans.table, spans), spans != NONE)
@@ -79,19 +90,20 @@ class Snapshot:
 
     def _execs(self, some: Numbers) -> list[bytes]:
         """Empty where the program is not known."""
-        rows, numbers = _some(self._rows, some), self._programs.of[some]
-        images = _some(self._programs.images, numbers)
+        rows, numbers = self._rows[some], self._programs.of[some]
+        images = self._programs.images[numbers]
         known = (numbers != NONE) & (images["path_len"] > 0)
+        which = numbers, _length(images), images["args_len"], known
         programs = [
-            self._programs.strings(number) if there else (b"", 0, 0)
-            for number, there in zip(numbers.tolist(), known.tolist(), strict=True)
+            self._programs.strings(number, length, args) if there else (b"", 0, 0)
+            for number, length, args, there in zip(*(c.tolist() for c in which), strict=True)
         ]
         strings, arguments, lengths = zip(*programs, strict=True)
         records = _begun(schema.EXEC, "EVENT_EXEC", rows)
         records["uid"] = records["euid"] = rows["uid"]
         records["gid"] = records["egid"] = rows["gid"]
         records["cgroup"], records["flags"] = rows["cgroup"], images["flags"]
-        records["traceparent"] = [self._programs.traces.get(number, _NO_TRACE) for number in numbers.tolist()]
+        records["traceparent"] = images["trace"]
         for name in _LENGTHS[:3]:
             records[name] = images[name]
         records["argc"], records["args_len"] = arguments, lengths
@@ -100,40 +112,94 @@ class Snapshot:
         return [record + tail if tail else b"" for record, tail in zip(_each(records), strings, strict=True)]
 
 
-class _Programs:
-    """What they run, each once. ``of`` int64[n]: where in ``images`` the n-th one's is; ``traces`` by that, where there are any."""
+class _Rows:
+    """Rows of a table, all of whose fields are int64. Pages are touched before, which takes most of the time that a copy takes."""
 
-    def __init__(self, p: Processes, rows: Numbers) -> None:
+    def __init__(self, table: Records, count: int) -> None:
+        self._table = table
+        self._words = table.view(np.int64).reshape(len(table), -1)
+        self._memory = self._some_memory(count + count // 8)
+
+    def _some_memory(self, count: int) -> Numbers:
+        return np.empty((count, self._words.shape[1]), np.int64)
+
+    def touch(self) -> Iterator[None]:
+        """Piece by piece."""
+        for at in range(0, len(self._memory), PREPARED):
+            self._memory[at : at + PREPARED] = 0
+            yield
+
+    def take(self, rows: Numbers) -> Records:
+        """A copy."""
+        if len(rows) > len(self._memory):
+            self._memory = self._some_memory(len(rows))
+        out = self._memory[: len(rows)]
+        return self._words.take(rows, axis=0, out=out, mode="wrap").view(self._table.dtype).reshape(-1)
+
+
+class _Strings:
+    """Path, name, folder and arguments of programs: as long as one is run, they stay what and where they are."""
+
+    def __init__(self, p: Processes) -> None:
+        self._p = p
+        count = len(p.images)
+        self._since = np.zeros(count, np.int64)  # + 1, of what was copied
+        self._copy, self._at = np.zeros(count, np.int64), np.zeros(count, np.int64)
+        self._copies: list[npt.NDArray[np.uint8]] = []
+        self.images = _Rows(p.images, int(p.state[procs.I_USED]))
+
+    def prepare(self) -> Iterator[None]:
+        """Copy those of all programs, piece by piece."""
+        yield from self.images.touch()
+        for at in range(0, int(self._p.state[procs.I_USED]), PREPARED):
+            numbers = at + np.flatnonzero(self._p.images["users"][at : at + PREPARED])
+            self.copy(numbers, self._p.images[numbers])
+            yield
+
+    def copy(self, numbers: Numbers, images: Records) -> None:
+        """Copy those of ``images`` that have not been copied, or have become another program's."""
+        since = images["since"] + 1
+        fresh = np.flatnonzero(since != self._since[numbers])
+        numbers, images = numbers[fresh], images[fresh]
+        self._since[numbers] = since[fresh]
+        links = (_length(images) + BLOCK - 1) // BLOCK
+        first = np.cumsum(links) - links
+        chains = np.zeros(int(links.sum()), np.int64)
+        going, link, block = np.flatnonzero(links), 0, images["block"].copy()
+        while len(going):
+            chains[first[going] + link] = block[going]
+            link += 1
+            going = going[links[going] > link]
+            block[going] = self._p.arena.following[block[going]].astype(np.int64) - 1
+        self._copy[numbers], self._at[numbers] = len(self._copies), first * BLOCK
+        self._copies.append(self._p.arena.blocks.take(chains, axis=0).reshape(-1))
+
+    def of(self, image: int, length: int) -> bytes:
+        """All of one, back to back."""
+        at = int(self._at[image])
+        return self._copies[self._copy[image]][at : at + length].tobytes()
+
+
+class _Programs:
+    """What they run, each once. ``of`` int64[n]: where in ``images`` the n-th one's is."""
+
+    def __init__(self, p: Processes, rows: Numbers, strings: _Strings) -> None:
         named = np.zeros(int(p.state[procs.I_USED]) + 1, bool)
         named[rows] = True
-        chosen, place = _placed(named)
+        self._numbers, place = _placed(named)
         self.of: Numbers = place[rows]
-        self.images = _columns(p.images, _OF_IMAGE, chosen)
-        traced = np.flatnonzero(p.images["trace"][:, 0][chosen])
-        self.traces = dict(zip(traced.tolist(), p.images["trace"][chosen[traced]], strict=True))
-        path, name, cwd, args = (self.images[name] for name in _LENGTHS)
-        self._args = path + name + cwd
-        self._ends = self._args + args
-        count = (self._ends + BLOCK - 1) // BLOCK
-        first = np.cumsum(count) - count
-        chains = np.zeros(int(count.sum()), np.int64)
-        going, link = np.flatnonzero(count), 0
-        block = p.images["block"][chosen[going]]
-        while len(going):
-            chains[first[going] + link] = block
-            link += 1
-            on = count[going] > link
-            going, block = going[on], p.arena.following[block[on]].astype(np.int64) - 1
-        self._bytes = p.arena.blocks.take(chains, axis=0).reshape(-1)
-        self._first = first * BLOCK
+        self.images = strings.images.take(self._numbers)
+        self._strings = strings
+        if named[:-1].any():
+            strings.copy(self._numbers, self.images)
 
-    def strings(self, number: int) -> tuple[bytes, int, int]:
-        """Path, name, folder and arguments of one, back to back; how many arguments, and how long they are."""
-        at, args = int(self._first[number]), int(self._args[number])
-        found = self._bytes[at : at + int(self._ends[number])].tobytes()
-        if len(found) > args and found[-1]:  # the last one is cut
+    def strings(self, number: int, length: int, args: int) -> tuple[bytes, int, int]:
+        """Path, name, folder and ``args`` bytes of arguments, back to back; how many arguments, and how long they are."""
+        found = self._strings.of(int(self._numbers[number]), length)
+        if args and found[-1]:  # the last one is cut
             found += b"\0"
-        return found, found.count(b"\0", args), len(found) - args
+            args += 1
+        return found, found.count(b"\0", len(found) - args), args
 
 
 class _Spans:
@@ -191,6 +257,12 @@ class _Spans:
         ]
 
 
+def _length(images: Records) -> Numbers:
+    path, name, cwd, args = (images[field] for field in _LENGTHS)
+    total: Numbers = path + name + cwd + args
+    return total
+
+
 def _columns(table: npt.NDArray[np.void], names: tuple[str, ...], rows: Numbers) -> Columns:
     return {name: table[name][rows] for name in names}
 
@@ -207,8 +279,8 @@ def _placed(named: npt.NDArray[np.bool_]) -> tuple[Numbers, Numbers]:
     return rows if len(rows) else np.zeros(1, np.int64), place
 
 
-def _begun(layout: np.dtype[np.void], kind: str, rows: Columns) -> Records:
-    records = np.zeros(len(rows["tgid"]), layout)
+def _begun(layout: np.dtype[np.void], kind: str, rows: Records) -> Records:
+    records = np.zeros(len(rows), layout)
     records["kind"], records["size"] = schema.KIND[kind], layout.itemsize
     records["tgid"] = records["tid"] = rows["tgid"]
     records["ts"] = records["start"] = rows["start"]

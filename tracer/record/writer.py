@@ -139,16 +139,17 @@ class Writer:
             self._thread = threading.Thread(target=self._run, name="vigiles-record", daemon=True)
             self._thread.start()
 
-    def turn(self) -> bool:
-        """Begin another file if it is time; what is put next stands in that one."""
+    def is_due(self) -> bool:
+        """Is it time for another file?"""
         o = self._options
         full = o.rotate_bytes and self._files.size >= o.rotate_bytes
         old = o.rotate_s and time.monotonic() - self._file_began_at >= o.rotate_s
-        if self._turning or not (full or old):
-            return False
+        return bool(full or old) and not self._turning
+
+    def turn(self) -> None:
+        """Begin another file: what is put next stands in that one."""
         self._turning = True
         self.put(Block(NEXT_FILE, b""))
-        return True
 
     def _count(self, block: Block, why: str) -> None:
         self._lost.add(block, why)
