@@ -126,6 +126,8 @@ class ProbeOptions:
     own_cgroup: Path | None = None
     #: What probes judge by; without it only user space does.
     rules: RuleSet | None = None
+    #: Nothing that answers the tree: that is another watch's to do, which knows what this one doesn't.
+    looks_on: bool = False
 
 
 #: Programs of these sections are loaded by types that the kernel itself describes, or not at all.
@@ -254,8 +256,9 @@ class Probes:
         self.knowledge = Knowledge(options.rules) if options.rules else None
         there = {"kernel", "cgroup", "local", "iterator"}
         there |= {"modules"} if host.takes_modules() else set()
-        there |= {"lsm"} if refuses() else set()
+        there |= {"lsm"} if refuses() and not options.looks_on else set()
         wanted = {h.program for h in by_rungs(hooks()) if h.place in there}
+        wanted -= {"on_span"} if options.looks_on else set()
         wanted |= self._gpu_programs() if options.devices else set()
         self.missing: dict[str, str] = {}
         self.unseen = unseen()
