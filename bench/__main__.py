@@ -25,6 +25,7 @@ BENCHES = {
     "detection": "the corpus: what is caught, and how soon",
     "guard": "the corpus enforced: what is stopped, and how soon",
     "record": "recording, replaying, reporting",
+    "rotation": "how long a watch stands still when a recording goes on in another file",
     "beside": "latency, cost and loss beside strace, perf, bpftrace, auditd",
     "instructions": "instructions an event, against their bounds: compiles the engine for no processor in particular",
     "scale": "on paper: what a large host would cost, from what was measured",

@@ -48,10 +48,11 @@ def _mix(n: int) -> list[bytes]:
     return found
 
 
-def _recorder(engine: Engine, path: Path, *, zstd: bool) -> Recorder:
+def recorder_of(engine: Engine, path: Path, **options: Any) -> Recorder:
+    """What writes a recording of ``engine``; ``options``: of WriteOptions."""
     judged_by = terms_of(engine.rules, None, 0, enforce=False)
     header = make_header(engine, "bench", judged_by, command=None, missing_hooks={}, signed=False)
-    return Recorder(Writer(PartFiles(path), header, WriteOptions(zstd=zstd)), lambda *_: judged_by)
+    return Recorder(Writer(PartFiles(path), header, WriteOptions(**options)), lambda *_: judged_by)
 
 
 def _drain(engine: Engine, ring: synthetic.MemoryRing, recorder: Recorder | None) -> float:
@@ -88,7 +89,7 @@ def recording_figures(folder: Path) -> dict[str, Any]:
         for zstd, engine in recorded.items():
             name = "recorded, zstd" if zstd else "recorded"
             path = folder / f"{number}-{zstd}"
-            recorder = _recorder(engine, path, zstd=zstd)
+            recorder = recorder_of(engine, path, zstd=zstd)
             took[name].append(_drain(engine, ring, recorder))
             recorder.close()
             lost += recorder.sums().lost_blocks
@@ -111,7 +112,7 @@ def replay_figures(folder: Path) -> list[dict[str, float]]:
         engine = Engine(rules)
         engine.tap_into(1 << 22)
         path = folder / f"replay-{size}"
-        recorder = _recorder(engine, path, zstd=False)
+        recorder = recorder_of(engine, path, zstd=False)
         done = 0
         while done < size:
             _drain(engine, ring, recorder)

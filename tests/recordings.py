@@ -17,7 +17,7 @@ from tracer.record.header import make_header, terms_of
 from tracer.record.player import Player
 from tracer.record.reader import in_order
 from tracer.record.recorder import Recorder
-from tracer.record.snapshot import snapshot
+from tracer.record.snapshot import Snapshot
 from tracer.record.writer import Block, WriteOptions, Writer
 from tracer.rules import RuleSet
 
@@ -37,14 +37,18 @@ def written(path: Path, blocks: Iterable[Block], header: dict[str, Any], **optio
     for block in blocks:
         while writer._waiting:
             time.sleep(0.001)
-        writer.turn()
+        if writer.is_due():
+            writer.turn()
         writer.put(block)
     assert writer.close()
     return writer
 
 
 class Live:
-    """A watch without probes: the same engine, builder and recorder, in the same order."""
+    """A watch without probes: the same engine, builder and recorder, in the same order.
+
+    ``alerts_before``: how many had been told when each file began.
+    """
 
     def __init__(self, path: Path, rules: RuleSet, **options: Any) -> None:
         self.engine = Engine(rules, processes=64, flows=64)
@@ -56,6 +60,7 @@ class Live:
         self.builder = AlertBuilder(self.engine, Origin("tree-1", header["host"], self._cgroup), OFFSET_NS)
         self.recorder.clock(OFFSET_NS)
         self.alerts: list[dict[str, Any]] = []
+        self.alerts_before = [0]
 
     def _cgroup(self, number: int) -> str:
         self.recorder.cgroup(number, f"/made-up/{number}")
@@ -69,14 +74,17 @@ class Live:
 
     def take(self, records: list[bytes]) -> None:
         """As if they had come through the rings."""
-        if self.recorder.turn():
-            self.recorder.snapshot(snapshot(self.engine))
+        self.recorder.turn(lambda: Snapshot(self.engine))
         self.engine.journal = None
         self.recorder.records(lay_out(records), len(records))
         for fired in self.engine.feed(records):
             self._tell(self.builder.build(fired, 0))
         self.engine.take_files()
         self.engine.journal = self.recorder
+        held = self.recorder._holds
+        self.recorder.go_on()
+        if self.recorder._holds and not held:
+            self.alerts_before.append(len(self.alerts))
 
     def feed(self, records: list[bytes]) -> None:
         for fired in self.engine.feed(records, count=False):

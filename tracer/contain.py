@@ -70,6 +70,12 @@ def _reach(info: TreeInfo) -> Iterator[_Reach]:
             held.close()
 
 
+def processes_of(info: TreeInfo) -> list[int]:
+    """The pids of a tree. Raises VigilesError."""
+    with _reach(info) as reach:
+        return [pid for pid, _ in reach.tasks()]
+
+
 def carry_out(info: TreeInfo, order: str) -> str:
     """Do it; what was done, in words. Raises VigilesError."""
     with _reach(info) as reach:

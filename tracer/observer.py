@@ -12,10 +12,15 @@ if TYPE_CHECKING:
     from tracer.watch import Sink
 
     class Observer(Sink, Protocol):
-        """A sink that is handed every record, too. That costs Python work for each."""
+        """A sink that is handed every record, too. That costs Python work for each.
+
+        ``one_by_one``: each, while the engine stands right behind it.
+        """
+
+        one_by_one: bool
 
         def take(self, tap: bytes) -> None:
-            """Take a record, while the engine stands right behind it."""
+            """Take records, laid out as the engine taps them."""
 
         def finished(self, summary: Summary, *, ended: bool) -> None:
             """The watch is over; ``ended``: so is every process of the tree."""

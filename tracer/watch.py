@@ -35,7 +35,7 @@ from tracer.kernel.probes import Probes
 from tracer.pace import POLL_S, Pace
 from tracer.promptness import schedule_promptly, settle_memory
 from tracer.record.recorder import BLOCK_BYTES, CGROUPS_MAX, Recorder
-from tracer.record.snapshot import snapshot
+from tracer.record.snapshot import Snapshot
 from tracer.rehearsal import rehearse
 from tracer.repeats import Repeats
 from tracer.respond.acts import Identity
@@ -165,6 +165,7 @@ class Watch:
         self._began = time.monotonic()
         self._next_tick = self._next_sample = self._next_effort = self._began
         self._pace = Pace()
+        self._recorder_goes_on = False
         self._last_lost = 0
         self._last_forks_missed = 0
 
@@ -213,8 +214,8 @@ class Watch:
             if now >= self._next_effort:
                 self._measure()
                 continue
-            if self._pace.is_storm(now):
-                if self._wait(POLL_S):
+            if self._recorder_goes_on or self._pace.is_storm(now):
+                if self._wait(0 if self._recorder_goes_on else POLL_S):
                     return
             elif self.engine.sleep_allowed():
                 interrupted = self._wait(min(self._next_tick, self._next_sample, self._next_effort) - now)
@@ -243,6 +244,7 @@ class Watch:
                     self._tell(fired)
             if self.engine.tapped >= self._tap_enough or why == TAP_FULL:
                 self._take_tap()
+            self._recorder_goes_on = self._recorder is not None and self._recorder.go_on()
             self._examining.submit()
             self._look_at_gpu_clients()
             if why not in (FIRED, TAP_FULL, MORE):
@@ -371,8 +373,7 @@ class Watch:
         self._refresh_clock()
         if self._recorder is not None:
             self._recorder.losses(counters["lost"].sum(axis=0), counters["reasons"].sum(axis=0))
-            if self._recorder.turn():
-                self._recorder.snapshot(snapshot(self.engine))
+            self._recorder.turn(lambda: Snapshot(self.engine))
         lost = int(counters["lost"][:, _CRITICAL].sum()) + int(counters["reasons"][:, _REPAIRED].sum())
         lost += sum(self.probes.misses().values())
         if lost != self._last_lost:

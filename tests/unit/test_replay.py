@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import records
 from click.testing import CliRunner
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from recordings import EPOCH, OFFSET_NS, Block, Live, header_of, layout, replayed, written
 from wire_bytes import LOGIN
@@ -26,7 +26,7 @@ from tracer.record.adapt import Adapter
 from tracer.record.export import Filter, events
 from tracer.record.header import event_schema
 from tracer.record.reader import Recording, in_order
-from tracer.record.snapshot import snapshot
+from tracer.record.snapshot import Snapshot
 from tracer.rules import load_rules
 
 PACKS = load_rules()
@@ -73,9 +73,11 @@ def some_events(n: int) -> list[bytes]:
     return found
 
 
-@settings(max_examples=25)
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(cuts=st.lists(st.integers(0, 60), max_size=6), zstd=st.booleans(), rotate=st.booleans())
-def test_batches_and_files_change_nothing(tmp_path_factory, cuts, zstd, rotate):
+def test_batches_and_files_change_nothing(tmp_path_factory, monkeypatch, cuts, zstd, rotate):
+    """Nor does when a snapshot is made of whom."""
+    monkeypatch.setattr("tracer.record.snapshot.PIECE", 1)
     path = tmp_path_factory.mktemp("live") / "r"
     live = Live(path, PACKS, zstd=zstd, rotate_bytes=6000 if rotate else 0)
     found = some_events(16)
@@ -91,6 +93,9 @@ def test_batches_and_files_change_nothing(tmp_path_factory, cuts, zstd, rotate):
     assert json.dumps(again) == json.dumps(live.alerts)
     assert player.records == len(found) and not player.played.other_rules
     assert player.played.end == {"summary": {}}
+    for file, before in zip(files, live.alerts_before, strict=False):
+        alone, _ = replayed(PACKS, *files[files.index(file) :])
+        assert alone == live.alerts[before:]
 
 
 def test_verdicts_of_probes_count_only_for_their_own_rules(tmp_path):
@@ -167,7 +172,8 @@ def test_the_wall_clock_is_the_one_of_then(tmp_path):
 def test_a_later_file_alone_begins_with_who_was_there(tmp_path):
     engine = Engine(PACKS, processes=16, flows=16)
     list(engine.feed([records.execute([b"sh", b"-c", b"x"], b"/bin/sh", tgid=1, ts=1, uid=1000), fork(2, 1)]))
-    blocks = [Block(layout.SNAPSHOT, snapshot(engine)), Block(layout.RECORDS, lay_out(
+    pieces = [Block(layout.SNAPSHOT, piece) for piece in Snapshot(engine).take().pieces()]
+    blocks = [*pieces, Block(layout.RECORDS, lay_out(
         [records.execute(MINER, b"/opt/xmrig", tgid=2, ts=5)]), 5, 5, 1)]  # fmt: skip
     written(tmp_path / "r", blocks, header_of(engine))
     again, player = replayed(PACKS, tmp_path / "r")
@@ -196,7 +202,7 @@ def test_spans_come_again(tmp_path):
     (parts,) = in_order([tmp_path / "r"])
     told = {event.kind: event.to_json()["span"] for event in events(parts)}
     assert told["exec"] == {"id": "1.1000.6", "attributes": {"tool": "bash"}} == told["fork"]
-    laid = snapshot(player.engine)
+    laid = b"".join(Snapshot(player.engine).take().pieces())
     other = Engine(PACKS, processes=16, flows=16)
     list(other.play(laid, count=False))
     entry = find_exact(other.state.processes, 2, 2000)

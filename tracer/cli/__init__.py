@@ -25,7 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "events": ("tracer.cli.events", "Print or export what a recording holds."),
     "report": ("tracer.cli.report", "Tell what happened in a recording: a page, or for other programs."),
     "correlate": ("tracer.cli.correlate", "Find the tool calls in an RL log that alerts came of."),
-    "top": ("tracer.cli.top", "Show who is there and what they are at, while it is recorded."),
+    "top": ("tracer.cli.top", "Show who is there and what they are at, in a tree that runs or is recorded."),
     "gpu": ("tracer.cli.gpu", "Show who uses the GPU, and how, from a recording."),
     "tree": ("tracer.cli.tree", "Show the processes of a recording."),
     "verify": ("tracer.cli.verify", "Say whether a recording is whole and as it was written."),

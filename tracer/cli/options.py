@@ -125,16 +125,17 @@ _RECORD = (
         help="Chain the recording with this key, so that nobody else can chain it anew.",
     ),
 )  # fmt: skip
+_GPU_DEVICE = click.option(
+    "--gpu-device",
+    multiple=True,
+    metavar="PATH[=FAMILY]",
+    help="Treat this character device as a GPU (repeatable). FAMILY: nvidia (default), uvm, kfd, "
+    "amdgpu, i915, xe, drm, accel.",
+)
 _OPTIONS = (
     rules_option(),
     click.option("--alerts", metavar="FILE", help="Append alerts as JSON Lines; - is standard output."),
-    click.option(
-        "--gpu-device",
-        multiple=True,
-        metavar="PATH[=FAMILY]",
-        help="Treat this character device as a GPU (repeatable). FAMILY: nvidia (default), uvm, kfd, "
-        "amdgpu, i915, xe, drm, accel.",
-    ),
+    _GPU_DEVICE,
     click.option(
         "--gpu-user",
         multiple=True,
@@ -178,6 +179,15 @@ def _taking(options: tuple[Callable[[Any], Any], ...], fixed: dict[str, Any]) ->
 watch_options = _taking((*_POLICY, *_OPTIONS, *_RECORD), {})
 #: The same for a watch that is under no policy and does nothing about what it sees.
 learn_options = _taking((*_OPTIONS, *_RECORD), {"policy": None, "enforce": False})
+#: For who looks on: nothing is written, said or done.
+looking_options = _taking(
+    (rules_option(), _GPU_DEVICE, loader_option()),
+    {
+        "policy": None, "alerts": None, "gpu_user": (), "detach_on_exit": False, "enforce": False, "quiet": True,
+        "as_json": False, "verbose": False, "critical_mib": 8, "bulk_mib": 16, "record": None, "record_mib": 0,
+        "record_hours": 0.0, "record_keep_mib": 0, "record_sync": 0.0, "record_zstd": False, "sign_key": None,
+    },
+)  # fmt: skip
 
 
 def gpu_users(options: WatchOptions) -> tuple[str, ...] | None:

@@ -1,22 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``vigiles top FILE``"""
+"""``vigiles top``"""
 
 from __future__ import annotations
 
+import socket
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import click
 
+from tracer.cli.options import WatchOptions, looking_options
 from tracer.text import printable, shorten
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+    from rich.live import Live as Screen
 
-    from tracer.record.follow import Follower
     from tracer.report.live import Live
+    from tracer.sinks.onlooker import Onlooker
 
 _COLOUR = {"low": "cyan", "medium": "yellow", "high": "red", "critical": "bold bright_red"}
 _UNITS = ("B", "kB", "MB", "GB", "TB")
@@ -26,41 +29,99 @@ _WIDTH, _HEIGHT = 1000, 60
 
 
 @click.command()
-@click.argument("path", metavar="FILE", type=click.Path(path_type=Path))
+@click.argument("path", metavar="[FILE]", required=False, type=click.Path(path_type=Path))
+@click.option("--tree", metavar="ID", help="A tree that is being watched.")
+@click.option("-p", "--pid", "pids", multiple=True, type=int, help="Root of any tree (repeatable).")
 @click.option("--every", default=1.0, show_default=True, type=click.FloatRange(0.1), metavar="SECONDS")
 @click.option("--once", is_flag=True, help="Print how it is now, and end.")
-def top(*, path: Path, every: float, once: bool) -> int:
-    """Show who is there and what they are at, from a recording that is being written.
+@looking_options
+def top(
+    *,
+    options: WatchOptions,
+    path: Path | None,
+    tree: str | None,
+    pids: tuple[int, ...],
+    every: float,
+    once: bool,
+) -> int:
+    """Show who is there and what they are at: in a tree that runs, or in FILE, a recording that is being written.
 
-    Live processes with their open flows, bytes and GPU calls; those with alerts come first. Ends with the watch, or
-    by Ctrl-C. Bytes are those of flows that were sampled or have ended.
+    Live processes with their open flows, bytes and GPU calls; those with alerts come first. Without FILE, --tree or --pid it
+    is the tree that is being watched, if that is one. Ends with the tree, or by Ctrl-C. Bytes are those of flows that
+    were sampled or have ended; of a tree that runs, those since you look.
     """
-    from rich.console import Console
-    from rich.live import Live as Screen
+    if (path is not None) + (tree is not None) + bool(pids) > 1:
+        raise click.UsageError("say what to look at: a recording, --tree or --pid")
+    with _Screen(once=once) as screen:
+        if path is not None:
+            _follow(path, screen, every)
+        else:
+            from tracer.session.look import look_on, only_tree
 
+            def draw(onlooker: Onlooker, name: str, lost: int, ended: bool) -> None:
+                live = onlooker.look()
+                live.lost = lost
+                screen.show(live, name, socket.gethostname(), ended)
+
+            look_on(
+                tree or (None if pids else only_tree()), list(pids), options, draw,
+                every=every, once=screen.once,
+            )  # fmt: skip
+    return 0
+
+
+def _follow(path: Path, screen: _Screen, every: float) -> None:
     from tracer.record.follow import Follower
     from tracer.report.live import Live
 
     follower, live = Follower(path), Live()
-    live.take(follower)
-    tty = sys.stdout.isatty()
-    console = Console(highlight=False, width=None if tty else _WIDTH)
-    if once or not tty:
-        console.print(_drawn(live, follower, _HEIGHT))
-        return 0
     try:
-        with Screen(
-            _drawn(live, follower, console.height), console=console, screen=True, auto_refresh=False
-        ) as screen:
-            while not follower.ended:
-                time.sleep(every)
-                live.take(follower)
-                screen.update(_drawn(live, follower, console.height), refresh=True)
+        while True:
+            live.take(follower)
+            header = follower.recording.header
+            screen.show(live, header.tree, header.host, follower.ended)
+            if screen.once or follower.ended:
+                return
+            time.sleep(every)
     except KeyboardInterrupt:
-        pass
-    console.print(_drawn(live, follower, console.height))
-    follower.close()
-    return 0
+        return
+    finally:
+        follower.close()
+
+
+class _Screen:
+    """A terminal of which all is taken, as long as it lasts, and on which the last picture stays; or one picture, printed."""
+
+    def __init__(self, *, once: bool) -> None:
+        from rich.console import Console
+
+        tty = sys.stdout.isatty()
+        self.once = once or not tty
+        self._console = Console(highlight=False, width=None if tty else _WIDTH)
+        self._live: Screen | None = None
+        self._last: RenderableType | None = None
+
+    def show(self, live: Live, tree: str, host: str, ended: bool) -> None:
+        """Draw how it is."""
+        height = _HEIGHT if self.once else self._console.height
+        self._last = _drawn(live, tree, host, ended, height)
+        if self.once:
+            return
+        if self._live is None:
+            from rich.live import Live as Screen
+
+            self._live = Screen(console=self._console, screen=True, auto_refresh=False)
+            self._live.start()
+        self._live.update(self._last, refresh=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live is not None:
+            self._live.stop()
+        if self._last is not None:
+            self._console.print(self._last)
 
 
 def size_text(count: int) -> str:
@@ -78,14 +139,15 @@ def untrusted(said: str, style: str = "") -> Any:
     return Text(said, style=style, no_wrap=True, overflow="ellipsis")
 
 
-def _drawn(live: Live, follower: Follower, height: int) -> RenderableType:
+def _drawn(live: Live, tree: str, host: str, ended: bool, height: int) -> RenderableType:
     from rich.console import Group
     from rich.table import Table
 
-    header = follower.recording.header
     told = ", ".join(f"{live.by_severity[s]} {s}" for s in reversed(_COLOUR) if live.by_severity[s]) or "none"
-    state = "ended" if follower.ended else "going on"
-    head = f"{printable(header.tree)} on {printable(header.host)}, {state} · {len(live.processes):,} of {live.seen:,} processes · alerts: {told} · lost: {live.lost:,}"
+    state = "ended" if ended else "going on"
+    head = f"{printable(tree)} on {printable(host)}, {state} · {len(live.processes):,} of {live.seen:,} processes · alerts: {told} · lost: {live.lost:,}"
+    if live.passed_over:
+        head += f" · {size_text(live.passed_over)} of events passed over"
     table = Table(box=None, pad_edge=False, expand=False)
     for name, right in (
         ("pid", 1),
@@ -97,7 +159,7 @@ def _drawn(live: Live, follower: Follower, height: int) -> RenderableType:
         ("", 0),
     ):
         table.add_column(
-            name, justify="right" if right else "left", no_wrap=True, style="dim" if right else None
+            name, justify="right" if right else "left", no_wrap=bool(right), style="dim" if right else None
         )
     for p in live.rows(max(height - _ALERTS - 4, 5)):
         age = max(live.last_ns - p.start, 0) / 1e9

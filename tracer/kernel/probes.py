@@ -50,6 +50,8 @@ class ProbeOptions:
     own_cgroup: Path | None = None
     #: What probes judge by; without it only user space does.
     rules: RuleSet | None = None
+    #: Nothing that answers the tree: that is another watch's to do, which knows what this one doesn't.
+    looks_on: bool = False
 
 
 def _pid_of(pidfd: int) -> int:
@@ -80,7 +82,7 @@ class Probes(Readings):
         fit.require()
         self.missing: dict[str, str] = {}
         self.unseen = unseen()
-        programs = wanted(gpu=bool(options.devices))
+        programs = wanted(gpu=bool(options.devices), answers=not options.looks_on)
         try:
             self._object = self._load(programs)
         except LoadError:

@@ -11,6 +11,7 @@ from tracer.kernel.object import YOUNG_SECTIONS
 from tracer.kernel.trial import sections, usable
 
 _PLACES = {hook.program: hook.place for hook in HOOKS}
+_ANSWERING = {"on_span", *(hook.program for hook in HOOKS if hook.place == "lsm")}
 _ON_LADDERS = {
     name for rungs in LADDERS.values() for rung in rungs for name in rung.programs + rung.where_there
 }
@@ -48,10 +49,13 @@ def taken(ladder: str) -> Rung:
     return Rung(best.name, best.programs + tuple(name for name in best.where_there if tried[name] is None))
 
 
-def wanted(*, gpu: bool) -> set[str]:
-    """The programs that a watch takes here; ``gpu``: there is one whose ioctls are to be seen."""
+def wanted(*, gpu: bool, answers: bool = True) -> set[str]:
+    """The programs that a watch takes here; ``gpu``: there is one whose ioctls are to be seen; ``answers``: those as well
+    that refuse the tree something, or reply to it.
+    """
     alone = {hook.program for hook in hooks()} - _ON_LADDERS
-    return alone.union(*(taken(ladder).programs for ladder in LADDERS if gpu or ladder != GPU))
+    found = alone.union(*(taken(ladder).programs for ladder in LADDERS if gpu or ladder != GPU))
+    return found if answers else found - _ANSWERING
 
 
 def refuses() -> bool:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from tracer.record.writer import Block, Writer
 
 if TYPE_CHECKING:
     from tracer.alerts import Alert, Who
+    from tracer.record.snapshot import Snapshot
     from tracer.rules import RuleSet
     from tracer.summary import Recorded
     from tracer.triage.report import FileReport
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
 BLOCK_BYTES = 1 << 18
 #: Cgroups whose names are remembered as written; told twice, the first one counts.
 CGROUPS_MAX = 1 << 14
+#: So many in a block, where a file begins.
+NAMES = 512
+#: So much waits for the beginning of a file to be made; then the rest of that is made at once.
+HELD_BYTES = 16 << 20
 #: Of an alert: which one it is, and what came of it.
 OUTCOME = ("rule", "pid", "start_ns", "action", "would", "action_error", "times_ns")
 #: In the first record of a tap.
@@ -44,8 +49,14 @@ class Recorder:
         self.before: Callable[[], None] = lambda: None
         self._writer = writer
         self._describe = describe
-        self._cgroups: set[int] = set()
+        self._cgroups: dict[int, str] = {}
+        self._clock_ns: int | None = None
+        self._judged_by: dict[str, Any] | None = None  # None: as the header says
         self._told_lost: npt.NDArray[np.int64] = np.zeros(0, np.int64)
+        self._turning: Iterator[None] | None = None  # what begins a file, as long as that is not all there
+        self._holds = False
+        self._held: list[Block] = []  # what comes behind it
+        self._held_bytes = 0
 
     # what the engine takes in
 
@@ -71,7 +82,8 @@ class Recorder:
 
     def judged(self, rules: RuleSet, epoch: int) -> None:
         """What is judged by from here on."""
-        self._say(layout.RULES, self._describe(rules, epoch))
+        self._judged_by = self._describe(rules, epoch)
+        self._say(layout.RULES, self._judged_by)
 
     def file(self, report: FileReport, who: Who) -> None:
         """What has been found in an executed file, and who has executed it; the next thing fed is about it."""
@@ -90,6 +102,7 @@ class Recorder:
 
     def clock(self, offset_ns: int) -> None:
         """Where the wall clock stands from here on."""
+        self._clock_ns = offset_ns
         self._say(layout.CLOCK, offset_ns)
 
     def cgroup(self, number: int, path: str) -> None:
@@ -97,7 +110,7 @@ class Recorder:
         if len(self._cgroups) >= CGROUPS_MAX:  # a tree may make as many as it likes
             self._cgroups.clear()
         if number not in self._cgroups:
-            self._cgroups.add(number)
+            self._cgroups[number] = path
             self._say(layout.CGROUPS, {number: path})
 
     # what came of it
@@ -130,14 +143,48 @@ class Recorder:
 
     # beginnings and ends of files
 
-    def turn(self) -> bool:
-        """Begin another file if it is time. True: a snapshot is to come first."""
-        self.before()
-        return self._writer.turn()
+    def turn(self, snapshot: Callable[[], Snapshot]) -> None:
+        """Begin another file if it is time, with ``snapshot``: what whoever reads that file alone must know.
 
-    def snapshot(self, laid: bytes) -> None:
-        """The processes that are there, as records: whoever reads this file alone begins with them."""
-        self._put(layout.SNAPSHOT, laid)
+        That is made piece by piece, by :meth:`go_on`; whatever is put meanwhile waits, and comes behind it.
+        """
+        if self._turning is None and self._writer.is_due():
+            self._turning = self._turn(snapshot())
+
+    def go_on(self) -> bool:
+        """Do another piece of what begins a file; True: there is more of it to do."""
+        if self._turning is None:
+            return False
+        if next(self._turning, self) is not self:
+            return True
+        self._turning, self._holds = None, False
+        held, self._held, self._held_bytes = self._held, [], 0
+        for block in held:
+            self._writer.put(block)
+        return False
+
+    def _turn(self, snapshot: Snapshot) -> Iterator[None]:
+        yield from snapshot.prepare()
+        self.before()
+        self._writer.turn()
+        self._holds = True
+        snapshot.take()
+        said: list[tuple[int, Any]] = [(layout.CLOCK, self._clock_ns), (layout.RULES, self._judged_by)]
+        names = list(self._cgroups.items())
+        said += [(layout.CGROUPS, dict(names[at : at + NAMES])) for at in range(0, len(names), NAMES)]
+        yield
+        for kind, what in said:
+            if what is not None:
+                self._writer.put(_block(kind, msgpack.packb(what)))
+                yield
+        for piece in snapshot.pieces():
+            self._writer.put(_block(layout.SNAPSHOT, piece))
+            yield
+
+    def _finish_turn(self) -> None:
+        """Make what begins a file at once, if it has been begun."""
+        while self._holds:
+            self.go_on()
 
     def sums(self) -> Recorded:
         """What was written, and what was not."""
@@ -148,6 +195,7 @@ class Recorder:
 
     def close(self) -> None:
         """Have all that waits written."""
+        self._finish_turn()
         if not self._writer.close():
             self.failed += 1
 
@@ -156,5 +204,16 @@ class Recorder:
         self._put(kind, msgpack.packb(what))
 
     def _put(self, kind: int, payload: bytes, first_ns: int = 0, last_ns: int = 0, records: int = 0) -> None:
-        now = last_ns or clock.boottime_ns()
-        self._writer.put(Block(kind, payload, first_ns or now, now, records))
+        block = _block(kind, payload, first_ns, last_ns, records)
+        if not self._holds:
+            self._writer.put(block)
+            return
+        self._held.append(block)
+        self._held_bytes += len(payload)
+        if self._held_bytes > HELD_BYTES:
+            self._finish_turn()
+
+
+def _block(kind: int, payload: bytes, first_ns: int = 0, last_ns: int = 0, records: int = 0) -> Block:
+    now = last_ns or clock.boottime_ns()
+    return Block(kind, payload, first_ns or now, now, records)

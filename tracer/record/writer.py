@@ -128,7 +128,8 @@ class Writer:
     def put(self, block: Block) -> None:
         """Have ``block`` written, if there is room for it to wait."""
         with self._lock:
-            if self._waiting_bytes + len(block.payload) + BLOCK_COST > QUEUE_BYTES:
+            full = self._waiting_bytes + len(block.payload) + BLOCK_COST > QUEUE_BYTES
+            if full and block.type != NEXT_FILE:
                 self._count(block, "the disk was too slow")
                 return
             self._waiting.append(block)
@@ -138,16 +139,17 @@ class Writer:
             self._thread = threading.Thread(target=self._run, name="vigiles-record", daemon=True)
             self._thread.start()
 
-    def turn(self) -> bool:
-        """Begin another file if it is time; what is put next stands in that one."""
+    def is_due(self) -> bool:
+        """Is it time for another file?"""
         o = self._options
         full = o.rotate_bytes and self._files.size >= o.rotate_bytes
         old = o.rotate_s and time.monotonic() - self._file_began_at >= o.rotate_s
-        if self._turning or not (full or old):
-            return False
+        return bool(full or old) and not self._turning
+
+    def turn(self) -> None:
+        """Begin another file: what is put next stands in that one."""
         self._turning = True
         self.put(Block(NEXT_FILE, b""))
-        return True
 
     def _count(self, block: Block, why: str) -> None:
         self._lost.add(block, why)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who is there now and what they are at, from a recording that is being written."""
+"""Who is there now and what they are at, from what a watch takes in, or from a recording that is being written."""
 
 from __future__ import annotations
 
@@ -37,7 +37,6 @@ class Process:
     pid: int
     start: int
     command: str = ""
-    began_ns: int = 0
     flows: set[int] = field(default_factory=set)
     sent: int = 0
     received: int = 0
@@ -56,7 +55,9 @@ class Live:
         self.alerts: deque[dict[str, Any]] = deque(maxlen=ALERTS_MAX)
         self.by_severity: Counter[str] = Counter()
         self.lost = 0
+        self.passed_over = 0  # bytes of records that were not looked at
         self._sampled: set[int] = set()
+        self._knows = False  # who was there when the first file begins that is read
         self._by_kind = {
             _FORK: self._fork, _EXEC: self._exec, _EXIT: self._exit, _CONNECT: self._flow, _OPEN: self._flow,
             _CLOSE: self._close, _GPU: self._gpu, _COUNTS: self._counts, _SAMPLE: self._sample,
@@ -68,15 +69,17 @@ class Live:
         for found in follower.look():
             count += 1
             kind, recording = found.head.type, follower.recording
-            if kind in (layout.RECORDS, layout.FED):
-                self._records(recording.payload(found) or b"")
+            self._knows |= kind == layout.RECORDS
+            if kind in (layout.RECORDS, layout.FED) or (kind == layout.SNAPSHOT and not self._knows):
+                self.records(recording.payload(found) or b"")
             elif kind == layout.ALERT and (alert := recording.read(found)) is not None:
-                self._alert(alert)
+                self.alert(alert)
             elif kind in (layout.LOSS, layout.GAP) and (said := recording.read(found)) is not None:
                 self.lost += said["records"] if kind == layout.GAP else sum(said["kinds"].values())
         return count
 
-    def _records(self, laid: bytes) -> None:
+    def records(self, laid: bytes) -> None:
+        """Records that are laid out as a tap has them."""
         for raw in each(laid):
             if len(raw) < schema.HEAD.itemsize:
                 continue
@@ -89,14 +92,19 @@ class Live:
             take(e, raw[form.itemsize :])
 
     def _process(self, e: np.void) -> Process | None:
-        key = int(e["tgid"]), int(e["start"])
+        return self.meet((int(e["tgid"]), int(e["start"])))
+
+    def meet(self, key: Key, said: bytes = b"") -> Process | None:
+        """The process by its pid and start, which is new if it is not known; None: there are too many. ``said``: its arguments."""
         found = self.processes.get(key)
         if found is None:
             self.seen += 1
             if len(self.processes) >= PROCESSES_MAX:
                 self.not_kept += 1
                 return None
-            found = self.processes[key] = Process(*key, began_ns=int(e["ts"]))
+            found = self.processes[key] = Process(*key)
+        if said:
+            found.command = shorten(printable(decode(said[: 4 * _COMMAND_MAX])), _COMMAND_MAX)
         return found
 
     def _fork(self, e: np.void, _tail: bytes) -> None:
@@ -106,12 +114,9 @@ class Live:
             found.command = above.command
 
     def _exec(self, e: np.void, tail: bytes) -> None:
-        found = self._process(e)
-        if found is None:
-            return
         at = int(e["path_len"]) + int(e["name_len"]) + int(e["cwd_len"])
-        said = tail[at : at + int(e["args_len"])].removesuffix(b"\0").replace(b"\0", b" ")[: 4 * _COMMAND_MAX]
-        found.command = shorten(printable(decode(said or tail[: int(e["path_len"])])), _COMMAND_MAX)
+        said = tail[at : at + int(e["args_len"])].removesuffix(b"\0").replace(b"\0", b" ")
+        self.meet((int(e["tgid"]), int(e["start"])), said or tail[: int(e["path_len"])])
 
     def _exit(self, e: np.void, _tail: bytes) -> None:
         self.processes.pop((int(e["tgid"]), int(e["start"])), None)
@@ -152,12 +157,18 @@ class Live:
             kinds = np.frombuffer(tail, schema.GPU_KIND, min(int(e["kinds"]), there))
             found.gpu = max(found.gpu, int(kinds["count"].sum()))
 
-    def _alert(self, alert: dict[str, Any]) -> None:
+    def alert(self, alert: dict[str, Any]) -> None:
+        """One that has been told."""
         self.alerts.append(alert)
         self.by_severity[alert["severity"]] += 1
         found = self.processes.get((alert["pid"], alert["start_ns"]))
         if found is not None and alert["rule"] not in found.rules:
             found.rules.append(alert["rule"])
+
+    def keep_only(self, live: set[Key]) -> None:
+        """Whoever is none of these has ended, though that was not told."""
+        for key in self.processes.keys() - live:
+            del self.processes[key]
 
     def rows(self, most: int) -> list[Process]:
         """Those with alerts first, then those that do most, then the youngest."""

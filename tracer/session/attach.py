@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,20 +35,7 @@ def attach_to(
         pids = sorted(_cgroup_members(path))
     with ExitStack() as stack:
         session = _session(stack, options, keep_privileges=keep_privileges)
-        more: dict[str, Any] = {"by_lineage": True}
-        if path is not None:
-            more = {
-                "tree_cgroup": cgroup.identity(path),
-                "tree_cgroup_level": cgroup.level(path),
-                "own_cgroup": path,
-            }
-        probes = session.load_probes(**more)
-        stack.callback(probes.close)
-        probes.attach_kernel()
-        _track_all(probes, pids)
-        found = _cgroups_of(int(pid) for pid in probes.tasks()["tgid"])
-        for place in [path] if path is not None else _topmost(found):
-            probes.attach_cgroup(place)
+        probes = load_around(session, lambda: pids, path)
         tree = path.name if path is not None else f"pid-{pids[0]}"
         session.list_tree(probes, tree, path, "attach")
         session.guard(probes, tree)
@@ -60,6 +47,36 @@ def attach_to(
             session.say(f"{holders} of them held a GPU before: what they set up then is not known")
         _follow(session, watch, until_empty=path is None)
     return 0
+
+
+def load_around(
+    session: Session,
+    roots: Callable[[], Iterable[int]],
+    path: Path | None,
+    *,
+    may_end: bool = False,
+    **more: Any,
+) -> Probes:
+    """Probes attached around the trees below ``roots``, which are asked for late, and the cgroup at ``path``, if there is one.
+
+    ``may_end``: a root that is there no more is none. ``more``: see :class:`ProbeOptions`. Raises VigilesError.
+    """
+    if path is None:
+        more["by_lineage"] = True
+    else:
+        try:
+            identity = cgroup.identity(path)
+        except FileNotFoundError:
+            raise VigilesError(f"{path} is not there any more") from None
+        more |= {"tree_cgroup": identity, "tree_cgroup_level": cgroup.level(path), "own_cgroup": path}
+    probes = session.load_probes(**more)
+    session.stack.callback(probes.close)
+    probes.attach_kernel()
+    _track_all(probes, roots(), may_end=may_end)
+    found = _cgroups_of(int(pid) for pid in probes.tasks()["tgid"])
+    for place in [path] if path is not None else _topmost(found):
+        probes.attach_cgroup(place)
+    return probes
 
 
 def adopt(text: str, options: WatchOptions, *, keep_privileges: bool = False) -> int:
@@ -123,11 +140,13 @@ def _cgroup_members(path: Path) -> set[int]:
     return cgroup.processes(path)
 
 
-def _track_all(probes: Probes, pids: list[int]) -> None:
+def _track_all(probes: Probes, pids: Iterable[int], *, may_end: bool) -> None:
     for pid in pids:
         try:
             fd = os.pidfd_open(pid)
         except ProcessLookupError:
+            if may_end:
+                continue
             raise VigilesError(f"there is no process {pid}") from None
         except OSError as error:
             raise HostError(f"can't open process {pid}: {error.strerror}") from None

@@ -258,7 +258,7 @@ class Session:
             self.sinks,
             tree=tree,
             on_records=on_records,
-            one_by_one=self._observer is not None,
+            one_by_one=self._observer is not None and self._observer.one_by_one,
             recorder=recorder,
             guard=guard,
             footholds=footholds,

@@ -41,6 +41,8 @@ _GPU_COMPUTE = schema.GPU_FLAG["GPU_COMPUTE"]
 class Learner:
     """Watches a watch: told of its alerts as a sink, and of every record."""
 
+    one_by_one = True
+
     def __init__(self, engine: Engine) -> None:
         self.target = "the policy"
         self.failed = 0
