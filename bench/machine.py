@@ -12,6 +12,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from bench import allowance
+
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -52,10 +54,11 @@ def describe() -> dict[str, Any]:
 
 
 def keep(name: str, figures: dict[str, Any]) -> Path:
-    """Write figures to results/NAME.json."""
+    """Write figures to results/NAME.json, and what of them was cut short."""
     RESULTS.mkdir(exist_ok=True)
     target = RESULTS / f"{name}.json"
-    target.write_text(json.dumps({"machine": describe(), **figures}, indent=1) + "\n")
+    whole = {"machine": describe(), "cut_short": allowance.remark(), **figures}
+    target.write_text(json.dumps(whole, indent=1) + "\n")
     return target
 
 
