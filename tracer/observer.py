@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from tracer.engine.engine import Engine
     from tracer.summary import Summary
-    from tracer.watch import Sink
+    from tracer.teller import Sink
 
     class Observer(Sink, Protocol):
         """A sink that is handed every record, too. That costs Python work for each.

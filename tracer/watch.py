@@ -10,20 +10,16 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
 from tracer import clock
-from tracer.alerts import Alert, AlertBuilder, Origin, Who
+from tracer.alerts import AlertBuilder, Origin
 from tracer.engine import reconcile
 from tracer.engine.drain import FIRED, MORE, TAP_FULL
-from tracer.engine.engine import BATCH, Engine, Fired
+from tracer.engine.engine import BATCH, Engine
 from tracer.engine.intrinsics import address_of
-from tracer.engine.processes import NONE
 from tracer.engine.ring import Ring
 from tracer.errors import LoadError
 from tracer.examining import Examining
@@ -37,14 +33,13 @@ from tracer.promptness import schedule_promptly, settle_memory
 from tracer.record.recorder import BLOCK_BYTES, CGROUPS_MAX, Recorder
 from tracer.record.snapshot import Snapshot
 from tracer.rehearsal import rehearse
-from tracer.repeats import Repeats
 from tracer.respond.acts import Identity
 from tracer.respond.orders import Orders
 from tracer.respond.responder import Responder
 from tracer.reteach import reteach
 from tracer.rules import RuleSet
 from tracer.summary import Summary, Tally, summarise
-from tracer.triage.report import FileReport
+from tracer.teller import OBSERVE, Guard, Sink, Teller
 
 #: Housekeeping: loss counters, repair, clock.
 TICK_S = 0.25
@@ -70,35 +65,6 @@ _WHO = slice(schema.HEAD.fields["start"][1], schema.HEAD.fields["tid"][1])
 _CRITICAL = [schema.KIND[k] for k in ("EVENT_FORK", "EVENT_EXEC", "EVENT_EXIT")]
 
 
-class Sink(Protocol):
-    """Where alerts go."""
-
-    @property
-    def target(self) -> str:
-        """What people call it."""
-
-    @property
-    def failed(self) -> int:
-        """Alerts that could not be written there."""
-
-    def tell(self, alert: Alert) -> None:
-        """Take one alert; must not raise."""
-
-    def close(self) -> None:
-        """Give everything back."""
-
-
-@dataclass(frozen=True, slots=True)
-class Guard:
-    """What a watch may do about alerts. ``cgroup``: where the tree is alone. ``excuse``: whether a policy
-    excuses an alert.
-    """
-
-    enforce: bool = False
-    cgroup: Path | None = None
-    excuse: Callable[[Alert], bool] | None = None
-
-
 class Watch:
     """Reads the rings of ``probes`` with ``engine`` and tells ``sinks``.
 
@@ -116,25 +82,25 @@ class Watch:
         on_records: Callable[[bytes], None] | None = None,
         one_by_one: bool = False,
         recorder: Recorder | None = None,
-        guard: Guard = Guard(),
+        guard: Guard = OBSERVE,
         footholds: Footholds | None = None,
     ) -> None:
         self.probes = probes
         self.engine = engine
         self.tally = Tally()
-        self._sinks = list(sinks)
         self._recorder = recorder
         origin = Origin(tree, socket.gethostname(), lru_cache(CGROUPS_MAX)(self._cgroup_path))
         self._builder = AlertBuilder(engine, origin, clock.wall_offset_ns())
-        self._repeats = Repeats()
         self._on_records = on_records
         self._tap_enough = 1 if on_records is not None else BLOCK_BYTES
         self._batch = 1 if one_by_one else BATCH
-        self._excuse = guard.excuse
         self.orders = Orders(probes.map("control").fd, probes.map("cuts").fd)
         self.orders.enforce = guard.enforce
         self.orders.protect(os.getpid(), cgroup.identity(cgroup.of_process()))
         self.responder = Responder(self.orders, self._identities, guard.cgroup)
+        self._teller = Teller(
+            engine, self._builder, self.responder, sinks, self.tally, excuse=guard.excuse, recorder=recorder
+        )
         if on_records is not None or recorder is not None:
             engine.tap_into(TAP_BYTES)
         if recorder is not None:
@@ -241,7 +207,7 @@ class Watch:
             if why == FIRED:
                 fired = self.engine.fired()
                 if fired is not None:
-                    self._tell(fired)
+                    self._teller.tell(fired)
             if self.engine.tapped >= self._tap_enough or why == TAP_FULL:
                 self._take_tap()
             self._recorder_goes_on = self._recorder is not None and self._recorder.go_on()
@@ -255,8 +221,7 @@ class Watch:
     def _look_at_gpu_clients(self, *, all_of_them: bool = False) -> None:
         """Tell the engine what those have mapped that have begun to compute."""
         if records := self._gpu_clients.records(all_of_them=all_of_them):
-            for fired in self.engine.feed(records, count=False):
-                self._tell(fired)
+            self._teller.feed(records)
 
     def _take_tap(self) -> None:
         """Hand on what the engine has tapped."""
@@ -274,50 +239,6 @@ class Watch:
             self._recorder.cgroup(number, path)
         return path
 
-    def _tell(
-        self,
-        fired: Fired,
-        report: FileReport | None = None,
-        was: Who | None = None,
-    ) -> None:
-        engine_ns = clock.boottime_ns()
-        terms, alerts = self.engine.rules.terms, None
-        rules = [rule for rule, _ in fired.rules]
-        if self._excuse is not None and any(rule.id in terms.undecided for rule in rules):
-            alerts = [a for a in self._builder.build(fired, engine_ns, report, was) if not self._excuse(a)]
-            self.tally.excused += len(rules) - len(alerts)
-            rules = [alert.rule for alert in alerts]
-        identity = self._identity(fired.entry)
-        if identity is None and was is not None and was.program is not None:
-            identity = was.program.pid, was.program.start_ns
-        response = self.responder.respond(fired, identity, rules, terms)
-        if alerts is None:
-            alerts = self._builder.build(fired, engine_ns, report, was)
-        for alert in alerts:
-            alert.response = response
-            alert.handout_ns = clock.boottime_ns()
-            if self._repeats.is_news(alert):
-                self._hand_out(alert)
-            else:
-                self.tally.repeated[alert.rule.id] += 1
-                if self._recorder is not None:
-                    self._recorder.repeat(alert)
-        if response.would:
-            self.tally.would[response.would] += 1
-
-    def _hand_out(self, alert: Alert) -> None:
-        for sink in self._sinks:
-            sink.tell(alert)
-        self.tally.add(alert.rule.id, alert.severity, alert.latency_us)
-        self.tally.incidents.add(alert.outline())
-
-    def _identity(self, entry: int) -> Identity | None:
-        """Which process is at ``entry``."""
-        if entry == NONE:
-            return None
-        row = self.engine.state.processes.table[entry]
-        return int(row["tgid"]), int(row["start"])
-
     def _identities(self) -> list[Identity]:
         """The processes that are in the tree now, by the kernel's word."""
         return self.probes.tree.identities()
@@ -328,7 +249,7 @@ class Watch:
             if self._recorder is not None:
                 self._recorder.file(found.report, found.who)
             for fired in self.engine.feed([found.record], count=False):
-                self._tell(fired, found.report, found.who)
+                self._teller.tell(fired, found.report, found.who)
 
     def _take_footholds(self) -> None:
         """Judge what members of the tree have written where it will be obeyed."""
@@ -337,8 +258,7 @@ class Watch:
         tick, self._next_tick = self._next_tick, float("inf")
         self._drain_all()  # who has written may have been born a moment ago
         self._next_tick = tick
-        for fired in self.engine.feed(self._footholds.take(), count=False):
-            self._tell(fired)
+        self._teller.feed(self._footholds.take())
 
     def _sample(self) -> None:
         """Judge what all flows have carried since the last time: one that has ended may have been the only one."""
@@ -363,8 +283,7 @@ class Watch:
         except LoadError:  # no memory for an iterator: what it would have said comes with the next one
             self.tally.samples_failed += 1
             return
-        for fired in self.engine.feed(records, count=False):
-            self._tell(fired)
+        self._teller.feed(records)
 
     def _tick(self) -> None:
         """Repair what a loss may have broken."""
@@ -383,7 +302,7 @@ class Watch:
         if missed != self._last_forks_missed:
             self._last_forks_missed = missed
             for fired in reconcile.fill_in(self.engine, reconcile.nameless(self.engine)):
-                self._tell(fired)
+                self._teller.tell(fired)
 
     def _refresh_clock(self) -> None:
         """Measure the wall clock again."""
@@ -411,7 +330,7 @@ class Watch:
         reconcile.end_missing(self.engine, before)
         if judge:
             for fired in reconcile.fill_in(self.engine, stale):
-                self._tell(fired)
+                self._teller.tell(fired)
         self._examining.submit()
         return len(tasks)
 
@@ -428,15 +347,13 @@ class Watch:
     def adopt_flows(self) -> int:
         """Take in the flows that the tree had before the watch; how many."""
         records = self.probes.sockets()
-        for fired in self.engine.feed(records, count=False):
-            self._tell(fired)
+        self._teller.feed(records)
         return len(records)
 
     def adopt_devices(self) -> int:
         """Take in the GPUs that the tree held before the watch; how many processes hold one."""
         records = self.probes.held_devices()
-        for fired in self.engine.feed(records, count=False):
-            self._tell(fired)
+        self._teller.feed(records)
         self._look_at_gpu_clients(all_of_them=True)
         return len({record[_WHO] for record in records})
 
@@ -460,13 +377,11 @@ class Watch:
         self.tally.footholds_lost = self._footholds.lost() if self._footholds is not None else Counter()
         self._finish_examining()
         self._stop_examining()
-        for alert in self._repeats.remaining():
-            self.tally.repeated[alert.rule.id] -= 1
-            self._hand_out(alert)
+        self._teller.finish()
         self.responder.close()
-        failed = {s.target: s.failed for s in self._sinks if s.failed}
+        seconds = time.monotonic() - self._began
         summary = summarise(
-            self.engine, self.probes, self.tally, self.responder, time.monotonic() - self._began, failed
+            self.engine, self.probes, self.tally, self.responder, seconds, self._teller.failed()
         )
         if self._recorder is not None:
             self._take_tap()

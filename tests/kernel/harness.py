@@ -24,7 +24,8 @@ from tracer.rules.model import FIELDS
 from tracer.rules.scan import scan
 from tracer.sinks.events import records
 from tracer.summary import Summary
-from tracer.watch import Guard, Watch
+from tracer.teller import Guard
+from tracer.watch import Watch
 
 WORKLOADS = Path(__file__).parent / "workloads.py"
 TALKERS = WORKLOADS.with_name("talkers.py")

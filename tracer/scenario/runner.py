@@ -35,8 +35,9 @@ from tracer.scenario.services import Services, expand, tail
 from tracer.scenario.spec import INSIDE, Scenario
 from tracer.scenario.verdict import BROKEN, SKIPPED, Flag, Result, judge
 from tracer.scenario.world import World
+from tracer.teller import Guard
 from tracer.text import decode
-from tracer.watch import Guard, Watch
+from tracer.watch import Watch
 
 #: What an agent does with a tool call.
 _AGENT = "import subprocess, sys; sys.exit(subprocess.run(['bash', '-euc', sys.argv[1]]).returncode)"

@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from tracer.rules import RuleSet
     from tracer.sinks.queued import Queued
     from tracer.sinks.terminal import Terminal
-    from tracer.watch import Sink, Watch
+    from tracer.teller import Sink
+    from tracer.watch import Watch
 
 #: Say so when loading or compiling the engine takes longer than this.
 _SLOW_S = 2.0
@@ -238,7 +239,8 @@ class Session:
         began = time.monotonic()
         from tracer import jit
         from tracer.engine.engine import Engine
-        from tracer.watch import Guard, Watch
+        from tracer.teller import Guard
+        from tracer.watch import Watch
 
         footholds = self._watch_footholds()
         engine = Engine(self.rules)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tracer.alerts import Alert
-    from tracer.watch import Sink
+    from tracer.teller import Sink
 
 #: Alerts and lines that may wait: a storm of a thousand miners fits in, and 20 MiB of memory at most.
 WAITING_MAX = 4096
