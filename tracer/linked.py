@@ -119,7 +119,9 @@ class Kernel:
         gate, types, results = self._gate
         words: list[int] = []
         for number, (argument, kind) in enumerate(zip(arguments, types, strict=True)):
-            if isinstance(kind, list):
+            if kind is None:  # most are: not worth a call
+                words.append(int(argument))
+            elif isinstance(kind, list):
                 words += self._words(number, argument, kind)
             else:
                 lay_out(argument, kind, words)

@@ -196,6 +196,8 @@ class RuleSet:
 
         Each is told once, at its first place: a thousand repetitions must not bury the one that matters.
         """
+        if not text:
+            return []
         import numpy as np
 
         from tracer.rules.scan import matches
