@@ -26,20 +26,8 @@ from tracer.scenario.verdict import GOOD, SKIPPED
 #: Emulated, all takes ten to fifty times as long.
 PATIENCE_S = 400.0
 #: One of each thing that is seen in a way of its own: these are run under other kernels as well; in CI only the first.
-SHORT = {
-    "malicious/miner-argv",
-    "malicious/miner-wire-v1",
-    "malicious/ssh-reverse",
-    "malicious/gpu-tool-call",
-}
-MORE = {
-    "malicious/miner-memfd",
-    "malicious/scan-bash",
-    "malicious/shell-bash",
-    "malicious/tamper-left-cgroup",
-    "benign/git-ssh",
-    "benign/research-miners",
-}
+SHORT = {"malicious/miner-argv", "malicious/miner-wire-v1", "malicious/gpu-tool-call"}
+MORE = {"malicious/shell-bash", "malicious/ssh-reverse", "malicious/tamper-left-cgroup", "benign/git-ssh"}
 GUEST = SHORT if IN_CI else SHORT | MORE
 #: Kinds of event that they never tell of, and rules that have less to go by.
 UNSEEN = {kind for left_out in LEFT_OUT.values() for kind in left_out.on}

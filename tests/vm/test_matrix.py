@@ -40,7 +40,7 @@ PYTEST = [
 MARK = "mark.guest"
 REFUSING, EVERY_KIND, CGROUP_V1 = "test_refuse.py", "test_every_kind.py", "test_cgroup_v1.py"
 #: What a guest is for in which bcc compiles the kernel's types; in CI only the first.
-BY_BCC = ("test_plain_probes.py", "test_loader.py", "test_guard.py")
+BY_BCC = ("test_plain_probes.py", "test_guard.py")
 SAID = "doctor ended with status "
 
 
@@ -85,15 +85,16 @@ def _marked(boot: Boot) -> list[str]:
     """The files with tests for this guest: to have all of them read costs half a minute.
 
     What a guest with BPF LSM alone can show is shown there, the rest in the other one; one of each kind in both. What
-    the two others are for is shown there alone, but for what takes no headers.
+    the two others are for is shown there alone.
     """
     files = [*ROOT.glob("tests/kernel/test_*.py"), *ROOT.glob("tests/scenarios/test_*.py")]
     marked = {file.name: str(file.relative_to(ROOT)) for file in files if MARK in file.read_text()}
     theirs = [marked[name] for name in BY_BCC]
-    v1, refusing = marked.pop(CGROUP_V1), marked.pop(REFUSING)
-    del marked[BY_BCC[0]]
-    if boot in (BCC, V1):
-        return theirs[: 1 if IN_CI else None] if boot == BCC else [v1]
+    corpus, v1, refusing = (marked.pop(name) for name in (BY_BCC[0], CGROUP_V1, REFUSING))
+    if boot == BCC:
+        return [corpus] if IN_CI else theirs
+    if boot == V1:
+        return [v1]
     return [refusing, marked[EVERY_KIND]] if boot.setting.bpf_lsm else sorted(marked.values())
 
 
