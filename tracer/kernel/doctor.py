@@ -53,8 +53,9 @@ def _loader(name: str, btf: Path | None) -> str:
 
 
 def _cgroup() -> str:
-    place = cgroup.of_process().relative_to(host.cgroup2_root())
-    return f"v2 at {host.cgroup2_root()}, we are in /{'' if str(place) == '.' else place}"
+    root = host.cgroup2_root()  # first: where it is not mounted, no process is in a cgroup of it
+    place = cgroup.of_process().relative_to(root)
+    return f"v2 at {root}, we are in /{'' if str(place) == '.' else place}"
 
 
 def _filesystem(report: Report, kind: str, use: str) -> None:
