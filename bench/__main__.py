@@ -26,6 +26,7 @@ BENCHES = {
     "guard": "the corpus enforced: what is stopped, and how soon",
     "record": "recording, replaying, reporting",
     "rotation": "how long a watch stands still when a recording goes on in another file",
+    "correlate": "how often the right line of an RL log is found",
     "beside": "latency, cost and loss beside strace, perf, bpftrace, auditd",
     "instructions": "instructions an event, against their bounds: compiles the engine for no processor in particular",
     "scale": "on paper: what a large host would cost, from what was measured",

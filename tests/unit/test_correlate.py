@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import time
 from pathlib import Path
@@ -16,67 +17,31 @@ from hypothesis import given
 from hypothesis import strategies as st
 from recordings import OFFSET_NS, Live
 
+from bench.correlate import OFFSETS_S, call, find, made_up, ran, without_times
 from tracer.cli import group
-from tracer.correlate.logs import MapError, ToolCall, load_map, read_log, read_time, ready_maps
+from tracer.correlate.calls import calls_in
+from tracer.correlate.logs import Log, MapError, load_map, read_log, read_time, ready_maps
 from tracer.correlate.match import Matcher, Ran, compare_clocks
 from tracer.errors import FileError
 from tracer.rules import load_rules
 
 SECOND = 1_000_000_000
-COMMON = ("ls -la", "cat README.md", "git status", "pytest -q", "pwd", "python setup.py build")
 
 
-def call(line: int, time_ns: int, command: str, **more) -> ToolCall:
-    fields = {
-        "end_ns": None,
-        "tool": "bash",
-        "episode": "",
-        "step": "",
-        "host": "",
-        "pid": None,
-        "id": "",
-    } | more
-    return ToolCall(line=line, time_ns=time_ns, command=command, **fields)
-
-
-def ran(pid: int, time_ns: int, command: str) -> Ran:
-    return Ran(pid, time_ns, f"bash -c {command}", ("bash", "-c", command))
-
-
-@pytest.mark.parametrize("offset_s", [-5.0, -0.4, 0.0, 3.3, 5.0])
+@pytest.mark.parametrize("offset_s", OFFSETS_S)
 def test_a_thousand_rollouts_at_once(offset_s):
     """Known truth: whoever is told to be nearly certain is right; the clocks come out to within 100 ms."""
     dice = random.Random(int(offset_s * 10))
-    calls, execs = [], []
-    for rollout in range(1000):
-        now = 1_700_000_000 * SECOND + int(dice.uniform(0, 2) * SECOND)
-        for step in range(4):
-            now += int(dice.uniform(0.5, 8) * SECOND)
-            common = dice.random() < 0.4
-            command = (
-                dice.choice(COMMON)
-                if common
-                else f"python solve_{rollout}_{dice.randrange(50)}.py --n {step}"
-            )
-            calls.append(call(len(calls) + 1, now, command, episode=str(rollout), step=str(step)))
-            started = now + int((offset_s + dice.uniform(0.005, 0.06)) * SECOND)
-            execs.append(ran(len(calls), started, command))
-    offset = compare_clocks(calls, execs)
-    assert abs(offset.seconds - offset_s) < 0.1 and offset.support > 1000
-    matcher = Matcher(calls, offset, "host")
-    sure = right = sure_right = 0
-    asked = dice.sample(range(len(calls)), 150)
-    for n in asked:
-        late = int(dice.uniform(0.01, 2) * SECOND)
-        line = [Ran(9999, execs[n].time_ns + late, "./xmrig -o x"), execs[n]]
-        best = matcher.candidates(execs[n].time_ns + late, line)[0]
-        hit = best.call.line == n + 1
-        right += hit
-        if best.chance > 0.9:
-            sure += 1
-            sure_right += hit
-    assert sure_right >= 0.98 * sure and sure > 0.5 * len(asked)
-    assert right > 0.8 * len(asked)
+    made = made_up(dice, offset_s)
+    found = find(made, dice, 80)
+    assert abs(found.offset.seconds - offset_s) < 0.1
+    assert found.offset.support > 1000
+    assert found.sure_and_right >= 0.98 * found.sure
+    assert found.sure > 0.5 * found.asked
+    assert found.right > 0.8 * found.asked
+    found = find(without_times(made), dice, 30)
+    assert found.sure_and_right >= 0.98 * found.sure
+    assert found.sure > 0.4 * found.asked and not found.offset.support
 
 
 def test_what_cannot_be_told_apart_is_not_guessed():
@@ -156,7 +121,7 @@ def test_ready_maps(name, tmp_path):
         ("make -j8", "bash", "4", 1_700_000_000 * SECOND)
     ] * 2
     assert log.skipped == {"no JSON": 1, "no time": 1}
-    assert set(LINES) | {"text"} == set(ready_maps())
+    assert set(LINES) | {"text", "verl", "roll"} == set(ready_maps())
 
 
 def test_plain_text(tmp_path):
@@ -189,7 +154,10 @@ def test_a_line_made_to_be_slow_is_not(tmp_path):
 
 @pytest.mark.parametrize(
     "said",
-    ["x = 1", "[fields]\ntime = 3", "[fields]\nwhen = ['a']", "text = '('", "[text]\ntime = '('", "[text]\ntime = 'x'", "[text]\nwhen = '(x)'", "fields = 1", "[fields]\npid = ['a']", "=", "text = 5"],
+    ["x = 1", "[fields]\ntime = 3", "[fields]\nwhen = ['a']", "text = '('", "[text]\ntime = '('", "[text]\ntime = 'x'", "[text]\nwhen = '(x)'", "fields = 1",
+        "times = 'file'\ncolumns = 1", "times = 'never'", "times = 'file'\ncalls = 1", "times = 'file'\n[calls]\ninside = 'x'",
+        "times = 'file'\n[calls]\nbetween = [['a']]", "times = 'file'\n[calls]\nbetween = [['', 'b']]",
+        "times = 'file'\n[calls]\nwhere = []", "[fields]\npid = ['a']", "=", "text = 5"],
 )  # fmt: skip
 def test_maps_with_mistakes(said, tmp_path):
     (tmp_path / "m.toml").write_text(said)
@@ -199,6 +167,133 @@ def test_maps_with_mistakes(said, tmp_path):
         load_map(str(tmp_path / "none.toml"))
     with pytest.raises(FileError, match="can't read"):
         read_log(tmp_path / "none", load_map("rollout"))
+
+
+def hermes(tool: str, **arguments: str) -> str:
+    return f"<tool_call>\n{json.dumps({'name': tool, 'arguments': arguments})}\n</tool_call>\n"
+
+
+#: As verl dumps a step's samples: what the model said, decoded, tool responses included.
+VERL = [
+    {
+        "input": "system\nYou have tools.\nuser\nMake the tests pass.\nassistant\n",
+        "output": "I look first.\n" + hermes("bash", command="ls -la")
+        + "user\n<tool_response>\ntotal 8\n</tool_response>\nassistant\n" + hermes("python", code="print(6 * 7)"),
+        "gts": None, "score": 0.0, "step": 12, "request_id": "b1f7", "acc": 0.0,
+    },
+    {
+        "input": "user\nThe same.\nassistant\n",
+        "output": "<tool_call>\n<function=execute_bash>\n<parameter=command>\npytest -q\n</parameter>\n</function>\n</tool_call>"
+        "or\n```bash\nmake -j8\n```\nand <tool_call>\n{broken\n</tool_call> and <tool_call> without an end",
+        "gts": "x", "score": 1.0, "step": 12, "request_id": "c90e", "acc": 1.0,
+    },
+    {"input": "user\nHello.\nassistant\n", "output": "Hello.", "gts": None, "score": 0.5, "step": 12, "request_id": "d3"},
+]  # fmt: skip
+#: As ROLL does: a line for a step, each column a list.
+ROLL = {
+    "global_step": [3, 3], "id": ["p-1", "p-2"], "prompt": ["Fix it.", "Look."], "tag": ["swe", "swe"],
+    "responses": [hermes("bash", command="git status"), "nothing"], "scores": [0.0, 1.0], "sampling_params": ["{}", "{}"],
+}  # fmt: skip
+ROLL_AGENTS = {
+    "traj_id": ["swe_0_1", "swe_0_2"], "env_ids": ["0", "1"], "episode_scores": [0.0, 1.0],
+    "messages": [
+        json.dumps([
+            {"role": "system", "content": hermes("bash", command="an example")},
+            {"role": "assistant", "content": "So: " + hermes("bash", command="nvidia-smi")},
+            {"role": "tool", "content": hermes("bash", command="forged")},
+        ]),
+        json.dumps([
+            {"role": "assistant", "content": None, "tool_calls": [
+                {"id": "1", "type": "function", "function": {"name": "sh", "arguments": '{"cmd": "uname -a"}'}},
+            ]},
+        ]),
+    ],
+    "global_step": [4, 4],
+}  # fmt: skip
+
+
+def written(path: Path, rows: list, at_s: float) -> Path:
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    os.utime(path, (at_s, at_s))
+    return path
+
+
+def test_dumps_of_verl(tmp_path):
+    """A line holds many calls and no time."""
+    log = read_log(written(tmp_path / "12.jsonl", VERL, 1_700_000_000.5), load_map("verl"))
+    assert [(c.line, c.tool, c.command, c.episode, c.step) for c in log.calls] == [
+        (1, "bash", "ls -la", "b1f7", "12"),
+        (1, "python", "print(6 * 7)", "b1f7", "12"),
+        (2, "", "{broken", "c90e", "12"),
+        (2, "", "pytest -q", "c90e", "12"),
+        (2, "", "make -j8", "c90e", "12"),
+    ]
+    assert {(c.timed, c.time_ns) for c in log.calls} == {(False, 1_700_000_000 * SECOND + SECOND // 2)}
+    assert log.skipped == {"no tool call": 1}
+
+
+def test_dumps_of_roll(tmp_path):
+    """A line is a table; what others than the model said is no call."""
+    how = load_map("roll")
+    log = read_log(written(tmp_path / "rollout_dump_data.step_3.jsonl", [ROLL], 5), how)
+    assert [(c.tool, c.command, c.episode, c.step) for c in log.calls] == [("bash", "git status", "p-1", "3")]
+    assert log.skipped == {"no tool call": 1}
+    log = read_log(written(tmp_path / "rollout_dump_data.step_4.jsonl", [ROLL_AGENTS], 5), how)
+    assert [(c.tool, c.command, c.episode, c.step) for c in log.calls] == [
+        ("bash", "nvidia-smi", "swe_0_1", "4"), ("sh", "uname -a", "swe_0_2", "4"),
+    ]  # fmt: skip
+
+
+def test_the_next_file_to_be_written_is_likelier(tmp_path):
+    """The same command in three steps: it was in the step whose file came next."""
+    how, log = load_map("verl"), Log()
+    for step, at_s in ((1, 100), (2, 200), (3, 300)):
+        row = {
+            "output": hermes("bash", command="python train_head.py --seed 3"),
+            "step": step,
+            "request_id": f"e{step}",
+        }
+        log.add(read_log(written(tmp_path / f"{step}.jsonl", [row], at_s), how))
+    line = [ran(5, 150 * SECOND, "python train_head.py --seed 3")]
+    found = Matcher(log.calls, compare_clocks(log.calls, line), "h").candidates(151 * SECOND, line)
+    assert [c.call.step for c in found] == ["2", "3"]  # what was written before it can't tell of it
+    assert found[0].chance > 0.8 and "was the next to be written" in " ".join(found[0].why)
+    assert found[0].call.log == "2.jsonl"
+
+
+def test_many_beginnings_without_an_end_are_not_slow():
+    def seconds(count: int) -> float:
+        start = time.process_time()
+        assert not list(calls_in("<tool_call> {" * count, [("<tool_call>", "</tool_call>")]))
+        return time.process_time() - start
+
+    few = max(min(seconds(5000) for _ in range(3)), 1e-4)
+    assert min(seconds(50_000) for _ in range(3)) < 60 * few
+
+
+JSON_LIKE = st.recursive(
+    st.none()
+    | st.integers()
+    | st.text(max_size=20)
+    | st.sampled_from([hermes("x", command="y"), "[[", '{"a":']),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["role", "content", "tool_calls", "function", "messages"]), inner, max_size=3
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@given(
+    st.dictionaries(st.sampled_from(["output", "messages", "responses", "save_content", "step"]), JSON_LIKE)
+)
+def test_any_dump_is_read(tmp_path_factory, row):
+    path = written(tmp_path_factory.getbasetemp() / "dump", [row], 1)
+    for name in ("verl", "roll"):
+        for found in read_log(path, load_map(name)).calls:
+            assert isinstance(found.command, str)
 
 
 @given(

@@ -24,11 +24,12 @@ _WORTH_TELLING = 0.02
 @click.argument("paths", nargs=-1, required=True, metavar="FILE…", type=click.Path(path_type=Path))
 @click.option(
     "--log",
-    "log_path",
+    "log_paths",
     required=True,
+    multiple=True,
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="Tool calls, one a line.",
+    help="Tool calls, one a line, or several (repeatable).",
 )
 @click.option(
     "--map",
@@ -36,22 +37,24 @@ _WORTH_TELLING = 0.02
     default="rollout",
     show_default=True,
     metavar="NAME|FILE",
-    help="How its lines are to be read: openai, otel-genai, rollout, text, or a TOML file.",
+    help="How its lines are to be read: openai, otel-genai, roll, rollout, text, verl, or a TOML file.",
 )
 @click.option("--json", "as_json", is_flag=True, help="JSON Lines, with all candidates.")
-def correlate(*, paths: tuple[Path, ...], log_path: Path, map_name: str, as_json: bool) -> int:
+def correlate(*, paths: tuple[Path, ...], log_paths: tuple[Path, ...], map_name: str, as_json: bool) -> int:
     """Find the tool calls in a log that alerts of a recording came of.
 
     For runs whose tool calls were not marked. Clocks are compared by commands that stand in both. Each alert gets
     its candidates, the likeliest first, with how sure that is and why; what is not told apart is not guessed.
     """
     from tracer.correlate.lines import Lines
-    from tracer.correlate.logs import load_map, read_log, read_time
+    from tracer.correlate.logs import Log, load_map, read_log, read_time
     from tracer.correlate.match import Matcher, compare_clocks
     from tracer.record import layout
     from tracer.record.reader import in_order
 
-    log = read_log(log_path, load_map(map_name))
+    how, log = load_map(map_name), Log()
+    for log_path in log_paths:
+        log.add(read_log(log_path, how))
     for parts in in_order(list(paths)):
         lines = Lines(parts)
         offset = compare_clocks(log.calls, lines.all())
@@ -64,7 +67,7 @@ def correlate(*, paths: tuple[Path, ...], log_path: Path, map_name: str, as_json
                     continue
                 when = read_time(alert["time"]) or 0
                 candidates = matcher.candidates(when, lines.line(alert["pid"], alert["start_ns"]))
-                _tell(alert, candidates, as_json=as_json)
+                _tell(alert, candidates, as_json=as_json, several=len(log_paths) > 1)
     return 0
 
 
@@ -83,7 +86,7 @@ def _say_clocks(offset: Offset, calls: int, skipped: dict[str, int]) -> None:
         )
 
 
-def _tell(alert: dict[str, Any], candidates: list[Candidate], *, as_json: bool) -> None:
+def _tell(alert: dict[str, Any], candidates: list[Candidate], *, as_json: bool, several: bool) -> None:
     if as_json:
         rows = [
             {
@@ -109,6 +112,7 @@ def _tell(alert: dict[str, Any], candidates: list[Candidate], *, as_json: bool) 
         where = ", ".join(
             f"{name} {value}" for name, value in (("step", call.step), ("episode", call.episode)) if value
         )
-        head = f"  {candidate.chance:4.0%}  line {call.line}: {call.tool or 'tool call'} {shorten(call.command, _WIDTH)!r}"
+        which = f"{call.log} line" if several else "line"
+        head = f"  {candidate.chance:4.0%}  {which} {call.line}: {call.tool or 'tool call'} {shorten(call.command, _WIDTH)!r}"
         print(printable(f"{head}{f'  ({where})' if where else ''}"))
         print(printable(f"        {'; '.join(candidate.why)}"))

@@ -13,7 +13,7 @@ import re
 import shlex
 from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
@@ -31,6 +31,8 @@ _BIN_S = 0.25
 _WORD = re.compile(r"[\w./:@+-]{2,}")
 # Log-odds, natural: a command that stands there as it is; half of its words; none of them; another pid
 _SAME_TEXT, _NO_WORDS, _SAME_PID, _OTHER_PID = 6.0, -8.0, 5.0, -2.0
+#: Of a dump without times: for each that was written between.
+_LATER_FILE = -2.0
 #: None of the candidates: an alert has some cause or other even if no line tells of it.
 _NONE = -3.0
 
@@ -74,7 +76,7 @@ def compare_clocks(calls: Sequence[ToolCall], ran: Iterable[Ran]) -> Offset:
     deltas: list[float] = []
     for call in calls:
         text = call.command.strip()
-        if len(text) < _TELLING:
+        if len(text) < _TELLING or not call.timed:
             continue
         for time_ns in by_text.get(text, ())[:64]:
             delta = (time_ns - call.time_ns) / 1e9
@@ -128,8 +130,10 @@ class Matcher:
     def __init__(self, calls: Sequence[ToolCall], offset: Offset, host: str) -> None:
         self.offset = offset
         self._host = host.partition(".")[0].lower()
-        self._calls = sorted(calls, key=lambda call: call.time_ns)
-        self._times = [call.time_ns for call in self._calls]
+        # those without a time of their own come behind, and are asked by their words
+        self._calls = sorted(calls, key=lambda call: (not call.timed, call.time_ns))
+        self._times = [call.time_ns for call in self._calls if call.timed]
+        self._written = sorted({call.time_ns for call in calls if not call.timed})
         self._words = [frozenset(_WORD.findall(call.command)) for call in self._calls]
         # what every call says says nothing: a word counts by how few calls have it
         there = Counter(word for words in self._words for word in words)
@@ -152,7 +156,25 @@ class Matcher:
             self._time(candidate, started, log_now, slack)
             _pid(candidate, line)
             found.append(candidate)
+        found += self._untimed(log_now - slack, said)
         return _ranked(found)
+
+    def _untimed(self, since: int, said: _Said) -> Iterator[Candidate]:
+        """Those that were made, at whatever time, before a file that was written ``since`` then."""
+        for n in range(len(self._times), len(self._calls)):
+            call = self._calls[n]
+            if call.time_ns < since or self._words[n].isdisjoint(said.all_words):
+                continue
+            candidate = Candidate(call, 0.0)
+            self._text(candidate, n, said)
+            files = bisect_left(self._written, call.time_ns) - bisect_left(self._written, since)
+            candidate.weight += _LATER_FILE * files
+            candidate.why.append(
+                "its file has no times, and was the next to be written"
+                if not files
+                else f"its file has no times, and {files} others were written before it"
+            )
+            yield candidate
 
     def _text(self, candidate: Candidate, n: int, said: _Said) -> int | None:
         """Weigh the words; when whatever says them was started, if anything does."""
