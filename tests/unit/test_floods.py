@@ -256,7 +256,7 @@ def test_check_ins_are_found_in_any_flood(rules, whose: str, first: str):
         )  # fmt: skip
         world.now += 10 * SECOND
     world.now = at
-    for _ in range(10):
+    for _ in range(14):
         check_in()
     assert "tunnel.beacon" in world.told
     losses = world.engine.table_losses()
