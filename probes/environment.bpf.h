@@ -50,20 +50,21 @@ INLINE __u32 key_of_libraries(const char *text)
 INLINE void keep_libraries(struct environment *w, struct exec_scratch *s, long size)
 {
 	__u32 key = key_of_libraries(s->variable);
+	__u32 which = key == AUDIT_KEY ? LIBRARIES_AUDIT : LIBRARIES_PRELOAD;
 	__u32 len;
 
-	if (!key || size <= key + 1 || (key == PRELOAD_KEY && w->flags & EXEC_AUDIT))
+	if (!key || size <= key + 1)
 		return;
 	len = size - key;
-	if (key == AUDIT_KEY)
-		w->flags |= EXEC_AUDIT;
-	w->flags &= ~EXEC_PRELOAD_CUT;
 	if (len > PRELOAD_CAPTURE) {
 		len = PRELOAD_CAPTURE;
 		w->flags |= EXEC_PRELOAD_CUT;
 	}
-	bpf_probe_read_kernel(s->preload, PRELOAD_CAPTURE, s->variable + key);
-	s->preload_len = len;
+	bpf_probe_read_kernel(s->preload[which], PRELOAD_CAPTURE, s->variable + key);
+	s->preload[which][PRELOAD_CAPTURE - 1] = 0; /* two lists follow each other: each must end */
+	s->preload_len[which] = len;
+	if (which == LIBRARIES_AUDIT)
+		w->flags |= EXEC_AUDIT;
 }
 
 static long look_at_variable(__u64 i, struct environment *w)

@@ -101,7 +101,7 @@ enum exec_flag {
 	EXEC_ENV_CUT = 1 << 12, /* the environment was not looked through to its end */
 	EXEC_NEW_FILE = 1 << 13, /* the file was written since the watch began, or has no name any more */
 	EXEC_AUDIT = 1 << 14,	 /* its environment names libraries in LD_AUDIT */
-	EXEC_PRELOAD_CUT = 1 << 15,
+	EXEC_PRELOAD_CUT = 1 << 15, /* one of these lists was longer than what is captured */
 };
 
 enum fd_kind {
@@ -173,7 +173,7 @@ struct event_exec {
 	__u16 name_len;	  /* the name it was called by */
 	__u16 cwd_len;
 	__u16 args_len; /* arguments, each ended by NUL */
-	__u16 preload_len; /* LD_AUDIT of its environment, or else LD_PRELOAD, ended by NUL */
+	__u16 preload_len; /* of its environment: LD_AUDIT, if EXEC_AUDIT, and LD_PRELOAD; each ended by NUL */
 	__u8 stdio[3];	/* enum fd_kind of descriptors 0, 1, 2 */
 	__u8 _pad[1];
 };
@@ -402,7 +402,8 @@ struct event_first_bytes {
 	__u8 direction; /* enum first_direction */
 	__u8 segment; /* packets with payload so far, this one included */
 	__u8 first_flags; /* enum first_flag */
-	__u8 _pad[7];
+	__u8 icmp_type; /* of ICMP and ICMPv6: what kind of message it is */
+	__u8 _pad[6];
 };
 
 enum gpu_family {

@@ -20,7 +20,14 @@
  * not nest on one CPU (the kernel refuses the inner run and counts it; user
  * space shows that count as a loss).
  */
-#define STRINGS_CAPTURE (PATH_CAPTURE + 256 + PATH_CAPTURE + ARGS_CAPTURE + PRELOAD_CAPTURE + 64)
+#define STRINGS_CAPTURE (PATH_CAPTURE + 256 + PATH_CAPTURE + ARGS_CAPTURE + LIBRARIES * PRELOAD_CAPTURE + 64)
+
+/* Variables that put libraries into a program. */
+enum libraries {
+	LIBRARIES_AUDIT = 0,
+	LIBRARIES_PRELOAD = 1,
+	LIBRARIES = 2,
+};
 
 /* What is looked for in an exec's strings, and where: one walk each. */
 enum exec_field {
@@ -43,8 +50,8 @@ struct exec_scratch {
 	struct path_buffer path;
 	struct field fields[EXEC_FIELDS];
 	char variable[VARIABLE_CAPTURE]; /* of the environment */
-	char preload[PRELOAD_CAPTURE];
-	__u32 preload_len;
+	char preload[LIBRARIES][PRELOAD_CAPTURE];
+	__u32 preload_len[LIBRARIES];
 	__u32 may_use_gpu;
 };
 
@@ -247,6 +254,20 @@ INLINE __u64 append_path(struct exec_scratch *s, __u64 end)
 	if (len > PATH_CAPTURE || end > PATH_CAPTURE + 256)
 		return end;
 	bpf_probe_read_kernel(&s->strings[end], len, &s->path.bytes[start]);
+	return end + len;
+}
+
+/* Append a list that read_environment() left; returns the new end. `most`: where it may begin. */
+INLINE __u64 append_libraries(struct exec_scratch *s, __u64 end, enum libraries which, __u64 most)
+{
+	__u64 len = s->preload_len[which];
+
+	barrier_var(len);
+	barrier_var(end);
+	if (end > most || len > PRELOAD_CAPTURE)
+		return end;
+	bpf_probe_read_kernel(&s->strings[end], len, s->preload[which]);
+	s->event.preload_len += len;
 	return end + len;
 }
 

@@ -18,9 +18,22 @@
 /* A stream this far on, whose beginning has a hole: it will not be filled any more. */
 #define HOPELESS (1 << 20)
 
-/* Every message of these is looked at, not the first alone: names are in them. */
 #define PORT_DNS 53
 #define PORT_MDNS 5353
+
+/* Names are in each message of these, and each may be refused by itself. */
+INLINE int has_names(const struct packet *p)
+{
+	return p->protocol == IPPROTO_UDP &&
+	       (p->source == PORT_DNS || p->destination == PORT_DNS || p->source == PORT_MDNS ||
+		p->destination == PORT_MDNS);
+}
+
+/* Not the first alone is told of these: what tells a tunnel from a ping is how they differ from each other. */
+INLINE int is_icmp(const struct packet *p)
+{
+	return p->protocol == IPPROTO_ICMP || p->protocol == IPPROTO_ICMPV6;
+}
 
 /* One direction. The bytes lie behind the event, so that both go out in one piece. */
 struct side {
@@ -250,6 +263,7 @@ INLINE int tell_first(struct __sk_buff *skb, struct bpf_sock *sk, struct flow *f
 	e->direction = direction;
 	e->len = side->have;
 	e->other = first->sides[!direction].have;
+	e->icmp_type = p->icmp_type;
 	if (held_back(&e->head, c, news))
 		return cut;
 	if (bpf_ringbuf_output(&ring_bulk, side, size, news ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP))
@@ -357,7 +371,7 @@ INLINE int look(struct __sk_buff *skb, int direction)
 	struct flow *flow;
 	struct side *side;
 	__u64 began;
-	int every = 0, listening, refused = 0;
+	int names = 0, listening, refused = 0;
 
 	if (!sk)
 		return PASS;
@@ -408,18 +422,16 @@ INLINE int look(struct __sk_buff *skb, int direction)
 		return PASS;
 	}
 	if (take_in(skb, sk, flow, side, &p, direction)) {
-		every = p.protocol == IPPROTO_UDP &&
-			(p.source == PORT_DNS || p.destination == PORT_DNS ||
-			 p.source == PORT_MDNS || p.destination == PORT_MDNS);
+		names = has_names(&p);
 		if (p.protocol != IPPROTO_TCP) {
 			/* each datagram is judged by itself */
 			side->event.segment = 0;
-			side->event.first_flags = every ? 0 : FIRST_LAST;
+			side->event.first_flags = names || is_icmp(&p) ? 0 : FIRST_LAST;
 			first->epoch = 0;
 		}
 		refused = tell_first(skb, sk, flow, first, &p, direction, began);
 		/* of names that are asked for one may be refused and the next be none of our business */
-		if (refused && !every)
+		if (refused && !names)
 			flow->cut = 1;
 		/* not by the word of whoever listens at just any port, or has called us */
 		if (direction == DIRECTION_RECEIVED && p.source == PORT_DNS && judge_here &&

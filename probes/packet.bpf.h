@@ -29,6 +29,7 @@ struct packet {
 	__u8 protocol;
 	__u8 ipv6;
 	__u8 syn, ack, rst;
+	__u8 icmp_type;
 };
 
 /* Addresses and ports as the packet has them, seen from our end. */
@@ -106,6 +107,9 @@ INLINE int take_apart(struct __sk_buff *skb, struct packet *p)
 			return 0;
 		p->payload += UDP_HEADER;
 	} else if (p->protocol == IPPROTO_ICMP || p->protocol == IPPROTO_ICMPV6) {
+		if (bpf_skb_load_bytes(skb, p->payload, head, 1))
+			return 0;
+		p->icmp_type = head[0];
 		__builtin_memset(head, 0, 4);
 		p->payload += ICMP_HEADER;
 	} else {

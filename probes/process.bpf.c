@@ -145,7 +145,7 @@ int BPF_PROG(on_exec, struct task_struct *task, int old_pid, struct linux_binprm
 	e = &s->event;
 	__builtin_memset(e, 0, sizeof(*e));
 	s->may_use_gpu = RIGHT_UNKNOWN;
-	s->preload_len = 0;
+	s->preload_len[LIBRARIES_AUDIT] = s->preload_len[LIBRARIES_PRELOAD] = 0;
 	e->parent_tgid = FIELD(task, real_parent, tgid);
 	e->parent_start = BPF_CORE_READ(task, real_parent, group_leader, start_boottime);
 	e->cgroup = cgroup_of(task);
@@ -218,14 +218,9 @@ int BPF_PROG(on_exec, struct task_struct *task, int old_pid, struct linux_binprm
 		end += args;
 	}
 	e->flags = flags;
-	more = s->preload_len;
-	barrier_var(more);
-	barrier_var(end);
-	if (end <= 2 * PATH_CAPTURE + 256 + ARGS_CAPTURE && more <= PRELOAD_CAPTURE) {
-		bpf_probe_read_kernel(&s->strings[end], more, s->preload);
-		e->preload_len = more;
-		end += more;
-	}
+	end = append_libraries(s, end, LIBRARIES_AUDIT, 2 * PATH_CAPTURE + 256 + ARGS_CAPTURE);
+	end = append_libraries(s, end, LIBRARIES_PRELOAD,
+			       2 * PATH_CAPTURE + 256 + ARGS_CAPTURE + PRELOAD_CAPTURE);
 	end += sizeof(*e);
 	barrier_var(end);
 	if (end > sizeof(*e) + sizeof(s->strings))

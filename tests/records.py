@@ -12,6 +12,22 @@ from tracer.kernel import schema
 
 TCP, UDP = 6, 17
 EPOCH = 5
+#: A rule file: a flow over which "hello" was said and "welcome" heard, whatever lay between.
+BOTH_WAYS = """
+[indicators.said]
+where = ["sent"]
+match = "substring"
+values = ["hello"]
+[indicators.heard]
+where = ["received"]
+match = "substring"
+values = ["welcome"]
+[rules."net.both"]
+title = "t"
+on = "flow"
+severity = "low"
+all = ["said", "heard"]
+"""
 
 
 def _of(kind: str, layout: np.dtype[Any], tgid: int, ts: int, more: dict[str, Any]) -> np.ndarray:

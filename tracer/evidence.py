@@ -16,7 +16,9 @@ from tracer.detect.facts import FACT_BIT, FACTS, WORD_BITS
 from tracer.detect.footholds import WHAT_NAME as FOOTHOLD_NAME
 from tracer.detect.gpu import JOB_BUSY, KNOWN, TRAINER, TRAINER_START
 from tracer.detect.netscan_evidence import of_scan
+from tracer.detect.ping_evidence import of_pings
 from tracer.detect.preload import PRELOADS
+from tracer.detect.preload_evidence import libraries_of
 from tracer.detect.relay_evidence import of_relay, outside_of
 from tracer.detect.session_evidence import beacon_end, of_beacon, of_session, session_end
 from tracer.detect.tamper import WHAT_NAME, bpf_command, signal_name
@@ -73,6 +75,8 @@ def evidence_of(
         return _of_beacon(engine, fired)
     if on == "dns":
         return _of_question(engine, fired)
+    if on == "icmp":
+        return _of_ping(engine, fired)
     if on == "gpu":
         return _of_gpu(engine, fired)
     if fired.kind == _EXEC:
@@ -127,9 +131,8 @@ def _of_exec(engine: Engine, program: Program | None) -> dict[str, Any]:
         return {}
     facts = int(engine.state.signals[0])
     names = [program.exe, program.called, *program.argv[:1]]
-    preload = engine.fired_record().partition(b"\0")[0] if facts & PRELOADS else b""
     return {
-        **({"preload": decode(preload)} if preload else {}),
+        **(libraries_of(engine.fired_record(), program.flags) if facts & PRELOADS else {}),
         **describe_facts(program.exe, program.called, list(program.argv), facts),
         **_find(
             engine,
@@ -255,6 +258,19 @@ def _of_question(engine: Engine, fired: Fired) -> dict[str, Any]:
     return {
         **_ends(engine, record, fired.time_ns),
         **of_names(state.domains, state.text, int(state.signals[0]), fired.time_ns),
+    }
+
+
+def _of_ping(engine: Engine, fired: Fired) -> dict[str, Any]:
+    """With which place pings are exchanged, and what the last one held."""
+    raw = engine.fired_record()
+    record = np.frombuffer(raw, schema.FIRST_BYTES, 1)[0]
+    size = schema.FIRST_BYTES.itemsize
+    state = engine.state
+    return {
+        **_ends(engine, record, fired.time_ns),
+        **of_pings(state.pings, int(state.signals[0]), fired.time_ns),
+        "payload": decode(raw[size : size + min(int(record["len"]), _SHOWN_BYTES)]),
     }
 
 

@@ -181,15 +181,18 @@ def streams_of(listing: str) -> None:
         client.close()
 
 
-def ping(size: str) -> None:
-    """An echo request over a raw socket, by hand."""
-    data = struct.pack(">BBHHH", 8, 0, 0, 7, 1) + stream("ping", int(size))
+def pings(*sizes: str) -> None:
+    """Echo requests over a raw socket, by hand, one after the other."""
     with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP) as raw:
-        total = sum(struct.unpack(f">{len(data) // 2}H", data))
-        total = (total & 0xFFFF) + (total >> 16)
-        total = (total & 0xFFFF) + (total >> 16)
-        raw.sendto(data[:2] + struct.pack(">H", ~total & 0xFFFF) + data[4:], ("127.0.0.1", 0))
-        raw.recv(2048)
+        for number, size in enumerate(sizes):
+            data = struct.pack(">BBHHH", 8, 0, 0, 7, number) + stream(f"ping{number}", int(size))
+            even = data + bytes(len(data) % 2)
+            total = sum(struct.unpack(f">{len(even) // 2}H", even))
+            total = (total & 0xFFFF) + (total >> 16)
+            total = (total & 0xFFFF) + (total >> 16)
+            raw.sendto(data[:2] + struct.pack(">H", ~total & 0xFFFF) + data[4:], ("127.0.0.1", 0))
+            for _ in range(2):
+                raw.recv(2048)
 
 
 def fast_open(count: str) -> None:

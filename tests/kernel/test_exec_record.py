@@ -167,9 +167,15 @@ LONG = "/usr/lib/" + "x" * 300
     ("variables", "text", "flags"),
     [
         ({"LD_PRELOAD": "/tmp/a.so:b"}, "/tmp/a.so:b\0", set()),
-        ({"LD_AUDIT": "/tmp/a.so", "LD_PRELOAD": "b"}, "/tmp/a.so\0", {"EXEC_AUDIT"}),
-        ({"LD_PRELOAD": "b", "LD_AUDIT": "/tmp/a.so"}, "/tmp/a.so\0", {"EXEC_AUDIT"}),
-        ({"LD_PRELOAD": LONG}, LONG[:240], {"EXEC_PRELOAD_CUT"}),
+        ({"LD_AUDIT": "/tmp/a.so", "LD_PRELOAD": "b"}, "/tmp/a.so\0b\0", {"EXEC_AUDIT"}),
+        ({"LD_PRELOAD": "b", "LD_AUDIT": "/tmp/a.so"}, "/tmp/a.so\0b\0", {"EXEC_AUDIT"}),
+        ({"LD_AUDIT": "/tmp/a.so"}, "/tmp/a.so\0", {"EXEC_AUDIT"}),
+        ({"LD_PRELOAD": LONG}, LONG[:239] + "\0", {"EXEC_PRELOAD_CUT"}),
+        (
+            {"LD_PRELOAD": "b", "LD_AUDIT": LONG},
+            LONG[:239] + "\0b\0",
+            {"EXEC_AUDIT", "EXEC_PRELOAD_CUT"},
+        ),
         (
             {"LD_PRELOAD": "", "LD_AUDIT": "", "XLD_PRELOAD": "a", "LD_PRELOADS": "b", "LD_PRELO": "AD=c"},
             "",

@@ -219,15 +219,15 @@ def test_a_connection_every_minute_is_a_beacon():
     assert (who, severity) == (101, "medium")
     assert evidence["remote"] == "203.0.113.1:443"
     assert evidence["facts"] == ["unresolved", "checks-in", "connects-anew"]
-    assert evidence["check_ins"] == evidence["connections"] == 9
+    assert evidence["check_ins"] == evidence["connections"] == 13
     assert evidence["interval_s"] == pytest.approx(60, abs=2)
     assert 5 < evidence["jitter_percent"] < 25
-    assert (evidence["sent_bytes"], evidence["received_bytes"]) == (9 * 700, 9 * 3000)
+    assert (evidence["sent_bytes"], evidence["received_bytes"]) == (13 * 700, 13 * 3000)
 
 
 def test_a_process_for_each_time_is_the_loops_beacon():
     world = World()
-    for number in range(12):
+    for number in range(16):
         world.records.append(synthetic.fork(500 + number, 101, world.now))
         cookie = world.connect(500 + number)
         world.wait(0.02)
@@ -308,7 +308,7 @@ def test_a_crawler_pushes_out_places_it_saw_once_and_no_beacon():
         world.now = at + number
         world.visit(place=(f"198.{18 + number // 65536}.{number // 256 % 256}.{number % 256}", 443))
     world.now = at
-    for _ in range(8):
+    for _ in range(12):
         world.visit()
         world.wait(60)
     assert len(told(e, world.records)) == 1

@@ -36,14 +36,6 @@ EXTRA = """
 where = "host"
 match = "domain"
 values = ["pool.test"]
-[indicators.said]
-where = ["sent"]
-match = "substring"
-values = ["hello"]
-[indicators.heard]
-where = ["received"]
-match = "substring"
-values = ["welcome"]
 [indicators.mail]
 where = "port"
 values = ["tcp/25"]
@@ -65,18 +57,13 @@ title = "t"
 on = "connect"
 severity = "low"
 any = ["told-names", "mail"]
-[rules."net.both"]
-title = "t"
-on = "flow"
-severity = "low"
-all = ["said", "heard"]
 """
 
 
 @pytest.fixture(scope="module")
 def extra(tmp_path_factory: pytest.TempPathFactory):
     path = tmp_path_factory.mktemp("rules") / "extra.toml"
-    path.write_text(EXTRA)
+    path.write_text(EXTRA + records.BOTH_WAYS)
     return load_rules([path])
 
 

@@ -26,27 +26,12 @@ PLACES = 1 << 16
 #: The flood's processes: the tunnel's own, another one, as many as there are rollouts.
 WHOSE = {"its own": (100,), "another's": (200,), "a thousand's": tuple(range(1000, 2000))}
 OUTSIDE, INSIDE = ("203.0.113.1", 443), ("127.0.0.1", 8000)
-RULES = """
-[indicators.said]
-where = ["sent"]
-match = "substring"
-values = ["hello"]
-[indicators.heard]
-where = ["received"]
-match = "substring"
-values = ["welcome"]
-[rules."net.both"]
-title = "t"
-on = "flow"
-severity = "low"
-all = ["said", "heard"]
-"""
 
 
 @pytest.fixture(scope="module")
 def rules(tmp_path_factory: pytest.TempPathFactory):
     path = tmp_path_factory.mktemp("rules") / "both.toml"
-    path.write_text(RULES)
+    path.write_text(records.BOTH_WAYS)
     return load_rules([path])
 
 
@@ -106,6 +91,16 @@ class World:
         self.take([records.sample(0, ts=self.now)])
         self.now += SECOND // 10
 
+    def opens(self, cookie: int = 1, place: tuple[str, int] = OUTSIDE) -> None:
+        """The program connects."""
+        self.take([records.connect(*place, tgid=100, ts=self.now, cookie=cookie)])
+
+    def says(self) -> None:
+        self.take([records.first(b"hello", *OUTSIDE, tgid=100, ts=self.now, cookie=1)])
+
+    def hears(self) -> None:
+        self.take([records.first(b"welcome", *OUTSIDE, tgid=100, ts=self.now, cookie=1, received=True)])
+
     def knows(self, cookie: int) -> bool:
         return find_flow(self.engine.state.flows, cookie) != NONE
 
@@ -121,11 +116,11 @@ def connects(world: World, whose: tuple[int, ...]) -> None:
 @pytest.mark.parametrize("whose", WHOSE)
 def test_what_was_said_before_a_flood_is_known_after_it(rules, whose: str):
     world = World(rules)
-    world.take([records.connect(*OUTSIDE, tgid=100, ts=world.now, cookie=1)])
-    world.take([records.first(b"hello", *OUTSIDE, tgid=100, ts=world.now, cookie=1)])
+    world.opens()
+    world.says()
     connects(world, WHOSE[whose])
     assert world.knows(1)
-    world.take([records.first(b"welcome", *OUTSIDE, tgid=100, ts=world.now, cookie=1, received=True)])
+    world.hears()
     assert world.told.count("net.both") == 1
     assert world.engine.live_flows == PLACES
     losses = world.engine.table_losses()
@@ -136,35 +131,35 @@ def test_what_was_said_before_a_flood_is_known_after_it(rules, whose: str):
 def test_what_is_said_after_a_flood_is_known(rules, whose: str):
     world = World(rules)
     connects(world, WHOSE[whose])
-    world.take([records.connect(*OUTSIDE, tgid=100, ts=world.now, cookie=1)])
-    world.take([records.first(b"hello", *OUTSIDE, tgid=100, ts=world.now, cookie=1)])
+    world.opens()
+    world.says()
     world.flood("CONNECT", 1000, WHOSE[whose], "10.0.0.11")
-    world.take([records.first(b"welcome", *OUTSIDE, tgid=100, ts=world.now, cookie=1, received=True)])
+    world.hears()
     assert world.told.count("net.both") == 1
 
 
 def test_a_process_for_each_connection_pushes_out_nothing_that_was_said(rules):
     """More processes than places, and all of them alive."""
     world = World(rules)
-    world.take([records.connect(*OUTSIDE, tgid=100, ts=world.now, cookie=1)])
-    world.take([records.first(b"hello", *OUTSIDE, tgid=100, ts=world.now, cookie=1)])
+    world.opens()
+    world.says()
     world.flood("CONNECT", FLOOD, tuple(range(1000, 1000 + FLOOD)), "10.0.0.9")
-    world.take([records.first(b"welcome", *OUTSIDE, tgid=100, ts=world.now, cookie=1, received=True)])
+    world.hears()
     assert world.told.count("net.both") == 1
 
 
 def test_what_was_found_is_told_once_whatever_its_process_opens(rules):
     world = World(rules)
-    said = [records.first(b"hello", *OUTSIDE, tgid=100, ts=world.now, cookie=1)]
-    heard = [records.first(b"welcome", *OUTSIDE, tgid=100, ts=world.now, cookie=1, received=True)]
-    world.take(said + heard)
+    world.says()
+    world.hears()
     for _ in range(3):  # each says something, and again, after longer than most connections last
         cookies = world.flood("CONNECT", FLOOD // 4, (100,), "10.0.0.9")
         for _ in range(2):
             world.flood("FLOW_SAMPLE", len(cookies), (100,), "10.0.0.9", cookies, sent=1)
             world.now += 11 * SECOND
     world.flood("CONNECT", FLOOD, (100,), "10.0.0.9")
-    world.take(said + heard)
+    world.says()
+    world.hears()
     assert world.told.count("net.both") == 1
 
 
@@ -184,15 +179,16 @@ def tunnel(world: World, whose: tuple[int, ...], moving: int, rounds: int = 12) 
 @pytest.mark.parametrize(("whose", "moving"), [("its own", 25), ("another's", 3000), ("a thousand's", 3000)])
 def test_a_relay_is_found_in_any_flood(rules, whose: str, moving: int, first: str):
     world = World(rules)
-    opens = [
-        records.connect(*place, tgid=100, ts=world.now, cookie=cookie)
-        for cookie, place in ((1, OUTSIDE), (2, INSIDE))
-    ]
+
+    def opens() -> None:
+        world.opens(1, OUTSIDE)
+        world.opens(2, INSIDE)
+
     if first == "the tunnel":
-        world.take(opens)
+        opens()
     world.flood("CONNECT", FLOOD, WHOSE[whose], "10.0.0.9")
     if first == "the flood":
-        world.take(opens)
+        opens()
     tunnel(world, WHOSE[whose], moving)
     assert "tunnel.relay" in world.told
     # of a connection that had said nothing its own process's flood may leave nothing
@@ -205,7 +201,7 @@ def test_whoever_is_led_is_found_in_any_flood(rules, whose: str, first: str):
     world = World(rules)
 
     def connect() -> None:
-        world.take([records.connect(*OUTSIDE, tgid=100, ts=world.now, cookie=1)])
+        world.opens()
         for _ in range(3):
             world.end()
 
@@ -229,6 +225,20 @@ def test_whoever_is_led_is_found_in_any_flood(rules, whose: str, first: str):
     commands(8)
     assert "shell.led" in world.told
     assert world.engine.table_losses()["sessions-forgotten"] > 2_000
+
+
+def test_what_is_executed_after_a_fork_bomb_is_known(rules):
+    world = World(rules)
+    world.take([synthetic.fork(20_000 + number, 100, world.now) for number in range(10_000)])
+    miner = [b"./x", b"-o", b"stratum+tcp://pool.example:3333"]
+    (found,) = world.engine.feed(
+        [synthetic.fork(300, 90, world.now), synthetic.execute(300, 90, world.now, miner, b"/tmp/x")]
+    )
+    program = world.engine.describe(found.entry)
+    assert (program.pid, program.exe) == (300, b"/tmp/x")
+    assert [world.engine.exe_of(entry)[0] for entry in world.engine.lineage(found.entry)] == [300, 90]
+    assert world.engine.table_losses()["processes-forgotten"] > 5_000
+    assert world.engine.table_losses()["process-table-full"] == 0
 
 
 @pytest.mark.parametrize("first", ["the beacon", "the flood"])
@@ -256,7 +266,7 @@ def test_check_ins_are_found_in_any_flood(rules, whose: str, first: str):
         )  # fmt: skip
         world.now += 10 * SECOND
     world.now = at
-    for _ in range(10):
+    for _ in range(14):
         check_in()
     assert "tunnel.beacon" in world.told
     losses = world.engine.table_losses()

@@ -83,32 +83,38 @@ def execute(tgid: int, ts: int, preload: bytes, flags: int = 0) -> bytes:
     return row.tobytes() + record[schema.EXEC.itemsize :] + preload
 
 
-def told(*records: bytes) -> list[tuple[int, str, str]]:
+def told(*records: bytes) -> list[tuple[int, str, dict[str, str]]]:
     engine = Engine(RULES, processes=64, flows=16)
     found = []
     for fired in engine.feed(records):
         evidence = evidence_of(engine, fired, engine.describe(fired.entry))
-        found += [(fired.time_ns, severity, evidence["preload"]) for rule, severity in fired.rules]
+        libraries = {name: evidence[name] for name in ("audit", "preload") if name in evidence}
+        found += [(fired.time_ns, severity, libraries) for rule, severity in fired.rules]
         assert [rule.id for rule, _ in fired.rules] == ["exec.preload"]
     assert engine.table_losses()["malformed"] == 0
     return found
 
 
 def test_severities():
-    assert told(execute(100, 1, b"/dev/shm/a.so\0")) == [(1, "high", "/dev/shm/a.so")]
-    assert told(execute(100, 1, b"/tmp/a.so\0")) == [(1, "medium", "/tmp/a.so")]
-    assert told(execute(100, 1, b"/usr/lib/a.so\0", AUDIT)) == [(1, "medium", "/usr/lib/a.so")]
+    assert told(execute(100, 1, b"/dev/shm/a.so\0")) == [(1, "high", {"preload": "/dev/shm/a.so"})]
+    assert told(execute(100, 1, b"/tmp/a.so\0")) == [(1, "medium", {"preload": "/tmp/a.so"})]
+    assert told(execute(100, 1, b"/usr/lib/a.so\0", AUDIT)) == [(1, "medium", {"audit": "/usr/lib/a.so"})]
     assert told(execute(100, 1, b"/usr/lib/a.so\0")) == []
     assert told(execute(100, 1, b"/usr/lib/a.so:/usr/lib/b", CUT)) == [
-        (1, "medium", "/usr/lib/a.so:/usr/lib/b")
+        (1, "medium", {"preload": "/usr/lib/a.so:/usr/lib/b"})
     ]
+
+
+def test_an_auditor_hides_no_other_library():
+    both = execute(100, 1, b"/usr/lib/audit.so\0/dev/shm/a.so\0", AUDIT)
+    assert told(both) == [(1, "high", {"audit": "/usr/lib/audit.so", "preload": "/dev/shm/a.so"})]
 
 
 def test_what_is_handed_on_is_told_once():
     a, b = b"/tmp/a.so\0", b"/tmp/b.so\0"
     records = [execute(100, 1, a), synthetic.fork(101, 100, 2), execute(101, 3, a), execute(101, 4, a)]
     records += [execute(101, 5, b), execute(101, 6, b""), execute(101, 7, b)]
-    assert [(at, text) for at, _, text in told(*records)] == [
+    assert [(at, libraries["preload"]) for at, _, libraries in told(*records)] == [
         (1, "/tmp/a.so"),
         (5, "/tmp/b.so"),
         (7, "/tmp/b.so"),

@@ -97,6 +97,43 @@ def test_a_full_table_puts_nobody_out():
     assert procs.add_process(p, 101, 101, procs.NONE, 101) != procs.NONE
 
 
+def test_a_fork_bomb_makes_room_for_what_is_executed_after_it():
+    p = procs.make_processes(256, 512)
+    root = procs.add_process(p, 1, 1, procs.NONE, 1)
+    execute(p, root, b"/bin/agent")
+    trainer = procs.add_process(p, 2, 2, root, 2)
+    execute(p, trainer, b"/bin/trainer")
+    bomb = procs.add_process(p, 3, 3, root, 3)
+    execute(p, bomb, b"/bin/bomb")
+    connected = procs.add_process(p, 4, 4, bomb, 4)
+    p.table[connected]["net"] = 1
+    for number in range(5, 2000):
+        assert procs.add_process(p, number, number, bomb, number) != procs.NONE
+    late = procs.add_process(p, 5000, 5000, trainer, 5000)
+    execute(p, late, b"/bin/miner")
+    assert line(p, late) == [(5000, 5000), (2, 2), (1, 1)]
+    assert image_text(p, late) == b"/bin/miner"
+    for number in range(6000, 8000):
+        assert procs.add_process(p, number, number, bomb, number) != procs.NONE
+    for tgid, text in ((1, b"/bin/agent"), (2, b"/bin/trainer"), (3, b"/bin/bomb"), (5000, b"/bin/miner")):
+        assert image_text(p, procs.find(p, tgid)) == text
+    assert procs.find(p, 4) == connected
+    assert int(p.state[procs.FULL]) == 0
+    assert int(p.state[procs.FORGOTTEN]) == 1995 + 1 + 2000 - (256 - 4)
+    assert int(p.state[procs.LIVE_COUNT]) == 256
+
+
+def test_where_all_have_connected_one_of_the_crowd_makes_room_all_the_same():
+    p = procs.make_processes(64, 64)
+    root = procs.add_process(p, 1, 1, procs.NONE, 1)
+    execute(p, root, b"/bin/bomb")
+    for number in range(2, 200):
+        entry = procs.add_process(p, number, number, root, number)
+        assert entry != procs.NONE
+        p.table[entry]["net"] = 1
+    assert procs.find(p, 1) == root
+
+
 def test_a_line_that_forks_and_exits_for_ever_stays_bounded():
     p = procs.make_processes(1024, 64)
     root = procs.add_process(p, 1, 1, procs.NONE, 1)

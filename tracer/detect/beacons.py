@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from tracer.detect.crowding import NOBODY, most_crowding
+from tracer.detect.crowding import makes_room
 from tracer.detect.facts import FACT_BIT
 from tracer.detect.mixing import mixed
 from tracer.detect.telling import TOLD_FIELD, forget_told
@@ -79,25 +79,6 @@ def make_beacons(capacity: int = 1 << 12) -> Beacons:
 
 
 @njit
-def _makes_room(b: Beacons, home: int, tgid: int, start: int) -> int:
-    """Of whoever crowds these places the series with the fewest check-ins, the oldest; if nobody does, only one that has
-    a single check-in: so much a crawler's many processes may push out. -1: none.
-    """
-    crowds = most_crowding(b.series, home, WAYS, tgid, start)
-    found = -1
-    for at in range(home, home + WAYS):
-        row = b.series[at]
-        if crowds == NOBODY:
-            if row.visits > 1:
-                continue
-        elif row.tgid != b.series[crowds].tgid or row.start != b.series[crowds].start:
-            continue
-        if found < 0 or (row.visits, row.moved) < (b.series[found].visits, b.series[found].moved):
-            found = at
-    return found
-
-
-@njit
 def find_series(b: Beacons, tgid: int, start: int, high: int, low: int, port: int, now: int) -> int:
     """The series, a new one if need be; -1 if there is no place. Who has most of the places where it may be gives one
     up, and that is counted.
@@ -118,7 +99,8 @@ def find_series(b: Beacons, tgid: int, start: int, high: int, low: int, port: in
         ):
             return at
     if place < 0:
-        place = _makes_room(b, home, tgid, start)
+        # a single check-in at a place is what a crawler's many processes may push out
+        place = makes_room(b.series, home, WAYS, tgid, start, b.series["visits"], b.series["moved"], 1)
         if place < 0:
             b.state[B_DROPPED] += 1
             return -1

@@ -9,7 +9,7 @@ full.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,8 @@ import numpy.typing as npt
 from tracer.jit import njit
 
 NOBODY = -1
+#: A field of the rows: int64[n].
+Words: TypeAlias = npt.NDArray[np.int64]
 
 
 @njit
@@ -34,4 +36,26 @@ def most_crowding(rows: npt.NDArray[np.void], home: int, ways: int, tgid: int, s
                 weight += 2
         if weight > most:
             most, found = weight, at
+    return found
+
+
+@njit
+def makes_room(
+    rows: npt.NDArray[np.void], home: int, ways: int, tgid: int, start: int, worth: Words, heard: Words, nothing: int
+) -> int:  # fmt: skip
+    """Which of rows[home:home + ways], all taken, gives up its place to this process: of whoever crowds them the one of
+    least ``worth``, and of these the one ``heard`` of longest ago. If nobody does, only one that is worth no more than
+    ``nothing``: so much may be pushed out by many processes. -1: none.
+    """
+    crowds = most_crowding(rows, home, ways, tgid, start)
+    found = -1
+    for at in range(home, home + ways):
+        row: Any = rows[at]
+        if crowds == NOBODY:
+            if worth[at] > nothing:
+                continue
+        elif row.tgid != rows[crowds].tgid or row.start != rows[crowds].start:
+            continue
+        if found < 0 or (worth[at], heard[at]) < (worth[found], heard[found]):
+            found = at
     return found

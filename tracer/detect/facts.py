@@ -78,14 +78,14 @@ FACTS: tuple[Fact, ...] = (
     *(Fact(trait.name, ("flow",), trait.meaning) for trait in TRAITS),
     Fact(
         "external",
-        _PLACE,
+        (*_PLACE, "icmp"),
         "the other end is in no network that counts as inside; others may reach what listens",
     ),
-    Fact("internal", _PLACE, "the other end is in a private network, or one declared as ours"),
-    Fact("loopback", _PLACE, "the other end is this host; it listens to this host alone"),
+    Fact("internal", (*_PLACE, "icmp"), "the other end is in a private network, or one declared as ours"),
+    Fact("loopback", (*_PLACE, "icmp"), "the other end is this host; it listens to this host alone"),
     Fact(
         "unresolved",
-        (*_NET, "session", "beacon"),
+        (*_NET, "session", "beacon", "icmp"),
         "the other end is outside, and no DNS answer has named its address",
     ),
     Fact("accepted", _NET, "the other end opened the flow"),
@@ -197,6 +197,12 @@ FACTS: tuple[Fact, ...] = (
         ("gpu",),
         "a fork of a compute client that has ended works on, and the job's own have not for long",
     ),
+    Fact(
+        "pings-carry-data",
+        ("icmp",),
+        "what is sent in pings to one place changes as no ping program changes it",
+    ),
+    Fact("answers-carry-data", ("icmp",), "what comes back in pings is not what was sent"),
 )
 
 
@@ -215,6 +221,7 @@ def _numbered() -> dict[str, int]:
         "session": 0,
         "beacon": 0,
         "dns": 0,
+        "icmp": 0,
     }
     numbers = {protocol.name: WORD_BITS + number for number, protocol in enumerate(PROTOCOLS, 1)}
     for fact in FACTS:

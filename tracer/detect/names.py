@@ -134,6 +134,17 @@ CLASSES = _class_table()
 
 
 @njit
+def begins(data: Bytes, lo: int, hi: int, text: bytes) -> bool:
+    """Does ``data[lo:hi]`` begin with ``text``?"""
+    if hi - lo < len(text):
+        return False
+    for i in range(len(text)):  # noqa: SIM110 - Numba has no generators here
+        if byte_at(data, lo + i) != text[i]:
+            return False
+    return True
+
+
+@njit
 def basename(data: Bytes, lo: int, hi: int) -> int:
     """Where the last component of the path ``data[lo:hi]`` begins."""
     at = hi

@@ -8,7 +8,7 @@ anybody may write, or nowhere at all.
 from __future__ import annotations
 
 from tracer.detect.facts import FACT_BIT
-from tracer.detect.names import Bytes, byte_at
+from tracer.detect.names import Bytes, begins, byte_at
 from tracer.jit import njit
 from tracer.kernel.schema import EXEC_FLAG
 
@@ -16,16 +16,6 @@ PRELOADS, IN_MEMORY, IN_TEMPORARY, AUDITS = (
     1 << FACT_BIT[name] for name in ("preloads", "preloads-memory", "preloads-temporary", "audits")
 )
 _AUDIT, _CUT = EXEC_FLAG["EXEC_AUDIT"], EXEC_FLAG["EXEC_PRELOAD_CUT"]
-
-
-@njit
-def _begins(data: Bytes, lo: int, hi: int, text: bytes) -> bool:
-    if hi - lo < len(text):
-        return False
-    for i in range(len(text)):  # noqa: SIM110 - Numba has no generators here
-        if byte_at(data, lo + i) != text[i]:
-            return False
-    return True
 
 
 @njit
@@ -45,19 +35,19 @@ def _place(data: Bytes, lo: int, hi: int) -> int:
     begin = lo
     while begin < hi and byte_at(data, begin) == 47:
         begin += 1
-    if _begins(data, begin, hi, b"dev/shm/") or _begins(data, begin, hi, b"run/shm/"):
+    if begins(data, begin, hi, b"dev/shm/") or begins(data, begin, hi, b"run/shm/"):
         return IN_MEMORY
-    if _begins(data, begin, hi, b"proc/") or _begins(data, begin, hi, b"memfd:"):
+    if begins(data, begin, hi, b"proc/") or begins(data, begin, hi, b"memfd:"):
         return IN_MEMORY
-    if odd or _begins(data, begin, hi, b"tmp/") or _begins(data, begin, hi, b"var/tmp/"):
+    if odd or begins(data, begin, hi, b"tmp/") or begins(data, begin, hi, b"var/tmp/"):
         return IN_TEMPORARY
     return 0
 
 
 @njit
 def preload_facts(data: Bytes, lo: int, hi: int, flags: int) -> int:
-    """Fact bits of an exec whose environment names libraries in ``data[lo:hi]``, between colons or spaces and ended by NUL
-    (ld.so(8)). ``flags``: enum exec_flag. Of a list that was cut the rest may lie anywhere.
+    """Fact bits of an exec whose environment names libraries in ``data[lo:hi]``, between colons or spaces (ld.so(8)); each
+    list is ended by NUL. ``flags``: enum exec_flag. Of a list that was cut the rest may lie anywhere.
     """
     if hi <= lo:
         return 0

@@ -16,7 +16,7 @@ from tracer.detect.classes import (
     SHELL,
     WORKER_CODE,
 )
-from tracer.detect.names import Bytes, byte_at, name_class
+from tracer.detect.names import Bytes, begins, byte_at, name_class
 from tracer.jit import njit
 
 # Bits of IMAGE.program
@@ -50,16 +50,6 @@ def _argument_end(data: Bytes, at: int, hi: int) -> int:
     return at
 
 
-@njit
-def _begins(data: Bytes, lo: int, hi: int, text: bytes) -> bool:
-    if hi - lo < len(text):
-        return False
-    for i in range(len(text)):  # noqa: SIM110 - Numba has no generators here
-        if byte_at(data, lo + i) != text[i]:
-            return False
-    return True
-
-
 #: Python's options that take a value (Python/getopt.c: "+bBc:dEhiIJm:OPqRsStuvVW:xX:?").
 _W, _X, _C, _M = 87, 88, 99, 109
 _DASH, _PLUS = 45, 43
@@ -87,7 +77,7 @@ def _python(data: Bytes, lo: int, hi: int) -> tuple[int, int]:
                     value = min(end + 1, hi)
                     value_end = _argument_end(data, value, hi)
                 if kind == _C:
-                    if _begins(data, value, value_end, WORKER_CODE):
+                    if begins(data, value, value_end, WORKER_CODE):
                         return IS_WORKER, 0
                     return IS_INLINE, fnv(data, value, value_end)
                 if kind == _M:
@@ -107,11 +97,11 @@ def _asks_for_git(data: Bytes, lo: int, hi: int) -> bool:
     while at < hi:
         end = _argument_end(data, at, hi)
         if (
-            _begins(data, at, end, b"git-upload-pack ")
-            or _begins(data, at, end, b"git-receive-pack ")
-            or _begins(data, at, end, b"git-upload-archive ")
-            or _begins(data, at, end, b"git-lfs-authenticate ")
-            or _begins(data, at, end, b"git-lfs-transfer ")
+            begins(data, at, end, b"git-upload-pack ")
+            or begins(data, at, end, b"git-receive-pack ")
+            or begins(data, at, end, b"git-upload-archive ")
+            or begins(data, at, end, b"git-lfs-authenticate ")
+            or begins(data, at, end, b"git-lfs-transfer ")
         ):
             return True
         at = end + 1

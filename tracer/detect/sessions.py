@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from tracer.detect.crowding import NOBODY, most_crowding
+from tracer.detect.crowding import makes_room
 from tracer.detect.facts import FACT_BIT
 from tracer.detect.mixing import mixed
 from tracer.detect.telling import TOLD_FIELD, forget_told
@@ -36,7 +36,6 @@ assert list(THRESHOLDS["session"])[STILL] == "still"
 
 #: Places that a session may be in.
 WAYS = 16
-#: Rules of which a session remembers with what severity they have been told.
 
 SESSION = np.dtype(
     [
@@ -53,7 +52,8 @@ SESSION = np.dtype(
         ("got", "i8"),  # bytes in this pass
         ("gave", "i8"),
         ("said", "i8"),  # bytes given before the first exchange
-        ("idle", "i8"),  # passes since it last carried anything
+        ("heard", "i8"),  # when it last carried something, ns
+        ("idle", "i8"),  # passes since then
         ("quiet", "i8"),  # passes since whoever is watched last did anything
         ("waits", "i8"),  # passes in which something may still be done about what was told
         ("ran", "i8"),  # what the process table has counted, as of the last pass
@@ -105,25 +105,6 @@ def find_session(s: Sessions, cookie: int) -> int:
 
 
 @njit
-def _makes_room(s: Sessions, home: int, tgid: int, start: int) -> int:
-    """Of whoever crowds these places the session with the fewest exchanges, the longest still; if nobody does, only one
-    that has had none. -1: none.
-    """
-    crowds = most_crowding(s.table, home, WAYS, tgid, start)
-    found = -1
-    for at in range(home, home + WAYS):
-        row = s.table[at]
-        if crowds == NOBODY:
-            if row.exchanges > 0:
-                continue
-        elif row.tgid != s.table[crowds].tgid or row.start != s.table[crowds].start:
-            continue
-        if found < 0 or (row.exchanges, -row.idle) < (s.table[found].exchanges, -s.table[found].idle):
-            found = at
-    return found
-
-
-@njit
 def open_session(s: Sessions, cookie: int, tgid: int, start: int, now: int) -> int:
     """A new one; -1 if there is no place: nobody's is taken for it who has not more of them."""
     home = mixed(cookie, 0) & (len(s.table) - 1) & ~(WAYS - 1)
@@ -133,7 +114,7 @@ def open_session(s: Sessions, cookie: int, tgid: int, start: int, now: int) -> i
             place = at
             break
     if place < 0:
-        place = _makes_room(s, home, tgid, start)
+        place = makes_room(s.table, home, WAYS, tgid, start, s.table["exchanges"], s.table["heard"], 0)
         if place < 0:
             s.state[S_FULL] += 1
             return -1
@@ -144,6 +125,7 @@ def open_session(s: Sessions, cookie: int, tgid: int, start: int, now: int) -> i
     row.tgid = tgid
     row.start = start
     row.since = now
+    row.heard = now
     row.got = 0
     row.gave = 0
     row.said = 0
@@ -213,7 +195,11 @@ def end_pass(s: Sessions, at: int, ran: int, called: int, shells: int, now: int)
         row.said += row.gave
     else:
         row.given_bytes += row.gave
-    row.idle = 0 if row.got + row.gave > 0 else row.idle + 1
+    if row.got + row.gave > 0:
+        row.heard = now
+        row.idle = 0
+    else:
+        row.idle += 1
     row.quiet = 0 if acted else row.quiet + 1
     row.got = 0
     row.gave = 0

@@ -15,6 +15,7 @@ from tracer.detect.clients import kind_of_client
 from tracer.detect.dns_data import D_DROPPED, D_FORGOTTEN
 from tracer.detect.gpu import ASKED, MARKS, NOT_ASKED, for_users
 from tracer.detect.legs import LEGS_DROPPED, MOVED_INSIDE, MOVED_OUTSIDE, NOT_COMPARED, PAIRS_DROPPED
+from tracer.detect.pings import P_DROPPED, P_FORGOTTEN
 from tracer.detect.sessions import S_FORGOTTEN as SESSIONS_FORGOTTEN
 from tracer.detect.sessions import S_FULL as SESSIONS_FULL
 from tracer.engine import arena as strings
@@ -167,7 +168,7 @@ class Engine:
         limits = {
             "scan": state.scans.limits, "relay": state.relays.limits, "effort": state.efforts.limits,
             "session": state.sessions.limits, "beacon": state.beacons.limits, "dns": state.domains.limits,
-            "gpu": state.gpu.limits,
+            "icmp": state.pings.limits, "gpu": state.gpu.limits,
         }  # fmt: skip
         for name, numbers in limits.items():
             numbers[:] = numbers_of(rules.thresholds, name)
@@ -428,6 +429,7 @@ class Engine:
         p = self.state.processes
         return {
             "process-table-full": int(p.state[procs.FULL]),
+            "processes-forgotten": int(p.state[procs.FORGOTTEN]),
             "image-table-full": int(p.state[procs.IMAGES_FULL]),
             "strings-cut": int(p.arena.state[strings.CUT]),
             "ancestors-collapsed": int(p.state[procs.COLLAPSED]),
@@ -446,6 +448,8 @@ class Engine:
             "beacon-places-forgotten": int(self.state.beacons.state[B_FORGOTTEN]),
             "dns-domains-dropped": int(self.state.domains.state[D_DROPPED]),
             "dns-domains-forgotten": int(self.state.domains.state[D_FORGOTTEN]),
+            "ping-places-dropped": int(self.state.pings.state[P_DROPPED]),
+            "ping-places-forgotten": int(self.state.pings.state[P_FORGOTTEN]),
             "files-not-queued": int(self.state.files.state[X_LOST]),
             "environments-cut": int(p.state[procs.ENVIRONMENTS_CUT]),
             "spans-not-kept": int(p.spans.state[S_FULL]),

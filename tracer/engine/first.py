@@ -22,6 +22,7 @@ from tracer.engine.flows import NONE as NO_FLOW
 from tracer.engine.flows import RULES_TOLD, Flows, forget, forget_rules, is_found_out, open_flow, speaks
 from tracer.engine.intrinsics import bytes_at, i64, record_reader
 from tracer.engine.names import Names, find_name, learn_name
+from tracer.engine.pings import is_echo, judge_ping, note_ping
 from tracer.engine.processes import NONE, Processes
 from tracer.engine.state import IDENTIFY, RECORD_BYTES, SCRATCH, State
 from tracer.jit import inline_kernel, njit
@@ -291,6 +292,9 @@ def on_first(state: State, entry: int, address: int, length: int) -> int:
     domain = i64(-1)
     if kind == _DNS and asked and here == spans.SENT and out[spans.HOST_IN] == spans.IN_TEXT:
         domain = note_question(state, data, lo, hi, transport, out[spans.HOST_LO], out[spans.HOST_HI], now)
+    pinged = i64(-1)
+    if is_echo(transport, i64(e.icmp_type)):
+        pinged = note_ping(state, i64(e.tgid), i64(e.start), high, low, here, data, lo, hi, i64(e.first), now)
     count = evaluate(i64(ON_FLOW), signals, state.rules, state.fired)
     if count:
         if remembered:
@@ -301,6 +305,8 @@ def on_first(state: State, entry: int, address: int, length: int) -> int:
             state.signals[word] = signals[word]
     elif domain >= 0:
         count = judge_domain(state, domain)
+    elif pinged >= 0:
+        count = judge_ping(state, pinged, signals)
     if count:
         keep_record(state.record, data)
     return count

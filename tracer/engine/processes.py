@@ -5,6 +5,12 @@ A process is named by (tgid, start): a pid alone may be somebody else by now. It
 that forked it, whatever getppid() says later, and a parent that has exited stays in the table while
 a descendant lives, so that an alert can name the whole line. What a process runs, its *image*, is
 shared by all that forked from it without an exec.
+
+Once the table is full, a newcomer takes the place of one of a *crowd*: many processes that were forked and have
+executed nothing, as a fork bomb leaves them. What is known of such a one is what its parent is, and comes back with
+its exec: of the others in a flood of forks nothing is forgotten, and what is executed after it is known. Who has as
+many programs running as the table has places, each executed, keeps newcomers out: they are judged all the same, in the
+probe, too, but alerts can't name them.
 """
 
 from __future__ import annotations
@@ -26,6 +32,11 @@ DEPTH = 256
 
 #: So many that have ended last stay, for what is told of them a moment late.
 RECENT = 256
+
+#: Who shares a program with more than this part of a full table, and has executed none himself, makes room.
+CROWD_PART = 16
+#: Entries that are looked at for that; where a crowd has filled the table, nearly each will do.
+LOOKED_AT = 64
 
 FREE, LIVE, EXITED = range(3)
 
@@ -96,12 +107,14 @@ IMAGE = np.dtype(
     ROUND,  # number of the last reconciliation
     ENVIRONMENTS_CUT,  # execs whose environment was not looked through to its end
     ENDED,  # processes that have ever been put among the recent ones
-) = range(13)
+    HAND,  # where the next one is looked for that makes room
+    FORGOTTEN,  # processes of a crowd that made room
+) = range(15)
 
 
 class Processes(NamedTuple):
     """``table`` PROCESS[n]; ``images`` IMAGE[n]; ``slots`` int32[2**k], a hash of tgid to the live
-    entry, + 1; ``state`` int64[13]; ``recent`` int64[n, 2], a ring: entry + 1 of whoever ended lately, and when;
+    entry, + 1; ``state`` int64[15]; ``recent`` int64[n, 2], a ring: entry + 1 of whoever ended lately, and when;
     ``arena`` the strings; ``spans`` what they are in.
     """
 
@@ -121,7 +134,7 @@ def make_processes(capacity: int = 1 << 17, blocks: int = 1 << 18, spans: int = 
         np.zeros(capacity, PROCESS),
         np.zeros(capacity, IMAGE),
         np.zeros(slots, np.int32),
-        np.zeros(13, np.int64),
+        np.zeros(FORGOTTEN + 1, np.int64),
         np.zeros((min(RECENT, capacity // 64), 2), np.int64),
         strings.make_arena(blocks),
         make_spans(spans),
@@ -294,10 +307,36 @@ def _shorten_line(p: Processes, entry: int) -> None:
 
 
 @njit
+def _make_room(p: Processes, parent: int) -> bool:
+    """Forget one of a crowd, which must not be ``parent``: rather one that has connected to nothing. False: there is none
+    to be seen.
+    """
+    crowd = len(p.table) // CROWD_PART
+    second = NONE
+    for _ in range(LOOKED_AT):
+        at = p.state[HAND]
+        p.state[HAND] = (at + 1) % len(p.table)
+        row = p.table[at]
+        if row.state != LIVE or row.children != 0 or row.opened != NONE or row.gpu != 0 or at == parent:
+            continue
+        if row.image == NONE or p.images[row.image].users <= crowd:
+            continue
+        if row.net == 0:
+            second = at
+            break
+        second = at
+    if second == NONE:
+        return False
+    p.state[FORGOTTEN] += 1
+    exit_process(p, second)
+    return True
+
+
+@njit
 def add_process(p: Processes, tgid: int, start: int, parent: int, now: int) -> int:
     """A new live entry, child of entry ``parent`` (or NONE); shares the parent's image.
 
-    NONE when the table is full: nobody is put out for a newcomer.
+    NONE when the table is full and no crowd fills it.
     """
     old = find(p, tgid)
     if old != NONE:
@@ -307,15 +346,15 @@ def add_process(p: Processes, tgid: int, start: int, parent: int, now: int) -> i
         exit_process(p, old)
         if old == parent:  # nobody is his own parent, but a recording may say so
             parent = NONE
+    if p.state[P_FREE] == 0 and p.state[P_USED] == len(p.table) and not _make_room(p, parent):
+        p.state[FULL] += 1
+        return NONE
     entry = p.state[P_FREE] - 1
     if entry >= 0:
         p.state[P_FREE] = p.table[entry].parent
-    elif p.state[P_USED] < len(p.table):
+    else:
         entry = p.state[P_USED]
         p.state[P_USED] += 1
-    else:
-        p.state[FULL] += 1
-        return NONE
     row = p.table[entry]
     row.tgid = tgid
     row.start = start

@@ -15,6 +15,7 @@ from tracer.detect.facts import WORDS
 from tracer.detect.gpu import GpuState, make_gpu
 from tracer.detect.legs import Relays, make_relays
 from tracer.detect.netscan import Scans, make_scans
+from tracer.detect.pings import Pings, make_pings
 from tracer.detect.sessions import Sessions, make_sessions
 from tracer.detect.wire.identify import identify_at, scratch_space
 from tracer.engine import processes as procs
@@ -99,6 +100,7 @@ class State(NamedTuple):
     sessions: Sessions
     beacons: Beacons
     domains: Domains
+    pings: Pings
     calls: npt.NDArray[np.int64]
 
 
@@ -145,6 +147,7 @@ def make_state(
         make_sessions(),
         make_beacons(),
         make_domains(),
+        make_pings(),
         calls,
     )
 

@@ -26,7 +26,7 @@ POLICY_PREFIX = "policy-"
 #: Kinds of event that rules judge, with the number that compiled code knows them by.
 ON = {
     "exec": 0, "gpu": 1, "flow": 2, "connect": 3, "file": 4, "listen": 5, "tamper": 7, "scan": 8, "relay": 10,
-    "foothold": 11, "local": 12, "effort": 14, "session": 15, "beacon": 16, "dns": 17,
+    "foothold": 11, "local": 12, "effort": 14, "session": 15, "beacon": 16, "dns": 17, "icmp": 18,
 }  # fmt: skip
 (
     ON_EXEC,
@@ -44,6 +44,7 @@ ON = {
     ON_SESSION,
     ON_BEACON,
     ON_DNS,
+    ON_ICMP,
 ) = ON.values()
 #: Not kinds of event, but questions of probes: what may go on in quarantine; who may use the GPU; which execs
 #: are refused by their file alone.
@@ -82,6 +83,7 @@ FIELDS_ON = {
     "session": ("host", "network", "port"),
     "beacon": ("host", "network", "port"),
     "dns": (),
+    "icmp": ("host", "network"),
 }
 
 #: What a byte next to an indicator must be: a bit number in ``Automaton.edges``.

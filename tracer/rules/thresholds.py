@@ -31,6 +31,8 @@ TARGETS_MAX = 32
 INTERVALS_MAX = 16
 #: Names below one domain that are told apart.
 NAMES_MAX = 64
+#: Bytes of a ping that are compared with those of the one before.
+SHOWN_MAX = 64
 
 THRESHOLDS: dict[str, dict[str, Threshold]] = {
     "scan": {
@@ -89,6 +91,15 @@ THRESHOLDS: dict[str, dict[str, Threshold]] = {
         "name_bytes": Threshold(1, 250, "bytes in long labels of each, on average"),
         "label_bytes": Threshold(1, 63, "bytes of the longest label of each, on average"),
         "counted_from": Threshold(1, 63, "bytes from which a label is long"),
+        "window_s": Threshold(10, 86400, "seconds over which they are counted together"),
+    },
+    "icmp": {
+        "packets": Threshold(
+            2, 10_000, "pings to one place, or answers, with other data than the one before"
+        ),
+        "changed_bytes": Threshold(
+            1, SHOWN_MAX, "bytes behind the time that are others than in the ping before"
+        ),
         "window_s": Threshold(10, 86400, "seconds over which they are counted together"),
     },
 }
