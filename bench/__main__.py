@@ -36,7 +36,7 @@ BENCHES = {
 #: against, and a command (``make bench-bounds``).
 SHARES = {
     "engine": 70,
-    "growth": 110,
+    "growth": 90,
     "latency": 70,
     "matching": 70,
     "network": 80,
@@ -44,10 +44,12 @@ SHARES = {
     "efforts": 40,
     "overhead": 90,
     "spans": 40,
-    "footprint": 110,
-    "detection": 140,
+    "footprint": 100,
+    "detection": 130,
     "guard": 110,
     "record": 50,
+    "rotation": 20,
+    "correlate": 20,
     "beside": 170,
     "scale": 5,
     "plots": 5,
