@@ -24,7 +24,14 @@ if TYPE_CHECKING:
 
 STDOUT = "-"
 #: Tables whose lack of room leaves something out of a policy.
-_TABLES = ("process-table-full", "image-table-full", "name-table-full", "strings-cut", "malformed")
+_TABLES = (
+    "process-table-full",
+    "processes-forgotten",
+    "image-table-full",
+    "name-table-full",
+    "strings-cut",
+    "malformed",
+)
 
 
 def learn(
