@@ -50,7 +50,7 @@ def kind_in(found, pid: int) -> str:
 def table_of(found) -> Gpus:
     """The table of clients, of what came through the rings."""
     gpus = Gpus()
-    gpus._records(lay_out([event.tobytes() + tail for event, tail in found.events]))
+    gpus.records(lay_out([event.tobytes() + tail for event, tail in found.events]))
     return gpus
 
 

@@ -68,6 +68,27 @@ def test_from_one_file_into_the_next(tmp_path):
     assert len(paths) > 3 and found == blocks_of(*paths) and follower.ended
 
 
+def test_from_a_later_file_on(tmp_path):
+    """Who was there before is in it; what comes is in the next ones."""
+    live = Live(tmp_path / "r", PACKS, rotate_bytes=6000)
+    live.take([stories.records.execute([b"python3", b"train.py"], b"/usr/bin/python3", tgid=1, ts=1)])
+    for number in range(200):
+        live.take([stories.fork(100 + number, 1, number + 2), stories.finish(100 + number, number + 2)] * 20)
+        while live.writer._waiting:
+            pass
+    live.take([stories.fork(999, 1, 500)])
+    live.end()
+    assert live.writer.parts > 3
+    shown, follower = Shown(), Follower(tmp_path / "r.2")
+    shown.take(follower)
+    assert follower.ended and follower.recording.header.part == live.writer.parts
+    assert sorted((p.pid, p.command) for p in shown.rows(9)) == [
+        (1, "python3 train.py"),
+        (999, "python3 train.py"),
+    ]
+    follower.close()
+
+
 def test_what_is_damaged_is_passed_over(whole, tmp_path):
     starts = [i for i in range(len(whole)) if whole.startswith(layout.MARK, i)]
     broken = bytearray(whole)

@@ -228,7 +228,7 @@ def test_who_held_it_and_is_on_no_list_is_told():
 
 def gpus_of(*fed: bytes) -> Gpus:
     found = Gpus()
-    found._records(lay_out(fed))
+    found.records(lay_out(fed))
     return found
 
 
@@ -295,7 +295,7 @@ def test_forked_children_have_what_their_parent_has_mapped_until_they_execute():
     found = gpus_of(*records("cuda"), step, below)
     (client,) = found.listed()
     assert len(client.heirs) == 2
-    found._records(lay_out([synthetic.execute(101, PID, 952, [b"x"], b"/bin/x"), synthetic.exit_(102, 953)]))
+    found.records(lay_out([synthetic.execute(101, PID, 952, [b"x"], b"/bin/x"), synthetic.exit_(102, 953)]))
     assert not client.heirs
 
 
@@ -313,7 +313,7 @@ def test_the_table_is_bounded_and_says_so(monkeypatch):
     monkeypatch.setattr(gpus_module, "CLIENTS_MAX", 10)
     found = gpus_of(*(opened(pid, pid, NVIDIA, 0) for pid in range(1, 31)))
     assert (len(found.listed()), found.not_listed) == (10, 20)
-    found._records(lay_out([synthetic.exit_(1, 100), opened(50, 101, NVIDIA, 0)]))
+    found.records(lay_out([synthetic.exit_(1, 100), opened(50, 101, NVIDIA, 0)]))
     assert (len(found.listed()), found.forgotten) == (10, 1)
 
 

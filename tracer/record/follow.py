@@ -15,15 +15,17 @@ _READ_MAX = 64 << 20
 
 
 class Follower:
-    """Begins at the beginning of ``path``. Raises VigilesError where that is no recording.
+    """Begins at the beginning of ``path``, which may be a later file. Raises VigilesError where that is no recording.
 
     ``recording`` is the file that was read last: it turns what is found into what it holds. ``ended``: the watch is
     over, and all of it has been read. ``damaged``: places that no whole block began at.
     """
 
     def __init__(self, path: Path) -> None:
-        self._first = path
         self._open(path)
+        part = self.recording.header.part
+        name = path.name.removesuffix(f".{part}") if part > 1 else path.name
+        self._first = path.with_name(name)
         self.ended = False
         self.damaged = 0
 
