@@ -26,7 +26,6 @@ from tracer.kernel.doctor import examine
 from tracer.kernel.hooks import LEFT_OUT
 from tracer.kernel.loader import Loader
 
-pytestmark = pytest.mark.guest
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_S = 60.0
 CHILDREN = 200
@@ -103,6 +102,7 @@ def test_what_is_not_seen_is_told(plain):
     assert rungs.unseen() == {program: left_out.why for program, left_out in LEFT_OUT.items()}
 
 
+@pytest.mark.guest
 def test_everything_arrives(plain):
     run = record(
         workload("everything", GPU, RM_ALLOC, CHANNEL, os.getpid(), 0, host.cgroup2_root()), gpu_options()
@@ -113,6 +113,7 @@ def test_everything_arrives(plain):
     assert run.summary.lost_total == 0
 
 
+@pytest.mark.guest
 def test_a_miner_gives_the_same_alerts(take, tmp_path):
     command = mine(tmp_path)
     take(None)
@@ -124,12 +125,14 @@ def test_a_miner_gives_the_same_alerts(take, tmp_path):
     assert by_bcc.summary.loader == "bcc"
 
 
+@pytest.mark.guest
 def test_enforced_it_is_killed_before_it_runs(plain, tmp_path):
     run = record(mine(tmp_path), enforce=True)
     (alert,) = [alert for alert in run.alerts if alert.rule.id == "miner.command"]
     assert alert.to_json()["action"] == "killed"
 
 
+@pytest.mark.guest
 def test_marks_are_given_back(plain):
     counts = []
 
@@ -142,6 +145,7 @@ def test_marks_are_given_back(plain):
     assert 1 <= counts[-1] < CHILDREN // 2
 
 
+@pytest.mark.guest
 def test_with_types_that_bcc_has_compiled(take, tmp_path):
     try:
         take(loader.choose("bcc"))
@@ -174,6 +178,7 @@ def shifted(raw: bytes) -> bytes:
     return bytes(data)
 
 
+@pytest.mark.guest
 def test_types_from_a_file(take, tmp_path):
     """A copy of the kernel's own, as BTFHub has them."""
     types = tmp_path / "types.btf"
@@ -185,6 +190,7 @@ def test_types_from_a_file(take, tmp_path):
     assert str(types) in run.summary.loader_why
 
 
+@pytest.mark.guest
 def test_types_of_another_kernel_are_refused(take, tmp_path):
     types = tmp_path / "other.btf"
     types.write_bytes(shifted(host.BTF_FILE.read_bytes()))
@@ -194,8 +200,14 @@ def test_types_of_another_kernel_are_refused(take, tmp_path):
     assert "tasks" in caught.value.message
     with pytest.raises(HostError, match="does not describe this kernel"):
         record(["true"])
+
+
+def test_doctor_tells_them_from_this_ones(take, tmp_path):
+    types = tmp_path / "other.btf"
+    types.write_bytes(shifted(host.BTF_FILE.read_bytes()))
     (finding,) = [f for f in examine("libbpf", types).findings if f.name == "loader"]
     assert finding.state == "no"
+    assert "does not describe this kernel" in finding.text
 
 
 def test_without_its_own_types_a_kernel_is_watched_by_a_file(tmp_path):
