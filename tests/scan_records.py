@@ -3,17 +3,13 @@
 
 from __future__ import annotations
 
-import json
+from functools import partial
 
 import records
+from behaviour import engine_with, told_by
 
 from bench import synthetic
-from tracer.engine.engine import Engine
-from tracer.evidence import evidence_of
-from tracer.rules import RuleSet, load_rules
 
-PACKS = load_rules([])
-SECOND = 1_000_000_000
 ENDS = {
     "refused": {"error": 111},
     "unanswered": {"error": 110},
@@ -22,26 +18,8 @@ ENDS = {
 }
 
 
-def engine(**limits: int) -> Engine:
-    rules = PACKS
-    if limits:
-        rules = RuleSet(PACKS.groups, PACKS.rules, thresholds={"scan": PACKS.thresholds["scan"] | limits})
-    return Engine(rules, processes=64, flows=64)
-
-
-def told(e: Engine, *batches: list[bytes]) -> list[tuple[int, int, str, dict]]:
-    """Time, process, severity and evidence of what the scans' rule says."""
-    found = []
-    for batch in batches:
-        for fired in e.feed(batch):
-            for rule, severity in fired.rules:
-                if rule.id == "net.scan":
-                    program = e.describe(fired.entry)
-                    assert program is not None
-                    evidence = evidence_of(e, fired, program)
-                    assert json.loads(json.dumps(evidence)) == evidence
-                    found.append((fired.time_ns, program.pid, severity, evidence))
-    return found
+engine = partial(engine_with, "scan", 64, 64)
+told = partial(told_by, "net.scan")
 
 
 class Tree:

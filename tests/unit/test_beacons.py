@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-import json
 import random
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,38 +15,21 @@ from hypothesis import strategies as st
 sys.path.insert(0, str(Path(__file__).parent.parent))
 sys.path.insert(0, str(Path(__file__).parent.parent.parent))
 import records
+from behaviour import PACKS, SECOND, batched, engine_with, told_by
 from naive_beacon import NaiveBeacons
 from wire_bytes import answer, record
 
 from bench import synthetic
 from tracer.engine.engine import Engine
-from tracer.evidence import evidence_of
 from tracer.kernel import schema
-from tracer.rules import RuleSet, load_rules
 
-PACKS = load_rules([])
-SECOND = 1_000_000_000
 PLACE, OTHER = ("203.0.113.1", 443), ("203.0.113.1", 8443)
 PARENTS = {90: None, 100: 90, 101: 100}
 RANKS = {"low": 0, "medium": 1}
 
 
-def engine(**limits: int) -> Engine:
-    rules = RuleSet(PACKS.groups, PACKS.rules, thresholds={"beacon": PACKS.thresholds["beacon"] | limits})
-    return Engine(rules, processes=256, flows=256)
-
-
-def told(e: Engine, *batches: list[bytes]) -> list[tuple[int, int, str, dict]]:
-    found = []
-    for batch in batches:
-        for fired in e.feed(batch, count=False):
-            for rule, severity in fired.rules:
-                if rule.id == "tunnel.beacon":
-                    program = e.describe(fired.entry)
-                    evidence = evidence_of(e, fired, program)
-                    assert json.loads(json.dumps(evidence)) == evidence
-                    found.append((fired.time_ns, program.pid if program else 0, severity, evidence))
-    return found
+engine = partial(engine_with, "beacon", 256, 256)
+told = partial(told_by, "tunnel.beacon")
 
 
 class World:
@@ -199,14 +182,8 @@ def play(steps, limits):
 @given(STEPS, LIMITS, st.lists(st.integers(1, 40), max_size=20))
 def test_agrees_with_the_twin_for_any_batching(steps, limits, sizes):
     played, expected = play(steps, limits)
-    batches = []
-    rest = played
-    for size in sizes:
-        batches.append(rest[:size])
-        rest = rest[size:]
-    batches.append(rest)
     whole = told(engine(**limits), played)
-    assert told(engine(**limits), *batches) == whole
+    assert told(engine(**limits), *batched(played, sizes)) == whole
     assert [(when, who, RANKS[severity]) for when, who, severity, _ in whole] == expected
 
 

@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,38 +16,20 @@ from hypothesis import strategies as st
 sys.path.insert(0, str(Path(__file__).parent.parent))
 sys.path.insert(0, str(Path(__file__).parent.parent.parent))
 import records
+from behaviour import SECOND, batched, engine_with, told_by
 from naive_dns_data import NaiveDns
 from naive_dns_data import domain_of as naive_domain_of
 from wire_bytes import question
 
 from bench import synthetic
 from tracer.detect.dns_data import domain_of
-from tracer.engine.engine import Engine
-from tracer.evidence import evidence_of
-from tracer.rules import RuleSet, load_rules
 
-PACKS = load_rules([])
-SECOND = 1_000_000_000
 RANKS = {"medium": 1, "high": 2}
 A, CNAME, MX, TXT, AAAA = 1, 5, 15, 16, 28
 
 
-def engine(**limits: int) -> Engine:
-    rules = RuleSet(PACKS.groups, PACKS.rules, thresholds={"dns": PACKS.thresholds["dns"] | limits})
-    return Engine(rules, processes=64, flows=256)
-
-
-def told(e: Engine, *batches: list[bytes]) -> list[tuple[int, int, str, dict]]:
-    found = []
-    for batch in batches:
-        for fired in e.feed(batch, count=False):
-            for rule, severity in fired.rules:
-                if rule.id == "tunnel.dns-data":
-                    program = e.describe(fired.entry)
-                    evidence = evidence_of(e, fired, program)
-                    assert json.loads(json.dumps(evidence)) == evidence
-                    found.append((fired.time_ns, program.pid if program else 0, severity, evidence))
-    return found
+engine = partial(engine_with, "dns", 64, 256)
+told = partial(told_by, "tunnel.dns-data")
 
 
 class World:
@@ -117,14 +99,8 @@ def play(steps, limits):
 @given(STEPS, LIMITS, st.lists(st.integers(1, 40), max_size=20))
 def test_agrees_with_the_twin_for_any_batching(steps, limits, sizes):
     played, expected = play(steps, limits)
-    batches = []
-    rest = played
-    for size in sizes:
-        batches.append(rest[:size])
-        rest = rest[size:]
-    batches.append(rest)
     whole = told(engine(**limits), played)
-    assert told(engine(**limits), *batches) == whole
+    assert told(engine(**limits), *batched(played, sizes)) == whole
     assert [(when, RANKS[severity]) for when, _, severity, _ in whole] == expected
 
 

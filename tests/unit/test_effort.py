@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-import json
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,16 +15,14 @@ from hypothesis import strategies as st
 sys.path.insert(0, str(Path(__file__).parent.parent))
 sys.path.insert(0, str(Path(__file__).parent.parent.parent))
 import records
+from behaviour import PACKS, SECOND, batched, engine_with, told_by
 from naive_effort import Effort, NaiveEfforts
 
 from bench import synthetic
 from tracer.engine.engine import Engine
-from tracer.evidence import evidence_of
 from tracer.kernel import schema
-from tracer.rules import RuleSet, load_rules
+from tracer.rules import RuleSet
 
-PACKS = load_rules([])
-SECOND = 1_000_000_000
 CORES = 4000
 ACCEPTED = schema.FLOW_FLAG["FLOW_ACCEPTED"]
 NEW_FILE = schema.EFFORT_FLAG["EFFORT_NEW_FILE"]
@@ -42,9 +40,7 @@ FLOWS = [
 ]
 
 
-def engine(**limits: int) -> Engine:
-    numbers = {"effort": PACKS.thresholds["effort"] | limits}
-    return Engine(RuleSet(PACKS.groups, PACKS.rules, thresholds=numbers), processes=64, flows=64)
+engine = partial(engine_with, "effort", 64, 64)
 
 
 def program(tgid: int, parent: int, path: bytes, ino: int) -> list[bytes]:
@@ -94,18 +90,7 @@ class World:
         self.now += int(seconds * SECOND)
 
 
-def told(e: Engine, *batches: list[bytes]) -> list[tuple[int, int, str, dict]]:
-    found = []
-    for batch in batches:
-        for fired in e.feed(batch, count=False):
-            for rule, severity in fired.rules:
-                if rule.id == "miner.behaviour":
-                    who = e.describe(fired.entry)
-                    evidence = evidence_of(e, fired, who)
-                    assert json.loads(json.dumps(evidence)) == evidence
-                    found.append((fired.time_ns, who.pid if who else 0, severity, evidence))
-    return found
-
+told = partial(told_by, "miner.behaviour")
 
 PASSES = st.lists(
     st.tuples(
@@ -186,13 +171,7 @@ SHORT = {"cores_percent": 20, "seconds": 2, "pause_s": 1, "exchanges": 1, "minut
 def test_agrees_with_the_twin_for_any_batching(passes, limits, sizes):
     played, expected = play(passes, limits)
     whole = told(engine(**limits), played)
-    batches = []
-    rest = played
-    for size in sizes:
-        batches.append(rest[:size])
-        rest = rest[size:]
-    batches.append(rest)
-    assert told(engine(**limits), *batches) == whole
+    assert told(engine(**limits), *batched(played, sizes)) == whole
     assert [row[:3] for row in whole] == expected
 
 

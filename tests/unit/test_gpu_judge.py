@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 sys.path.insert(0, str(Path(__file__).parent.parent.parent))
+from behaviour import batched
 from naive_gpu import Client, Judge, rules_of
 from records import effort, span_begin
 
@@ -181,14 +182,8 @@ def test_agrees_with_the_twin_for_any_batching(users):
     @given(STEPS, st.lists(st.integers(1, 5), max_size=20))
     def check(steps, sizes):
         records, said = play(steps, users)
-        batches = []
-        rest = records
-        for size in sizes:
-            batches.append(rest[:size])
-            rest = rest[size:]
-        batches.append(rest)
         assert told(engine_for(users), [records]) == said
-        assert told(engine_for(users), batches) == said
+        assert told(engine_for(users), batched(records, sizes)) == said
 
     check()
 

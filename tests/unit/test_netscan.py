@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 sys.path.insert(0, str(Path(__file__).parent.parent.parent))
+from behaviour import SECOND, batched
 from naive_scan import NaiveScans
-from scan_records import ENDS, SECOND, Tree, engine, told
+from scan_records import ENDS, Tree, engine, told
 
 ADDRESSES = [
     *(f"10.0.{n // 8}.{n % 8}" for n in range(40)),
@@ -101,14 +102,8 @@ def play(steps, limits):
 @given(STEPS, LIMITS, st.lists(st.integers(1, 40), max_size=20))
 def test_agrees_with_the_twin_for_any_batching(steps, limits, sizes):
     played, expected = play(steps, limits)
-    batches = []
-    rest = played
-    for size in sizes:
-        batches.append(rest[:size])
-        rest = rest[size:]
-    batches.append(rest)
     whole = told(engine(**limits), played)
-    assert told(engine(**limits), *batches) == whole
+    assert told(engine(**limits), *batched(played, sizes)) == whole
     assert [
         (time, who, severity, {key: evidence[key] for key in counted})
         for (time, who, severity, evidence), (*_, counted) in zip(whole, expected, strict=True)

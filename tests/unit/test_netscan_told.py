@@ -12,7 +12,8 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent.parent))
 sys.path.insert(0, str(Path(__file__).parent.parent.parent))
 import records
-from scan_records import PACKS, SECOND, Tree, engine, told
+from behaviour import PACKS, SECOND
+from scan_records import Tree, engine, told
 
 from bench import synthetic
 from tracer.engine.engine import Engine

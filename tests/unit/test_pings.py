@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import struct
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,37 +16,19 @@ from hypothesis import strategies as st
 sys.path.insert(0, str(Path(__file__).parent.parent))
 sys.path.insert(0, str(Path(__file__).parent.parent.parent))
 import records
+from behaviour import SECOND, batched, engine_with, told_by
 from naive_pings import NaivePings
 
 from bench import synthetic
-from tracer.engine.engine import Engine
-from tracer.evidence import evidence_of
-from tracer.rules import RuleSet, load_rules
 
-PACKS = load_rules([])
-SECOND = 1_000_000_000
 RANKS = {"medium": 1, "high": 2}
 ICMP, ICMPV6 = 1, 58
 ANSWER, ECHO, UNREACHABLE = 0, 8, 3
 FAR, OTHER, HERE = "198.51.100.7", "2001:db8::7", "127.0.0.1"
 
 
-def engine(**limits: int) -> Engine:
-    rules = RuleSet(PACKS.groups, PACKS.rules, thresholds={"icmp": PACKS.thresholds["icmp"] | limits})
-    return Engine(rules, processes=64, flows=256)
-
-
-def told(e: Engine, *batches: list[bytes]) -> list[tuple[int, int, str, dict]]:
-    found = []
-    for batch in batches:
-        for fired in e.feed(batch, count=False):
-            for rule, severity in fired.rules:
-                if rule.id == "tunnel.icmp-data":
-                    program = e.describe(fired.entry)
-                    evidence = evidence_of(e, fired, program)
-                    assert json.loads(json.dumps(evidence)) == evidence
-                    found.append((fired.time_ns, program.pid if program else 0, severity, evidence))
-    return found
+engine = partial(engine_with, "icmp", 64, 256)
+told = partial(told_by, "tunnel.icmp-data")
 
 
 class World:
@@ -111,13 +93,8 @@ def test_agrees_with_the_twin_for_any_batching(steps, limits, sizes):
             if rank is not None:
                 expected.append((world.now, rank))
             world.ping(payload, remote, seconds, received=received, kind=kind)
-    batches, rest = [], world.records
-    for size in sizes:
-        batches.append(rest[:size])
-        rest = rest[size:]
-    batches.append(rest)
     whole = told(engine(**limits), world.records)
-    assert told(engine(**limits), *batches) == whole
+    assert told(engine(**limits), *batched(world.records, sizes)) == whole
     assert [(when, RANKS[severity]) for when, _, severity, _ in whole] == expected
 
 

@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-import json
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,16 +14,14 @@ from hypothesis import strategies as st
 sys.path.insert(0, str(Path(__file__).parent.parent))
 sys.path.insert(0, str(Path(__file__).parent.parent.parent))
 import records
+from behaviour import PACKS, SECOND, batched, engine_with, told_by
 from naive_relay import NaiveRelays
 
 from bench import synthetic
 from tracer.detect import legs
 from tracer.engine.engine import Engine
-from tracer.evidence import evidence_of
-from tracer.rules import RuleSet, load_rules
+from tracer.rules import RuleSet
 
-PACKS = load_rules([])
-SECOND = 1_000_000_000
 OUTSIDE, INSIDE = 0, 1
 #: Where legs lead: side, address, port, accepted, whose.
 LEGS = [
@@ -37,22 +35,8 @@ LEGS = [
 ]
 
 
-def engine(**limits: int) -> Engine:
-    rules = RuleSet(PACKS.groups, PACKS.rules, thresholds={"relay": PACKS.thresholds["relay"] | limits})
-    return Engine(rules, processes=64, flows=64)
-
-
-def told(e: Engine, *batches: list[bytes]) -> list[tuple[int, int, str, dict]]:
-    found = []
-    for batch in batches:
-        for fired in e.feed(batch, count=False):
-            for rule, severity in fired.rules:
-                if rule.id == "tunnel.relay":
-                    program = e.describe(fired.entry)
-                    evidence = evidence_of(e, fired, program)
-                    assert json.loads(json.dumps(evidence)) == evidence
-                    found.append((fired.time_ns, program.pid if program else 0, severity, evidence))
-    return found
+engine = partial(engine_with, "relay", 64, 64)
+told = partial(told_by, "tunnel.relay")
 
 
 class World:
@@ -158,14 +142,8 @@ def play(passes, limits):
        st.lists(st.integers(1, 40), max_size=20))  # fmt: skip
 def test_agrees_with_the_twin_for_any_batching(passes, limits, sizes):
     played, expected = play(passes, limits)
-    batches = []
-    rest = played
-    for size in sizes:
-        batches.append(rest[:size])
-        rest = rest[size:]
-    batches.append(rest)
     whole = told(engine(**limits), played)
-    assert told(engine(**limits), *batches) == whole
+    assert told(engine(**limits), *batched(played, sizes)) == whole
 
     def summed(found):
         """Of one leg outside: the first time, and the severest. Of two pairs of a pass either may be first."""

@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-import json
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,17 +14,14 @@ from hypothesis import strategies as st
 sys.path.insert(0, str(Path(__file__).parent.parent))
 sys.path.insert(0, str(Path(__file__).parent.parent.parent))
 import records
+from behaviour import PACKS, SECOND, batched, engine_with, told_by
 from naive_session import Connection, NaiveSessions
 from wire_bytes import answer, record
 
 from bench import synthetic
 from tracer.engine.engine import Engine
-from tracer.evidence import evidence_of
 from tracer.kernel import schema
-from tracer.rules import RuleSet, load_rules
 
-PACKS = load_rules([])
-SECOND = 1_000_000_000
 LATE, ACCEPTED = schema.FLOW_FLAG["FLOW_LATE"], schema.FLOW_FLAG["FLOW_ACCEPTED"]
 RANKS = {"low": 0, "medium": 1, "high": 2}
 CONTROLLER = "203.0.113.1"
@@ -34,22 +31,8 @@ CLIENT_HELLO = b"\x16\x03\x01\x02\x00\x01" + bytes(100)
 OPENING = 517 + PACKS.thresholds["session"]["handshake_bytes"]
 
 
-def engine(**limits: int) -> Engine:
-    rules = RuleSet(PACKS.groups, PACKS.rules, thresholds={"session": PACKS.thresholds["session"] | limits})
-    return Engine(rules, processes=512, flows=64)
-
-
-def told(e: Engine, *batches: list[bytes]) -> list[tuple[int, int, str, dict]]:
-    found = []
-    for batch in batches:
-        for fired in e.feed(batch, count=False):
-            for rule, severity in fired.rules:
-                if rule.id == "shell.led":
-                    program = e.describe(fired.entry)
-                    evidence = evidence_of(e, fired, program)
-                    assert json.loads(json.dumps(evidence)) == evidence
-                    found.append((fired.time_ns, program.pid if program else 0, severity, evidence))
-    return found
+engine = partial(engine_with, "session", 512, 64)
+told = partial(told_by, "shell.led")
 
 
 class World:
@@ -177,14 +160,8 @@ def play(steps, limits):
 @given(STEPS, LIMITS, st.lists(st.integers(1, 40), max_size=20))
 def test_agrees_with_the_twin_for_any_batching(steps, limits, sizes):
     played, expected = play(steps, limits)
-    batches = []
-    rest = played
-    for size in sizes:
-        batches.append(rest[:size])
-        rest = rest[size:]
-    batches.append(rest)
     whole = told(engine(**limits), played)
-    assert told(engine(**limits), *batches) == whole
+    assert told(engine(**limits), *batched(played, sizes)) == whole
     found = {}
     for _, who, severity, evidence in whole:
         found.setdefault(who, []).append((RANKS[severity], evidence["exchanges"], evidence["missed"]))
