@@ -312,6 +312,10 @@ def test_what_is_no_recording(tmp_path):
         (tmp_path / "r").write_bytes(said)
         with pytest.raises(VigilesError, match="no recording"):
             Recording(tmp_path / "r")
+    (tmp_path / "r").write_bytes(b"")
+    with pytest.raises(VigilesError, match="empty") as empty:
+        Recording(tmp_path / "r")
+    assert empty.value.hint is not None and "leave it out" in empty.value.hint
     with pytest.raises(VigilesError, match="can't read"):
         Recording(tmp_path / "none")
 

@@ -81,6 +81,9 @@ class Recording:
             raise VigilesError(f"{path}: its header does not say how events are laid out") from None
 
     def _read_header(self) -> Header:
+        if not self.size:
+            hint = "leave it out: whoever was to write it was killed as it was made"
+            raise VigilesError(f"{self.path} is no recording: it is empty", hint=hint)
         first = next(self._scan([]), None)
         if first is None or first.head.type != layout.HEADER or first.head.codec != layout.RAW:
             raise VigilesError(f"{self.path} is no recording", hint="vigiles run --record FILE makes one")
