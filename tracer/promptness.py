@@ -46,6 +46,11 @@ def schedule_patiently() -> None:
 
 
 def settle_memory() -> None:
-    """Put everything made so far out of the garbage collector's sight: it lives until the end."""
+    """Put everything made so far out of the garbage collector's sight: it lives until the watch ends."""
     gc.collect()
     gc.freeze()
+
+
+def release_memory() -> None:
+    """It has ended: whoever begins another one in this process has what it held collected then."""
+    gc.unfreeze()

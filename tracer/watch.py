@@ -29,7 +29,7 @@ from tracer.gpu.libraries import GpuClients
 from tracer.kernel import cgroup, schema
 from tracer.kernel.probes import Probes
 from tracer.pace import POLL_S, Pace
-from tracer.promptness import schedule_promptly, settle_memory
+from tracer.promptness import release_memory, schedule_promptly, settle_memory
 from tracer.record.recorder import BLOCK_BYTES, CGROUPS_MAX, Recorder
 from tracer.record.snapshot import Snapshot
 from tracer.rehearsal import rehearse
@@ -400,3 +400,4 @@ class Watch:
         self.orders.close()
         self._reader_view = np.zeros(0, np.uint8)
         self._reader.close()
+        release_memory()

@@ -41,7 +41,7 @@ def test_a_thousand_rollouts_at_once(offset_s):
     assert found.right > 0.8 * found.asked
     found = find(without_times(made), dice, 30)
     assert found.sure_and_right >= 0.98 * found.sure
-    assert found.sure > 0.4 * found.asked and not found.offset.support
+    assert found.sure > 0.3 * found.asked and not found.offset.support
 
 
 def test_what_cannot_be_told_apart_is_not_guessed():

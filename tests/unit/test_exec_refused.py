@@ -54,7 +54,13 @@ UNTIL = 'reason = "r"\nuntil = 2999-01-01\nexe = "/opt/x"\n'
         (DENY.format("kill"), set()),
         (DENY.format("alert"), set()),
         (ALLOW, {"exec.not-allowed"}),
-        (ALLOW + '[[exceptions]]\nrule = "exec.*"\n' + UNTIL, set()),  # which nobody can know there
+        (ALLOW + '[[exceptions]]\nrule = "exec.*"\n' + UNTIL, {"exec.not-allowed"}),  # but for /opt/x
+        (
+            ALLOW
+            + '[[exceptions]]\nrule = "exec.*"\nargs = "x"\n'
+            + UNTIL.replace("exe", "remote", 1).replace("/opt/x", "192.0.2.1"),
+            set(),
+        ),
         ('[actions]\n"*" = "block"\n', set()),
     ],
 )

@@ -234,7 +234,8 @@ def test_what_a_probe_can_decide():
     assert alternative_rows("connect", [network, port], all=("network",), none=("port", "@loopback")) == 1
     assert alternative_rows("connect", [network, host], all=("network",), none=("host",)) == 0
     assert alternative_rows("connect", [network], all=("network", "@unresolved")) == 0
-    assert alternative_rows("flow", [network], all=("network",)) == 0
+    assert alternative_rows("flow", [network, port], all=("network",), none=("port",)) == 1
+    assert alternative_rows("flow", [network], all=("network",), none=("@loopback",)) == 0
     assert alternative_rows("listen", [port], none=("port",)) == 1
     args = text("args", "args")
     assert alternative_rows("exec", [args], all=("args", "@memfd"), none=("@shell-command",)) == 1
@@ -261,6 +262,7 @@ def test_answers_are_read_only_if_a_rule_asks_for_names():
     assert not asked("flow", all=("host",))
     assert RuleSet((), ()).probe_rows.names_asked is False
     assert load_rules().probe_rows.names_asked, "the cluster's API has a name"
+    assert load_rules().probe_rows.places_asked, "the cloud's metadata service has an address"
 
 
 def test_what_acts_and_who_decides():
@@ -271,8 +273,31 @@ def test_what_acts_and_who_decides():
         rows = RuleSet(groups, (rule,), terms=Terms(act_from=act_from)).probe_rows
         acting = [ACTIONS[n] for n in rows.action[rows.on == ON["exec"]]]
         assert acting == ["kill"] * wanted + ["alert"] * (4 - wanted)
-    undecided = RuleSet(groups, (rule,), terms=Terms(undecided=frozenset({"exec.r"}))).probe_rows
+    undecided = RuleSet(groups, (rule,), terms=Terms(undecided={"exec.r": None})).probe_rows
     assert not (undecided.on == ON["exec"]).any()
+
+
+@given(st.sampled_from(["exec", "connect", "flow"]), st.booleans(), st.booleans())
+def test_what_an_exception_names_is_left_to_user_space(on: str, known: bool, other_rule: bool):
+    """Such rows hold of whatever has none of the groups; where one of them can't be known, there is no row."""
+    known = known or on == "exec"  # which has nothing that only user space finds
+    where = {"exec": "path", "connect": "network", "flow": "port"}[on] if known else "host"
+    unless = Group(
+        "unless", (where,), "range" if where in ("network", "port") else "whole", True, (), "test", 1
+    )
+    word = Group(
+        "word", ({"exec": "args", "connect": "port", "flow": "sent"}[on],), "substring", True, (), "test", 1
+    )
+    rule = Rule(
+        "net.r", "t", on, "low", (), "", "kill", True, (Alternative(("word",), (), 0, (), "low"),), "test", 1
+    )
+    name = "net.another" if other_rule else "net.r"
+    rows = RuleSet((word, unless), (rule,), terms=Terms(undecided={name: ("unless",)})).probe_rows
+    (places,) = np.nonzero(rows.on == ON[on])
+    assert len(places) == (known or other_rule)
+    for place in places:
+        assert rows.none_of[place].any() == (not other_rule)
+    assert rows.places_asked == (on == "flow" and known and not other_rule)
 
 
 def test_actions_have_the_numbers_that_probes_know():

@@ -181,7 +181,7 @@ watch_options = _taking((*_POLICY, *_OPTIONS, *_RECORD), {})
 learn_options = _taking((*_OPTIONS, *_RECORD), {"policy": None, "enforce": False})
 #: For who looks on: nothing is written, said or done.
 looking_options = _taking(
-    (rules_option(), _GPU_DEVICE, loader_option()),
+    (rules_option(), _GPU_DEVICE, loader_option(), btf_option),
     {
         "policy": None, "alerts": None, "gpu_user": (), "detach_on_exit": False, "enforce": False, "quiet": True,
         "as_json": False, "verbose": False, "critical_mib": 8, "bulk_mib": 16, "record": None, "record_mib": 0,
