@@ -207,7 +207,8 @@ static __noinline int judge_first(struct first *first, __u32 direction)
 	if (w.header->places_asked)
 		add_remote(&w, &side->event.addr);
 	judge(w.map, w.header, w.signals, RULES_ON_FLOW, v);
-	__builtin_memcpy(v->signals, w.signals, sizeof(v->signals));
+	/* what was found in the bytes: where they go the engine knows by itself */
+	__builtin_memcpy(v->signals, first->signals, sizeof(v->signals));
 	return 0;
 }
 
