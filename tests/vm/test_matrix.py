@@ -167,7 +167,7 @@ def test_doctor_by_bcc(boot: Boot, visit: guest.Result):
     assert rest.startswith("0\n"), report
     assert "✗" not in report
     assert "✓ loader         bcc: asked for; bcc 0." in report
-    assert report.count("not seen: ") == len(LEFT_OUT)
+    assert report.count("— not seen: ") == len(LEFT_OUT)
 
 
 @under_v1
