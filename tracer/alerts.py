@@ -169,3 +169,11 @@ class AlertBuilder:
                 )
             )
         return alerts
+
+
+def unexcused(alerts: list[Alert], excuse: Callable[[Alert], bool], *, done: bool) -> list[Alert]:
+    """Those of one event that ``excuse`` lets stand. ``done``: a probe has acted upon it, by rules that held until an
+    exception came just now, say. Then all of them stand if none would: what was done is never silent.
+    """
+    standing = [alert for alert in alerts if not excuse(alert)]
+    return standing or alerts if done else standing

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from tracer import clock
+from tracer.alerts import unexcused
 from tracer.engine.processes import NONE
 from tracer.repeats import Repeats
 
@@ -93,7 +94,8 @@ class Teller:
         terms, alerts = self._engine.rules.terms, None
         rules = [rule for rule, _ in fired.rules]
         if self._excuse is not None and any(rule.id in terms.undecided for rule in rules):
-            alerts = [a for a in self._builder.build(fired, engine_ns, report, was) if not self._excuse(a)]
+            alerts = self._builder.build(fired, engine_ns, report, was)
+            alerts = unexcused(alerts, self._excuse, done=bool(fired.done))
             self._tally.excused += len(rules) - len(alerts)
             rules = [alert.rule for alert in alerts]
         identity = self._identity(fired.entry)

@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
+from tracer.alerts import unexcused
 from tracer.policy.model import Exemption, Policy, utc_today
 from tracer.policy.parse import parse
 from tracer.policy.undecided import undecided
@@ -170,3 +171,17 @@ def test_one_that_no_probe_can_tell_leaves_all_of_its_rule_to_user_space():
         found.unless["tunnel.ssh-dynamic"] == found.unless["miner.command"] == ("policy-excused-path-file",)
     )
     assert [sorted(group.values) for group in found.groups] == [["a", "b"]]
+
+
+@pytest.mark.parametrize(
+    ("excused_ones", "done", "standing"),
+    [
+        ({}, False, ["a", "b"]),
+        ({"a"}, False, ["b"]),
+        ({"a", "b"}, False, []),
+        ({"a"}, True, ["b"]),
+        ({"a", "b"}, True, ["a", "b"]),
+    ],
+)
+def test_what_a_probe_has_done_is_told_whatever_is_excused(excused_ones, done: bool, standing: list[str]):
+    assert unexcused(["a", "b"], lambda alert: alert in excused_ones, done=done) == standing

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tracer.alerts import Alert, AlertBuilder, Origin, Who
+from tracer.alerts import Alert, AlertBuilder, Origin, Who, unexcused
 from tracer.engine import reconcile
 from tracer.engine.engine import Engine, Fired, OpenedSpan, Program
 from tracer.engine.tap import lay_out
@@ -211,7 +211,7 @@ class Player:
     ) -> Iterator[Alert]:
         alerts = self._builder.build(fired, fired.time_ns, examined, was)
         if self._excuse is not None:
-            told = [alert for alert in alerts if not self._excuse(alert)]
+            told = unexcused(alerts, self._excuse, done=bool(fired.done))
             self.played.excused += len(alerts) - len(told)
             alerts = told
         would = would_do(fired, [alert.rule for alert in alerts], self._rules.terms)
