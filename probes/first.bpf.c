@@ -188,6 +188,7 @@ static __noinline int judge_first(struct first *first, __u32 direction)
 	struct side *side = &first->sides[direction & 1];
 	struct walk w = { .text_max = FIRST_BYTES };
 	struct verdict *v = &side->event.verdict;
+	__u64 found = 0;
 
 	if (!begin_walk(&w))
 		return 0;
@@ -203,8 +204,10 @@ static __noinline int judge_first(struct first *first, __u32 direction)
 	for (int word = 0; word < SIGNAL_WORDS; word++) {
 		first->signals[word] |= w.signals[word];
 		w.signals[word] = first->signals[word];
+		found |= first->signals[word];
 	}
-	if (w.header->places_asked)
+	/* most bytes say nothing: a rule that asks for a place alone is left to user space then */
+	if (found && w.header->places_asked)
 		add_remote(&w, &side->event.addr);
 	judge(w.map, w.header, w.signals, RULES_ON_FLOW, v);
 	/* what was found in the bytes: where they go the engine knows by itself */
