@@ -78,11 +78,9 @@ INLINE struct flow *unknown_flow(struct bpf_sock *sk, const struct packet *p, in
 
 	if (filter_by_lineage && !member)
 		return NULL;
-	flow = bpf_sk_storage_get(&flows, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
-	if (!flow) {
-		count_loss(LOSS_SOCK_STORAGE);
+	flow = sock_storage(flows, sk);
+	if (!flow)
 		return NULL;
-	}
 	if (member)
 		own_flow(flow, task);
 	if (p->protocol == IPPROTO_TCP)
@@ -406,11 +404,9 @@ INLINE int look(struct __sk_buff *skb, int direction)
 		flow = unknown_flow(sk, &p, direction);
 	if (!flow)
 		return PASS;
-	first = bpf_sk_storage_get(&firsts, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
-	if (!first) {
-		count_loss(LOSS_SOCK_STORAGE);
+	first = sock_storage(firsts, sk);
+	if (!first)
 		return PASS;
-	}
 	side = &first->sides[direction];
 	if (flow->handshake_port && !listening) {
 		if (flow->handshake_port != (direction == DIRECTION_SENT ? p.destination : p.source)) {
@@ -446,7 +442,8 @@ INLINE int look(struct __sk_buff *skb, int direction)
 		flow->seen |= mark;
 	/* an exchange: clang 14 has no release store for BPF */
 	__sync_lock_test_and_set(&side->busy, 0);
-	if (flow->seen == (1 << DIRECTION_SENT | 1 << DIRECTION_RECEIVED))
+	/* one that sends to anybody asks for it again at its next destination */
+	if (flow->seen == (1 << DIRECTION_SENT | 1 << DIRECTION_RECEIVED) && !(flow->flags & FLOW_UNCONNECTED))
 		bpf_sk_storage_delete(&firsts, sk);
 	return refused ? drop() : PASS;
 }

@@ -50,6 +50,21 @@ struct {
 	__type(value, struct flow);
 } flows SEC(".maps");
 
+/*
+ * What `map` keeps for a socket, made if need be; counted if it can't be. Asked twice: one CPU
+ * sends a datagram while another receives one, both find nothing, and whoever comes second
+ * is refused with what is there by then.
+ */
+#define sock_storage(map, sk)                                                                      \
+	({                                                                                         \
+		void *__s = bpf_sk_storage_get(&map, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);          \
+		if (!__s)                                                                          \
+			__s = bpf_sk_storage_get(&map, sk, 0, 0);                                  \
+		if (!__s)                                                                          \
+			count_loss(LOSS_SOCK_STORAGE);                                             \
+		__s;                                                                               \
+	})
+
 INLINE void own_flow(struct flow *flow, struct task_struct *task)
 {
 	flow->owner_start = BPF_CORE_READ(task, group_leader, start_boottime);

@@ -44,10 +44,8 @@ INLINE int tell_connect(struct bpf_sock_addr *ctx, int ipv6, int unconnected)
 	}
 	if (!sk || !concerns_tree())
 		return ALLOW;
-	flow = bpf_sk_storage_get(&flows, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
-	if (!flow) {
-		count_loss(LOSS_SOCK_STORAGE);
-	} else if (unconnected) {
+	flow = sock_storage(flows, sk);
+	if (flow && unconnected) {
 		/* A resolver or a QUIC stack sends thousands to one place:
 		 * only a new destination of this socket is news. (One that was refused may
 		 * be tried again and again: it is judged anew each time, and told once.) */
@@ -126,15 +124,13 @@ INLINE int note_bind(struct bpf_sock_addr *ctx)
 {
 	struct bpf_sock *sk = ctx->sk;
 	struct flow *flow;
-	__u64 create = ctx->user_port ? BPF_SK_STORAGE_GET_F_CREATE : 0;
+	__u32 asked = ctx->user_port;
 
 	if (!sk || ctx->protocol != IPPROTO_UDP || !concerns_tree())
 		return ALLOW;
-	flow = bpf_sk_storage_get(&flows, sk, 0, create);
+	flow = asked ? sock_storage(flows, sk) : bpf_sk_storage_get(&flows, sk, 0, 0);
 	if (flow)
-		flow->bound = create != 0;
-	else if (create)
-		count_loss(LOSS_SOCK_STORAGE);
+		flow->bound = asked != 0;
 	return ALLOW;
 }
 

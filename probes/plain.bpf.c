@@ -52,11 +52,9 @@ int on_tcp_ops(struct bpf_sock_ops *ctx)
 	if (op == BPF_SOCK_OPS_TCP_LISTEN_CB) {
 		if (!concerns_tree())
 			return 1;
-		flow = bpf_sk_storage_get(&flows, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
-		if (!flow) {
-			count_loss(LOSS_SOCK_STORAGE);
+		flow = sock_storage(flows, sk);
+		if (!flow)
 			return 1;
-		}
 		flow->cookie = bpf_get_socket_cookie(ctx);
 		tell_listen(address_of(sk), flow, bpf_get_current_task_btf(), &verdict);
 		return 1;

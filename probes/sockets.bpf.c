@@ -35,11 +35,9 @@ int on_socket(struct bpf_iter__task_file *ctx)
 	family = sk->__sk_common.skc_family;
 	if (family != AF_INET && family != AF_INET6)
 		return 0;
-	flow = bpf_sk_storage_get(&flows, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
-	if (!flow) {
-		count_loss(LOSS_SOCK_STORAGE);
+	flow = sock_storage(flows, sk);
+	if (!flow)
 		return 0;
-	}
 	if (flow->owner_tgid)
 		return 0;
 	own_flow(flow, task);

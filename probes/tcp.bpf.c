@@ -27,11 +27,9 @@ int BPF_PROG(on_tcp_state, const struct sock *csk, int oldstate, int newstate)
 		if (!flow && !member_or_worker(task))
 			return 0;
 		if (!flow)
-			flow = bpf_sk_storage_get(&flows, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
-		if (!flow) {
-			count_loss(LOSS_SOCK_STORAGE);
+			flow = sock_storage(flows, sk);
+		if (!flow)
 			return 0;
-		}
 		flow->cookie = bpf_get_socket_cookie(sk);
 		if (newstate == TCP_LISTEN) {
 			tell_listen(sk, flow, task, &verdict);

@@ -178,6 +178,13 @@ def test_the_first_datagram_to_each_destination():
     assert [e.data for e in received] == [e.data for e in sent]
 
 
+def test_two_processors_at_one_socket_at_once():
+    """One sends from it, to someone else each time, while the other sends to it: both need what is kept for it."""
+    found = record(workload("crossfire", 20000), keep_events=False)
+    assert found.status == 0
+    assert found.summary.reasons["sock-storage"] == 0
+
+
 def test_every_message_to_a_name_server(tmp_path: Path):
     rng = random.Random(53)
     datagrams = [rng.randbytes(rng.choice([1, 17, 511, 512, 513, 1400])) for _ in range(200)]

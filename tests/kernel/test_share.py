@@ -74,7 +74,8 @@ def test_others_are_seen_while_several_storm_at_once():
     run = record(beside(storm, *others), options(4 << 20), pause_reader=5.0)
     sums_hold(run)
     assert run.summary.reasons["share"] > 1000
-    assert run.summary.lost_total == run.summary.reasons["share"], "none of it because the ring was full"
+    lost, why = run.summary.lost_total, run.summary.reasons
+    assert lost == why["share"], f"none of it because the ring was full: {run.summary.lost}, {why}"
     assert len(flooders(run)) == len(storms)
     assert len([e for e in run.execs() if e.path.endswith(b"/true")]) == OTHERS_EXECS
     counts = Counter(int(e["tgid"]) for e in run.of("connect"))

@@ -119,6 +119,20 @@ def datagrams(count: str, address: str = "127.0.0.1") -> None:
                 out.sendto(b"x", (address, 20000 + number))
 
 
+def crossfire(count: str) -> None:
+    """Two processes, each with one unconnected socket: every other datagram of ``count`` is for the other."""
+    ours, theirs = (socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2))
+    for end in (ours, theirs):
+        end.bind(("127.0.0.1", 0))
+    child = os.fork()
+    out, other = (theirs, ours) if child == 0 else (ours, theirs)
+    for number in range(int(count)):
+        out.sendto(b"x", other.getsockname() if number % 2 else ("127.0.0.1", 20000 + number % 8))
+    if child == 0:
+        os._exit(0)
+    _reap(child)
+
+
 def serve_datagrams(address: str = "127.0.0.1") -> None:
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with socket.socket(family, socket.SOCK_DGRAM) as server:
