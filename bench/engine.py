@@ -70,6 +70,10 @@ def _kinds() -> dict[str, list[bytes]]:
         "exec (7 arguments)": [
             synthetic.execute(pid[i], 1, i, _PYTHON, b"/usr/bin/python3.11") for i in range(n // 4)
         ],
+        "— not judged by a probe": [
+            synthetic.execute(pid[i], 1, i, _PYTHON, b"/usr/bin/python3.11", judged=False)
+            for i in range(n // 4)
+        ],
         "fork, exec, exit": churn,
         FLOWS: flows,
         "flow samples": samples,
@@ -91,16 +95,23 @@ def _drain_memory(engine: Engine, ring: synthetic.MemoryRing, empty: synthetic.M
     return time.perf_counter() - began
 
 
+def judging_engine() -> Engine:
+    """One that believes what the records say of rules, as in a watch."""
+    engine = Engine(load_rules([]))
+    engine.judge_by(engine.rules, synthetic.EPOCH)
+    engine.warm()
+    return engine
+
+
 def memory_figures() -> dict[str, dict[str, float]]:
     """Ns per event by stream: min, median, max over ROUNDS."""
     streams = _kinds()
     empty = synthetic.MemoryRing([])
-    engine = Engine(load_rules([]))
-    engine.warm()
+    engine = judging_engine()
     alive = synthetic.MemoryRing(streams.pop("alive"))
     _drain_memory(engine, alive, empty)
     rings = {name: synthetic.MemoryRing(records) for name, records in streams.items()}
-    plain = Engine(load_rules([]))
+    plain = judging_engine()
     plain.state.relays.limits[:] = 0
     _drain_memory(plain, alive, empty)
     taken: dict[str, list[float]] = {name: [] for name in (*rings, NO_RELAYS)}

@@ -24,9 +24,9 @@ from typing import Any
 import numpy as np
 
 from bench import allowance, machine, synthetic
+from bench.engine import judging_engine
 from tracer.engine.engine import Engine
 from tracer.kernel import schema
-from tracer.rules import load_rules
 
 PIECE = 20_000
 ROUNDS = 3
@@ -135,8 +135,7 @@ def _take(engine: Engine, records: list[bytes]) -> float:
 
 def one(processes: int, flows: int, holders: int) -> dict[str, float]:
     """In this Python: MiB that the tables have come to hold, ns an event as they filled and once they are full."""
-    engine = Engine(load_rules([]))
-    engine.warm()
+    engine = judging_engine()
     before = _resident(engine.state)
     _take(engine, _churn(1, 0, 0))  # code and caches are warm then
     spent, events, last = 0.0, 0, 0.0

@@ -43,16 +43,13 @@ def _child(marks: str) -> None:
     prefer_linked()
     from bench import engine as streams
     from bench.synthetic import MemoryRing
-    from tracer.engine.engine import Engine
     from tracer.jit import linked
-    from tracer.rules import load_rules
 
     assert linked() is not None, "the engine is not linked: is there a linker?"
     streams.MEMORY_EVENTS = EVENTS
     kinds = streams._kinds()
     empty = MemoryRing([])
-    engine = Engine(load_rules([]))
-    engine.warm()
+    engine = streams.judging_engine()
     streams._drain_memory(engine, MemoryRing(kinds.pop("alive")), empty)
     begin, end = (ctypes.CDLL(marks)[name] for name in ("begin", "end"))
     for name, records in kinds.items():

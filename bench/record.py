@@ -17,6 +17,7 @@ from statistics import median
 from typing import Any
 
 from bench import allowance, machine, synthetic
+from bench.engine import judging_engine
 from tracer.engine.engine import Engine
 from tracer.record.files import PartFiles
 from tracer.record.header import make_header, terms_of
@@ -50,7 +51,7 @@ def _mix(n: int) -> list[bytes]:
 
 def recorder_of(engine: Engine, path: Path, **options: Any) -> Recorder:
     """What writes a recording of ``engine``; ``options``: of WriteOptions."""
-    judged_by = terms_of(engine.rules, None, 0, enforce=False)
+    judged_by = terms_of(engine.rules, None, synthetic.EPOCH, enforce=False)
     header = make_header(engine, "bench", judged_by, command=None, missing_hooks={}, signed=False)
     return Recorder(Writer(PartFiles(path), header, WriteOptions(**options)), lambda *_: judged_by)
 
@@ -74,12 +75,10 @@ def _drain(engine: Engine, ring: synthetic.MemoryRing, recorder: Recorder | None
 def recording_figures(folder: Path) -> dict[str, Any]:
     """Ns an event, by contender; MB for a million events."""
     ring = synthetic.MemoryRing(_mix(EVENTS))
-    rules = load_rules([])
-    plain, tapped = Engine(rules), Engine(rules)
-    recorded = {zstd: Engine(rules) for zstd in (False, True)}
+    plain, tapped = judging_engine(), judging_engine()
+    recorded = {zstd: judging_engine() for zstd in (False, True)}
     for engine in (tapped, *recorded.values()):
         engine.tap_into(1 << 22)
-    plain.warm()
     took: dict[str, list[float]] = {"not recorded": [], "tapped": [], "recorded": [], "recorded, zstd": []}
     sizes: dict[str, float] = {}
     lost = 0
@@ -109,7 +108,7 @@ def replay_figures(folder: Path) -> list[dict[str, float]]:
     rows = []
     ring = synthetic.MemoryRing(_mix(EVENTS))
     for size in allowance.some(SIZES, "sizes of recordings", least=1):
-        engine = Engine(rules)
+        engine = judging_engine()
         engine.tap_into(1 << 22)
         path = folder / f"replay-{size}"
         recorder = recorder_of(engine, path, zstd=False)

@@ -11,6 +11,8 @@ from tracer.engine.ring import HEADER_BYTES
 from tracer.kernel import schema
 
 KIND = schema.KIND
+#: What engines are to judge by (``judge_by``), to believe the verdicts in these records as they do a probe's.
+EPOCH = 1
 _RECENT = 1_000_000_000
 
 
@@ -21,6 +23,8 @@ def _head(layout: np.dtype[np.void], kind: str, tgid: int, ts: int) -> np.ndarra
     row["tgid"] = row["tid"] = tgid
     row["start"] = tgid * 1000
     row["size"] = layout.itemsize
+    if "epoch" in (layout.names or ()):
+        row["epoch"] = EPOCH
     row["ring"] = int(kind not in ("EVENT_FORK", "EVENT_EXEC", "EVENT_EXIT"))
     return row
 
@@ -47,8 +51,10 @@ def exit_(tgid: int, ts: int) -> bytes:
     return _head(schema.EXIT, "EVENT_EXIT", tgid, ts).tobytes()
 
 
-def execute(tgid: int, parent: int, ts: int, argv: list[bytes], path: bytes) -> bytes:
+def execute(tgid: int, parent: int, ts: int, argv: list[bytes], path: bytes, *, judged: bool = True) -> bytes:
+    """``judged``: a probe has looked for indicators, and found none."""
     row = _head(schema.EXEC, "EVENT_EXEC", tgid, ts)
+    row["epoch"] = EPOCH if judged else 0
     args = b"".join(a + b"\0" for a in argv)
     cwd = b"/home/agent/work"
     row["parent_tgid"], row["parent_start"] = parent, parent * 1000

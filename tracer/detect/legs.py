@@ -101,13 +101,14 @@ SECOND = 1_000_000_000
 
 
 class Relays(NamedTuple):
-    """``legs`` LEG[n], ``pairs`` PAIR[m], both powers of two; ``moved`` int64[2, n]: legs that moved in this pass,
-    by side; ``near`` int64[2, GROUPS, NEAR]: of those inside some of each group, ``gathered`` int64[2, GROUPS]: how many
+    """``legs`` LEG[n], ``pairs`` PAIR[m], both powers of two; ``compared`` int64[m / PAIR_WAYS]: how many pairs of each
+    PAIR_WAYS places are there; ``moved`` int64[2, n]: legs that moved in this pass, by side; ``near`` int64[2, GROUPS, NEAR]: of those inside some of each group, ``gathered`` int64[2, GROUPS]: how many
     there were; ``asked`` int64[ASKERS]: see ASKS; ``limits`` int64[9]: the thresholds; ``state`` int64[8].
     """
 
     legs: npt.NDArray[np.void]
     pairs: npt.NDArray[np.void]
+    compared: npt.NDArray[np.int64]
     moved: npt.NDArray[np.int64]
     near: npt.NDArray[np.int64]
     gathered: npt.NDArray[np.int64]
@@ -121,6 +122,7 @@ def make_relays(legs: int = 1 << 14, pairs: int = 1 << 12) -> Relays:
     return Relays(
         np.zeros(legs, LEG),
         np.zeros(pairs, PAIR),
+        np.zeros(pairs // PAIR_WAYS, np.int64),
         np.zeros((2, legs), np.int64),
         np.zeros((2, GROUPS, NEAR), np.int64),
         np.zeros((2, GROUPS), np.int64),

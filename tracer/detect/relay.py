@@ -168,6 +168,7 @@ def try_pair(r: Relays, outer: int, inner: int, now: int) -> None:
         if place < 0:
             return
     pair = r.pairs[place]
+    r.compared[place // PAIR_WAYS] -= pair.used
     pair.tgid = o.tgid
     pair.start = o.start
     pair.outer = outer
@@ -186,24 +187,33 @@ def try_pair(r: Relays, outer: int, inner: int, now: int) -> None:
         pair.apart[way] = 0
         pair.alone[way] = 0
     pair.used = 1 if _take_in(r, pair, True) else 0
+    r.compared[place // PAIR_WAYS] += pair.used
+
+
+@njit
+def _goes_on(r: Relays, pair: Any, now: int) -> bool:
+    """Are both legs there, and does what they have carried in this pass fit?"""
+    outer: Any = r.legs[pair.outer]
+    inner: Any = r.legs[pair.inner]
+    there = (
+        outer.number == pair.outer_number
+        and inner.number == pair.inner_number
+        and min(outer.last, inner.last) + r.limits[WINDOW] * SECOND >= now
+    )
+    return bool(there and _take_in(r, pair, False))
 
 
 @njit
 def go_on(r: Relays, now: int) -> None:
     """The pass is over: what it says of the pairs that are compared."""
-    for at in range(len(r.pairs)):
-        pair = r.pairs[at]
-        if pair.used == 0:
+    for home in range(len(r.compared)):
+        if r.compared[home] == 0:  # mostly: and the table is large
             continue
-        outer: Any = r.legs[pair.outer]
-        inner: Any = r.legs[pair.inner]
-        there = (
-            outer.number == pair.outer_number
-            and inner.number == pair.inner_number
-            and min(outer.last, inner.last) + r.limits[WINDOW] * SECOND >= now
-        )
-        if not there or not _take_in(r, pair, False):
-            pair.used = 0
+        for at in range(home * PAIR_WAYS, (home + 1) * PAIR_WAYS):
+            pair = r.pairs[at]
+            if pair.used != 0 and not _goes_on(r, pair, now):
+                pair.used = 0
+                r.compared[home] -= 1
 
 
 @njit

@@ -15,6 +15,7 @@ from tracer.detect.legs import (
     MOVED_OUTSIDE,
     NEAR,
     OUTSIDE,
+    PAIR_WAYS,
     PASSES,
     TOLD,
     WINDOW,
@@ -185,13 +186,16 @@ def _end(state: State, now: int) -> int:
     _compare(r, state.processes, now)
     end_pass(r)
     epoch = state.epoch[0] + 2  # never 0, whatever judges
-    for at in range(len(r.pairs)):
-        if r.pairs[at].judged == epoch or not is_relay(r, at):
+    for home in range(len(r.compared)):
+        if r.compared[home] == 0:
             continue
-        r.pairs[at].judged = epoch
-        count = _judge(state, at, now)
-        if count:  # others have their turn after the next pass
-            return count
+        for at in range(home * PAIR_WAYS, (home + 1) * PAIR_WAYS):
+            if r.pairs[at].judged == epoch or not is_relay(r, at):
+                continue
+            r.pairs[at].judged = epoch
+            count = _judge(state, at, now)
+            if count:  # others have their turn after the next pass
+                return count
     return 0
 
 

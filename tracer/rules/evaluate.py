@@ -7,25 +7,29 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tracer.detect.facts import WORDS
 from tracer.jit import inline, njit
+from tracer.rules.table import NOTHING_ASKED
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tracer.rules.table import RuleTable
 
+_ALWAYS = np.int64(NOTHING_ASKED)
+
 
 @inline
 def _holds(signals: NDArray[np.int64], table: RuleTable, row: int) -> bool:
     """True if alternative ``row`` holds."""
     missing = np.int64(0)
-    for word in range(signals.size):
+    for word in range(WORDS):
         missing |= table.all_of[row, word] & ~signals[word]
         missing |= table.none_of[row, word] & signals[word]
     if missing != 0:
         return False
     wanted = table.at_least[row]
-    for word in range(signals.size):
+    for word in range(WORDS):
         bits = table.any_of[row, word] & signals[word]
         while bits != 0 and wanted > 0:
             bits &= bits - 1  # takes the lowest bit away
@@ -41,13 +45,16 @@ def evaluate(on: int, signals: NDArray[np.int64], table: RuleTable, fired: NDArr
     the number of rules.
     """
     some = np.int64(0)
-    for word in range(signals.size):
+    for word in range(WORDS):
         some |= signals[word]
     count = 0
     if some == 0 and table.bare[on] == 0:  # most events: every alternative asks for something
         return count
-    for row in range(table.on.size):
-        if table.on[row] != on or not _holds(signals, table, row):
+    seen = some | _ALWAYS
+    for row in range(table.first[on], table.first[on + 1]):
+        if table.all_digest[row] & ~seen or table.any_digest[row] & seen == 0:  # true of nearly all
+            continue
+        if not _holds(signals, table, row):
             continue
         again = False
         for place in range(count):
