@@ -127,12 +127,11 @@ class AlertBuilder:
 
     def who(self, entry: int, serial: int = 0) -> Who:
         """The process at ``entry``, as long as the table has it; ``serial``: of the span its thread was in."""
-        line = self._engine.lineage(entry)[:ANCESTRY_MAX]
-        return Who(
-            self._engine.describe(entry),
-            [self._engine.exe_of(e) for e in line],
-            span_of(self._engine, entry, serial, line),
-        )
+        engine = self._engine
+        line, program = engine.lineage(entry)[:ANCESTRY_MAX], engine.describe(entry)
+        ancestry = [] if program is None else [(program.pid, program.exe)]
+        ancestry += [engine.exe_of(above) for above in line[1:]]
+        return Who(program, ancestry, span_of(engine, entry, serial, line))
 
     def build(
         self,

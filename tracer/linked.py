@@ -11,8 +11,10 @@ import ctypes
 import hashlib
 import json
 import os
+import threading
 from collections.abc import Callable
 from functools import cached_property
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -84,14 +86,34 @@ def lay_out(value: Any, types: Any, words: list[int]) -> None:
         words.extend(array.shape)
 
 
+def _size(types: Any) -> int:
+    """How many words :func:`lay_out` makes of a value of these types."""
+    if types is None:
+        return 1
+    if isinstance(types, list):
+        return sum(map(_size, types))
+    return 1 + int(types[1])
+
+
+class _Words(threading.local):
+    """What is handed over to a gate, and what comes back: one for each thread, since a call lets others run."""
+
+    def __init__(self, given: int, results: int) -> None:
+        self.given = (ctypes.c_int64 * given)()
+        # the gate's own value and exception, and the function's results
+        self.back = (ctypes.c_int64 * (2 + results))()
+        back = ctypes.addressof(self.back)
+        self.addresses = back, back + 8, ctypes.addressof(self.given), back + 16
+        #: by place, the tuple that is laid out there: tables of the engine stay where they are
+        self.laid: dict[int, Any] = {}
+
+
 class Kernel:
     """One function of the object. It is looked up when it is called: most are called by others in there only."""
 
     def __init__(self, library: Linked, name: str) -> None:
         self._library = library
         self.name = name
-        #: the tuple that each argument was last, and its words: tables of the engine stay where they are
-        self._laid: dict[int, tuple[Any, list[int]]] = {}
 
     @cached_property
     def address(self) -> int:
@@ -106,42 +128,35 @@ class Kernel:
         return _ENTRY(self.address)
 
     @cached_property
-    def _gate(self) -> tuple[Any, list[Any], int]:
+    def _gate(self) -> tuple[Any, list[tuple[Any, int]], int, _Words]:
+        """The function, the types of its arguments and where in the words each begins, how many results it has, the words."""
         found = self._library.gates.get(self.name)
         if found is None:
             raise LookupError(f"{self.name} has no gate: Python can't call it (see tracer/engine/gates.py)")
         gate = self._library.symbol(found["symbol"])
         gate.restype = ctypes.c_int32
         gate.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64]
-        return gate, _types(found["types"]), found["results"]
+        types, results = _types(found["types"]), found["results"]
+        begins = list(accumulate(map(_size, types), initial=0))
+        return gate, list(zip(types, begins, strict=False)), results, _Words(begins[-1], results)
 
     def __call__(self, *arguments: Any) -> Any:
-        gate, types, results = self._gate
-        words: list[int] = []
-        for number, (argument, kind) in enumerate(zip(arguments, types, strict=True)):
-            if kind is None:  # most are: not worth a call
-                words.append(int(argument))
-            elif isinstance(kind, list):
-                words += self._words(number, argument, kind)
-            else:
-                lay_out(argument, kind, words)
-        given = (ctypes.c_int64 * len(words))(*words)
-        # what comes back: the gate's own value and exception, and the function's results
-        back = (ctypes.c_int64 * (2 + results))()
-        at = ctypes.addressof(back)
-        status = gate(at, at + 8, ctypes.addressof(given), at + 16)
+        gate, kinds, results, words = self._gate
+        given = words.given
+        for argument, (kind, at) in zip(arguments, kinds, strict=True):
+            if kind is None:  # most are
+                given[at] = int(argument)
+            elif not isinstance(kind, list) or words.laid.get(at) is not argument:
+                laid: list[int] = []
+                lay_out(argument, kind, laid)
+                given[at : at + len(laid)] = laid  # type: ignore[assignment] # typeshed wants c_int64 there
+                if isinstance(kind, list):
+                    words.laid[at] = argument
+        status = gate(*words.addresses)
         if status:
             raise RuntimeError(f"{self.name} failed: status {status}")
+        back = words.back
         return None if not results else back[2] if results == 1 else tuple(back[2:])
-
-    def _words(self, number: int, argument: Any, kind: list[Any]) -> list[int]:
-        before = self._laid.get(number)
-        if before is not None and before[0] is argument:
-            return before[1]
-        words: list[int] = []
-        lay_out(argument, kind, words)
-        self._laid[number] = argument, words
-        return words
 
 
 class Linked:

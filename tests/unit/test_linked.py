@@ -11,6 +11,7 @@ import shutil
 import stat
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,8 @@ from engine_digest import digest
 from wire_samples import HARMLESS, SAMPLES
 
 from tracer import jit
+from tracer import linked as linking
+from tracer.engine import processes
 from tracer.engine.tap import lay_out
 from tracer.kernel import schema
 from tracer.linked import Linked, types_of
@@ -220,13 +223,31 @@ def test_arguments_of_other_types_are_refused():
     assert words == [7, right.ctypes.data, 3]
 
 
-def test_a_tuple_is_laid_out_once_and_anew_when_it_is_another(engine: Path):
-    kernel = Linked(engine).kernel(everything)
-    kind = [(np.dtype(np.int64), 1), None]
-    for tables in ((np.zeros(3, np.int64), 5), (np.zeros(4, np.int64), 6)):
-        words = kernel._words(0, tables, kind)
-        assert words == [tables[0].ctypes.data, len(tables[0]), tables[1]]
-        assert kernel._words(0, tables, kind) is words
+def test_a_tuple_is_laid_out_once_and_anew_when_it_is_another(engine: Path, monkeypatch: pytest.MonkeyPatch):
+    laid = []
+
+    def lay_out_and_note(value, *rest):
+        laid.append(value)
+        words_of_arguments(value, *rest)
+
+    monkeypatch.setattr(linking, "lay_out", lay_out_and_note)
+    kernel = Linked(engine).kernel(processes.find)
+    tables = [processes.make_processes(16) for _ in range(2)]
+    entries = [processes.add_process(table, 7, start, -1, 0) for start, table in enumerate(tables)]
+    processes.add_process(tables[0], 8, 1, -1, 0)
+    for one, entry in zip(tables, entries, strict=True):
+        laid.clear()
+        assert [kernel(one, pid) for pid in (7, 8, 7)] == [entry, 1 if one is tables[0] else -1, entry]
+        assert sum(value is one for value in laid) == 1
+
+
+def test_threads_do_not_share_what_they_hand_over(engine: Path):
+    kernel = Linked(engine).kernel(processes.find)
+    table = processes.make_processes(1024)
+    entries = {pid: processes.add_process(table, pid, 0, -1, 0) for pid in range(1, 500)}
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(20):
+            assert list(pool.map(lambda pid: kernel(table, pid), entries)) == list(entries.values())
 
 
 def test_types_come_back_as_they_went():

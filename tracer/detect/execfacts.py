@@ -139,8 +139,14 @@ def _joined(argv: Sequence[bytes]) -> bytes:
     return b"".join(argument + b"\0" for argument in argv)
 
 
+_ON_EXEC = [(fact.name, 1 << FACT_BIT[fact.name]) for fact in FACTS if "exec" in fact.on]
+_FORWARDS = sum(bit for name, bit in _ON_EXEC if name.startswith("ssh-"))
+#: Those that something in the arguments makes.
+_ARGUED = _FORWARDS | WALLET | POOL | SHELL_COMMAND | INLINE
+
+
 def _names(bits: int) -> list[str]:
-    return [fact.name for fact in FACTS if "exec" in fact.on and bits >> FACT_BIT[fact.name] & 1]
+    return [name for name, bit in _ON_EXEC if bits & bit]
 
 
 def describe_facts(path: bytes, name: bytes, args: Sequence[bytes] | bytes, bits: int) -> dict[str, str]:
@@ -148,16 +154,18 @@ def describe_facts(path: bytes, name: bytes, args: Sequence[bytes] | bytes, bits
 
     ``args``: the arguments, or all of them as they stand in a record, each ended by NUL.
     """
-    joined = args if isinstance(args, bytes) else _joined(args)
-    flags = (FLAG_SCRIPT if bits & SCRIPT else 0) | (FLAG_ARGS_CUT if bits & CUT else 0)
-    found, text, out = _find(path, name, joined, flags)
-    found &= bits
+    found, text, out = 0, b"", np.zeros(0, np.int64)
+    if bits & _ARGUED:
+        joined = args if isinstance(args, bytes) else _joined(args)
+        flags = (FLAG_SCRIPT if bits & SCRIPT else 0) | (FLAG_ARGS_CUT if bits & CUT else 0)
+        found, text, out = _find(path, name, joined, flags)
+        found &= bits
 
     def cut(place: int) -> str:
         return decode(text[int(out[place]) : int(out[place + 1])])
 
     evidence: dict[str, str] = {}
-    if any(fact.startswith("ssh-") for fact in _names(found)):
+    if found & _FORWARDS:
         evidence["forward"] = f"-{chr(out[FORWARD_SPAN + 2])} {cut(FORWARD_SPAN)}"
     if found & WALLET:
         evidence["wallet"] = cut(WALLET_SPAN)
