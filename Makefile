@@ -43,13 +43,15 @@ build: packages-build $(WARM)
 demo: packages-demo $(WARM)
 	$(BIN)/vigiles demo
 
-# Scenarios of the corpus each have hosts of their own, and unit tests need none: two at a time. The others
-# look at what is left behind on the whole machine. Both workers must come to the same list of tests, some of
+# Scenarios of the corpus each have hosts of their own, and unit tests need none: two at a time. So are tests of
+# the probes, a file each, since those of one file may want the same port. The others look at what is left behind
+# on the whole machine, or need it for themselves. Both workers must come to the same list of tests, some of
 # which are made of sets. A choice of tests (5: none) may leave one part empty.
 test: packages-test $(WARM) $(TOOLS) $(NODE_MODULES)
 	@status=0; set -x; \
 	PYTHONHASHSEED=0 $(BIN)/python -m pytest -m 'not vm' -n 2 --dist worksteal $(APART) $(PYTEST) || [ $$? = 5 ] || status=1; \
-	$(BIN)/python -m pytest -m 'not vm' $(APART:%=--ignore=%) $(PYTEST) || [ $$? = 5 ] || status=1; \
+	PYTHONHASHSEED=0 $(BIN)/python -m pytest -m 'not alone' -n 2 --dist loadfile tests/kernel $(PYTEST) || [ $$? = 5 ] || status=1; \
+	$(BIN)/python -m pytest -m alone $(PYTEST) || [ $$? = 5 ] || status=1; \
 	exit $$status
 
 test-vm: packages-vm $(RUNTIME) $(TOOLS) $(OBJECTS)

@@ -77,6 +77,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("root")
         if item.path.is_relative_to(HERE / "scenarios"):
             item.add_marker("scenario")
+            if item.path.name != "test_corpus.py":
+                item.add_marker("alone")
         if item.path.is_relative_to(HERE / "vm"):
             item.add_marker("vm")
 

@@ -13,6 +13,8 @@ from tracer.gpu.devices import stand_in
 from tracer.kernel import schema
 from tracer.kernel.probes import ProbeOptions
 
+pytestmark = pytest.mark.alone
+
 GPU = "/dev/full"
 RING = 1 << 20
 OTHERS_EXECS, OTHERS_CONNECTS = 53, 97
