@@ -364,12 +364,12 @@ def test_a_job_that_only_its_card_is_busy_for_does_not_rest():
 
 def test_the_evidence_has_what_nvml_says_of_who_goes_on():
     engine = engine_for(None)
-    job = [execute(99, 1, "train", new=False), opens(99, 2), compute(99, 3), *worked(99, 1)]
+    job = [execute(99, 1, "train", new=False), opens(99, 2), compute(99, 3)]
     rogue = [synthetic.fork(100, 99, 4), execute(100, 6, "binary", new=False), opens(100, 7), compute(100, 8)]
     said = [one for at in (1, 2, 3) for one in (*worked(200, at), uses(100, int(at * SECOND) + 1, 70 + at))]
     found = [
         (rule.id, evidence_of(engine, fired, None))
-        for fired in engine.feed([*rogue, *job, *said])
+        for fired in engine.feed([*job, *rogue, *worked(99, 1), *said])
         for rule, _ in fired.rules
     ]
     rule, evidence = found[-1]
