@@ -256,7 +256,7 @@ def test_a_library_that_is_refused(stand_in, monkeypatch):
     stand_in.say("card", "hangs")
     assert outlook(0.5) == (False, "NVML has not answered for 0 s")
     stand_in.say("card", "card")
-    assert outlook() == (True, "says who uses the GPU, and how much, every 2 s: 2 cards")
+    assert outlook() == (True, "NVML says who uses the GPU, and how much, every 2 s; cards: 2")
 
 
 def test_no_library(monkeypatch, tmp_path):

@@ -156,7 +156,7 @@ class Nvml:
 
 
 def outlook(patience_s: float = 10.0) -> tuple[bool, str]:
-    """Does NVML say here who uses the cards? And what it says, or why not, in words."""
+    """Does NVML say here who uses the cards? And that it does, or why it doesn't, in words."""
     said: list[str] = []
     try:
         nvml = Nvml(said.append)
@@ -168,7 +168,10 @@ def outlook(patience_s: float = 10.0) -> tuple[bool, str]:
             select.select([nvml.fd], [], [], left)
             for what, _, _, cards, _ in nvml.take():
                 if what == PASS and not said:
-                    return True, f"says who uses the GPU, and how much, every {EVERY_S:.0f} s: {cards} cards"
+                    return (
+                        True,
+                        f"NVML says who uses the GPU, and how much, every {EVERY_S:.0f} s; cards: {cards}",
+                    )
         return False, said[0] if said else f"NVML has not answered for {patience_s:.0f} s"
     finally:
         nvml.close()

@@ -150,7 +150,7 @@ def _gpus(report: Report) -> bool:
     from tracer.gpu.nvml import outlook as nvml_outlook
 
     asked, text = nvml_outlook()
-    report.add("gpu", "NVML", "ok" if asked else "info", printable(text))
+    report.add("gpu", "NVML", "ok" if asked else "info", printable(text.removeprefix("NVML ")))
     if not devices:
         report.add("gpu", "none", "info", "no GPU driver has registered a device (see --gpu-device)")
     return bool(devices)
