@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -34,6 +35,8 @@ from tracer.gpu.uses import GpuUses
 from tracer.kernel import cgroup, schema
 from tracer.privileges import held
 from tracer.rules import load_rules
+from tracer.session.base import Session
+from tracer.sinks.events import describe_event
 
 RULES = load_rules([])
 GIB = 1 << 30
@@ -304,6 +307,24 @@ def test_it_ends_with_whoever_has_started_it(stand_in):
         time.sleep(0.01)
 
 
+@pytest.mark.parametrize(
+    ("wanted", "driver", "there", "asks"),
+    [
+        (None, True, True, True), (None, False, True, False), (None, True, False, False),
+        (True, False, True, True), (False, True, True, False),
+    ],
+)  # fmt: skip
+def test_where_nvml_is_asked(stand_in, monkeypatch, wanted, driver, there, asks):
+    monkeypatch.setattr("tracer.gpu.devices.has_nvidia", lambda: driver)
+    if not there:
+        monkeypatch.setattr(nvml, "find_spec", lambda name: None)
+    said: list[str] = []
+    with ExitStack() as stack:
+        session = SimpleNamespace(options=SimpleNamespace(nvml=wanted), say=said.append, stack=stack)
+        assert (Session._ask_nvml(session) is not None) is asks
+    assert said == []
+
+
 # -- taking in
 
 
@@ -413,6 +434,17 @@ def use(pid: int, ts: int, percent: int | None, memory: int | None) -> bytes:
     row["utilisation"], row["memory"] = percent or 0, memory or 0
     row["use_flags"] = 1 * (memory is not None) | 2 * (percent is not None)
     return row.tobytes()
+
+
+def test_it_can_be_read():
+    shown = [
+        describe_event(np.frombuffer(use(7, 1, *said), schema.GPU_USE)[0], b"")
+        for said in ((150, GIB), (None, None))
+    ]
+    assert shown == [
+        "150 % of a card's time, 1073741824 B, on 0 cards",
+        "? % of a card's time, ? B, on 0 cards",
+    ]
 
 
 STEPS = st.lists(

@@ -295,12 +295,14 @@ class Session:
 
     def _ask_nvml(self) -> Nvml | None:
         """Have NVML asked who uses the cards: where that is wanted, or where nobody has said and it can be."""
-        if self.options.nvml is False:
-            return None
-        from tracer.gpu import nvml
         from tracer.gpu.devices import has_nvidia
 
-        if self.options.nvml is None and (nvml.package() is None or not has_nvidia()):
+        wanted = self.options.nvml
+        if wanted is False or (wanted is None and not has_nvidia()):
+            return None
+        from tracer.gpu import nvml
+
+        if wanted is None and nvml.package() is None:
             return None
         try:
             asking = nvml.Nvml(self.say)
