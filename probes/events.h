@@ -52,7 +52,9 @@ enum event_kind {
 	EVENT_GPU_LIBRARIES = 20,
 	/* on the critical ring */
 	EVENT_EXEC_REFUSED = 21,
-	EVENT_KINDS = 22,
+	/* never on a ring: made by user space of what NVML says */
+	EVENT_GPU_USE = 22,
+	EVENT_KINDS = 23,
 };
 
 enum event_ring {
@@ -497,6 +499,21 @@ struct event_gpu_libraries {
 	__u32 _pad;
 };
 
+enum gpu_use_flag {
+	GPU_USE_MEMORY = 1 << 0,      /* how much it holds is known */
+	GPU_USE_UTILISATION = 1 << 1, /* and how busy it keeps them */
+};
+
+/* How much of the cards a process uses, a sample at a time. */
+struct event_gpu_use {
+	struct event_head head; /* ts: when we heard of it */
+	__u64 memory;	   /* bytes of the cards' memory that it holds */
+	__u32 utilisation; /* percent of a card's time in which it computed: the sum over all cards */
+	__u16 cards;	   /* that it has contexts on */
+	__u8 use_flags;	   /* enum gpu_use_flag */
+	__u8 _pad_use[1];
+};
+
 enum span_what {
 	SPAN_NONE = 0,
 	SPAN_BEGIN = 1,
@@ -600,6 +617,7 @@ VIGILES_ASSERT(sizeof(struct event_first_bytes) == 168, "event_first_bytes");
 VIGILES_ASSERT(sizeof(struct event_gpu_open) == 56, "event_gpu_open");
 VIGILES_ASSERT(sizeof(struct event_gpu_ioctl) == 136, "event_gpu_ioctl");
 VIGILES_ASSERT(sizeof(struct event_gpu_libraries) == 48, "event_gpu_libraries");
+VIGILES_ASSERT(sizeof(struct event_gpu_use) == 56, "event_gpu_use");
 VIGILES_ASSERT(sizeof(struct gpu_kind) == 24, "gpu_kind");
 VIGILES_ASSERT(sizeof(struct event_task) == 120, "event_task");
 

@@ -58,6 +58,7 @@ const struct event_gpu_open *anchor_gpu_open __attribute__((unused));
 const struct event_gpu_ioctl *anchor_gpu_ioctl __attribute__((unused));
 const struct event_gpu_counts *anchor_gpu_counts __attribute__((unused));
 const struct event_gpu_libraries *anchor_gpu_libraries __attribute__((unused));
+const struct event_gpu_use *anchor_gpu_use __attribute__((unused));
 const struct event_task *anchor_task __attribute__((unused));
 const struct counters *anchor_counters __attribute__((unused));
 const enum event_kind *anchor_kind __attribute__((unused));
@@ -76,6 +77,7 @@ const enum gpu_family *anchor_gpu_family __attribute__((unused));
 const enum gpu_flag *anchor_gpu_flag __attribute__((unused));
 const enum gpu_open_flag *anchor_gpu_open_flag __attribute__((unused));
 const enum gpu_library *anchor_gpu_library __attribute__((unused));
+const enum gpu_use_flag *anchor_gpu_use_flag __attribute__((unused));
 const enum loss_reason *anchor_loss __attribute__((unused));
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -369,6 +369,8 @@ def _of_gpu(engine: Engine, fired: Fired) -> dict[str, Any]:
         evidence["job_idle_seconds"] = round((fired.time_ns - int(state[JOB_BUSY])) / 1e9, 3)
     if fired.entry != NONE and (client := engine.gpu_client(fired.entry)):
         evidence["client"] = client
+    if fired.entry != NONE:
+        evidence |= {f"gpu_{name}": value for name, value in engine.gpu_use(fired.entry).items()}
     if state[KNOWN]:
         evidence["first_client"] = {"pid": int(state[TRAINER]), "start_ns": int(state[TRAINER_START])}
     return evidence

@@ -35,6 +35,7 @@ class Tally:
     samples_failed: int = 0
     footholds_lost: Counter[str] = field(default_factory=Counter)
     gpu_clients_missed: int = 0
+    nvml_lost: Counter[str] = field(default_factory=Counter)
     excused: int = 0
     #: by rule: alerts like one that has been told, see tracer.repeats
     repeated: Counter[str] = field(default_factory=Counter)
@@ -250,6 +251,7 @@ def summarise(
         | {f"files-{why}": n for why, n in sorted(tally.files_lost.items())}
         | {"samples-failed": tally.samples_failed}
         | {"gpu-clients-gone-unseen": tally.gpu_clients_missed}
+        | {f"nvml-{why}": n for why, n in sorted(tally.nvml_lost.items())}
         | {f"footholds-{why}": n for why, n in sorted(tally.footholds_lost.items())},
         missing_hooks=probes.unseen | probes.missing,
         loader=loader.taken().name,

@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -26,6 +27,7 @@ from tracer.examining import Examining
 from tracer.footholds.records import FootholdRecords
 from tracer.footholds.watcher import Footholds
 from tracer.gpu.libraries import GpuClients
+from tracer.gpu.uses import GpuUses
 from tracer.kernel import cgroup, schema
 from tracer.kernel.probes import Probes
 from tracer.pace import POLL_S, Pace
@@ -40,6 +42,9 @@ from tracer.reteach import reteach
 from tracer.rules import RuleSet
 from tracer.summary import Summary, Tally, summarise
 from tracer.teller import OBSERVE, Guard, Sink, Teller
+
+if TYPE_CHECKING:
+    from tracer.gpu.nvml import Nvml
 
 #: Housekeeping: loss counters, repair, clock.
 TICK_S = 0.25
@@ -84,6 +89,7 @@ class Watch:
         recorder: Recorder | None = None,
         guard: Guard = OBSERVE,
         footholds: Footholds | None = None,
+        nvml: Nvml | None = None,
     ) -> None:
         self.probes = probes
         self.engine = engine
@@ -123,6 +129,10 @@ class Watch:
         if self._footholds is not None:
             self._poll.register(self._footholds.fd, select.EPOLLIN)
             self._own.add(self._footholds.fd)
+        self._gpu_uses = GpuUses(nvml, engine) if nvml is not None else None
+        if self._gpu_uses is not None:
+            self._poll.register(self._gpu_uses.fd, select.EPOLLIN)
+            self._own.add(self._gpu_uses.fd)
         self._gpu_clients = GpuClients(engine)
         self._start_examining(engine.rules)
         rehearse(engine.rules, tree)
@@ -196,6 +206,8 @@ class Watch:
             self._take_reports()
         if self._footholds is not None and self._footholds.fd in ready:
             self._take_footholds()
+        if self._gpu_uses is not None and self._gpu_uses.fd in ready:
+            self._take_uses()
         return bool(ready - self._own - {self._examining.ready})
 
     def _drain_all(self) -> int:
@@ -260,6 +272,15 @@ class Watch:
         self._next_tick = tick
         self._teller.feed(self._footholds.take())
 
+    def _take_uses(self) -> None:
+        """Tell the engine what NVML says of members of the tree."""
+        if self._gpu_uses is None or self._gpu_uses.ended:
+            return
+        self._teller.feed(self._gpu_uses.take())
+        self._gpu_uses.look_out()
+        if self._gpu_uses.ended:
+            self._poll.unregister(self._gpu_uses.fd)
+
     def _sample(self) -> None:
         """Judge what all flows have carried since the last time: one that has ended may have been the only one."""
         began = time.monotonic()
@@ -288,6 +309,7 @@ class Watch:
     def _tick(self) -> None:
         """Repair what a loss may have broken."""
         self._take_footholds()  # under a storm nobody waits
+        self._take_uses()
         counters = self.probes.counters()
         self._refresh_clock()
         if self._recorder is not None:
@@ -375,6 +397,8 @@ class Watch:
         self.tally.gpu_clients_missed = self._gpu_clients.missed
         self._take_footholds()
         self.tally.footholds_lost = self._footholds.lost() if self._footholds is not None else Counter()
+        self._take_uses()
+        self.tally.nvml_lost = self._gpu_uses.lost() if self._gpu_uses is not None else Counter()
         self._finish_examining()
         self._stop_examining()
         self._teller.finish()

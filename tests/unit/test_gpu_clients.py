@@ -289,6 +289,33 @@ def test_another_program_is_another_client():
     assert [(client.kind, client.ended) for client in found.listed()] == [("CUDA", True), ("NVML", False)]
 
 
+def used(ts: int, percent: int | None, size: int | None, pid: int = PID) -> bytes:
+    row = synthetic._head(schema.GPU_USE, "EVENT_GPU_USE", pid, ts)
+    flags = schema.GPU_USE_FLAG
+    row["utilisation"], row["memory"] = percent or 0, size or 0
+    row["use_flags"] = flags["GPU_USE_UTILISATION"] * (percent is not None) | flags["GPU_USE_MEMORY"] * (
+        size is not None
+    )
+    return row.tobytes()
+
+
+def test_what_nvml_says_is_in_the_table():
+    found = gpus_of(*records("cuda"), used(901, 150, 5), used(902, None, 7), used(903, 3, 2))
+    (client,) = found.listed()
+    said = as_json(client, {})
+    assert (said["utilisation"], said["utilisation_highest"]) == (3, 150)
+    assert (said["memory_in_use"], said["memory_in_use_highest"]) == (2, 7)
+    assert (found.processes[PID, PID * 1000].busy, found.processes[PID, PID * 1000].held) == (3, 2)
+    (other,) = gpus_of(*records("cuda")).listed()
+    assert as_json(other, {})["utilisation"] is None
+
+
+def test_who_only_nvml_knows_of_is_a_client_and_who_uses_nothing_is_none():
+    started = [synthetic.execute(pid, 1, 1, [b"x"], b"/bin/x") for pid in (100, 200)]
+    found = gpus_of(*started, used(2, 40, 5, 100), used(2, 0, 0, 200))
+    assert [(client.pid, client.kind) for client in found.listed()] == [(100, "")]
+
+
 def test_forked_children_have_what_their_parent_has_mapped_until_they_execute():
     step = synthetic.fork(101, PID, 950)
     below = synthetic.fork(102, 101, 951)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tracer.errors import VigilesError
-from tracer.gpu.devices import STAND_IN_FAMILIES, Device, discover, map_entries, stand_in, summary
+from tracer.gpu.devices import STAND_IN_FAMILIES, Device, discover, has_nvidia, map_entries, stand_in, summary
 from tracer.kernel.schema import GPU_FAMILY
 
 BLOCK = "\nBlock devices:\n  7 loop\n195 nvidia\n226 drm\n259 blkext\n"
@@ -62,6 +62,20 @@ def host(tmp_path):
 
 def family(name):
     return GPU_FAMILY[f"GPU_{name}"]
+
+
+@pytest.mark.parametrize(
+    ("lines", "there"),
+    [
+        (["195 nvidia"], True),
+        (["195 nvidia-frontend"], True),
+        (["226 drm", "240 kfd", "241 nvidia-uvm"], False),
+        ([], False),
+    ],
+)
+def test_whether_there_is_a_driver_of_nvidias(host, lines, there):
+    host.majors(*lines)
+    assert has_nvidia(host.proc) is there
 
 
 def test_no_gpu(host):

@@ -52,7 +52,7 @@ STEPS = st.lists(
     st.tuples(
         st.sampled_from(
             ["fork", "fork", "fork in a tool", "exec", "exec new", "exit", "open", "compute", "compute", "hold", "tune",
-             "work", "work", "work", "counts"]
+             "work", "work", "work", "counts", "busy on the card", "idle on the card"]
         ),
         st.integers(0, 6),
         st.sampled_from(sorted(PROGRAMS)),
@@ -84,6 +84,12 @@ def opens(tgid: int, ts: int, *, held: bool = False) -> bytes:
 
 def counts(tgid: int, ts: int) -> bytes:
     return synthetic._head(schema.GPU_COUNTS, "EVENT_GPU_COUNTS", tgid, ts).tobytes()
+
+
+def uses(tgid: int, ts: int, percent: int) -> bytes:
+    row = synthetic._head(schema.GPU_USE, "EVENT_GPU_USE", tgid, ts)
+    row["utilisation"], row["use_flags"] = percent, schema.GPU_USE_FLAG["GPU_USE_UTILISATION"]
+    return row.tobytes()
 
 
 def execute(tgid: int, ts: int, program: str, *, new: bool) -> bytes:
@@ -139,6 +145,10 @@ def play(steps, users):
         elif what == "counts":
             facts = judge.work(client, ts)
             records.append(counts(tgid, ts))
+        elif what.endswith("on the card"):
+            busy = what.startswith("busy")
+            facts = judge.work(client, ts) if busy else set()
+            records.append(uses(tgid, ts, 30 * busy))
         else:
             judge.pass_told(ts)
             facts = judge.work(client, ts)
@@ -341,6 +351,32 @@ def test_what_works_on_when_the_job_has_stopped():
     both = [one for at in (1, 2, 3) for pid in (99, 100) for one in worked(pid, at)]
     found = told_of(*rogue, *both, *worked(100, 3.5, 4.5, 5.5, 6.5))
     assert found[1:] == [("gpu.goes-on", "medium", ["gpu-job-idle"])]
+
+
+def test_a_job_that_only_its_card_is_busy_for_does_not_rest():
+    rogue = [synthetic.fork(100, 99, 4), execute(100, 6, "binary", new=False), opens(100, 7), compute(100, 8)]
+    seconds = [n / 2 for n in range(2, 14)]
+    asleep = [one for at in seconds for one in (uses(99, int(at * SECOND) - 1, 80), *worked(100, at))]
+    assert len(told_of(*rogue, *worked(99, 1), *asleep)) == 1
+    idle = [one for at in seconds for one in (uses(99, int(at * SECOND) - 1, 0), *worked(100, at))]
+    assert [one[0] for one in told_of(*rogue, *worked(99, 1), *idle)[1:]] == ["gpu.goes-on"]
+
+
+def test_the_evidence_has_what_nvml_says_of_who_goes_on():
+    engine = engine_for(None)
+    job = [execute(99, 1, "train", new=False), opens(99, 2), compute(99, 3)]
+    rogue = [synthetic.fork(100, 99, 4), execute(100, 6, "binary", new=False), opens(100, 7), compute(100, 8)]
+    said = [one for at in (1, 2, 3) for one in (*worked(200, at), uses(100, int(at * SECOND) + 1, 70 + at))]
+    found = [
+        (rule.id, evidence_of(engine, fired, None))
+        for fired in engine.feed([*job, *rogue, *worked(99, 1), *said])
+        for rule, _ in fired.rules
+    ]
+    rule, evidence = found[-1]
+    assert rule == "gpu.goes-on"
+    assert evidence["gpu_utilisation"] == evidence["gpu_utilisation_highest"] > 70
+    assert "gpu_memory" not in evidence
+    assert "gpu_utilisation" not in found[0][1]
 
 
 def test_a_pause_of_the_watch_is_none_of_the_jobs():

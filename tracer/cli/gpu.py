@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
 _WIDTH = 1000
 _COMMAND_MAX = 120
 _COLUMNS = (
-    ("pid", 1), ("client", 0), ("GPU", 0), ("contexts", 1), ("channels", 1), ("memory", 1), ("tuning", 1), ("calls", 1),
-    ("", 0),
+    ("pid", 1), ("client", 0), ("GPU", 0), ("contexts", 1), ("channels", 1), ("memory", 1), ("in use", 1), ("busy", 1),
+    ("tuning", 1), ("calls", 1), ("", 0),
 )  # fmt: skip
 
 
@@ -38,7 +39,8 @@ def gpu(*, path: Path, as_json: bool, follow: bool, every: float) -> int:
 
     For each process: what kind of client it is, which cards or slices of one (MIG), contexts and channels, memory that it asked for
     (whatever it gave back), attempts to change clocks, power or modes, and calls. A running CUDA program makes hardly any calls:
-    they tell what was set up, not how much is computed.
+    they tell what was set up, not how much is computed. Where the watch has asked NVML, it is told how much memory is in use,
+    and for how much of a card's time it was busy (of two cards, 200 %): the last time, and at most.
     """
     from rich.console import Console
 
@@ -116,7 +118,17 @@ def _row(client: Client, names: dict[str, str]) -> list[Any]:
         str(client.contexts or ""),
         str(client.channels or ""),
         size_text(client.asked) if client.asked else "",
+        _last_and_most(client.in_use, client.in_use_highest, size_text),
+        _last_and_most(client.busy, client.busy_highest, "{} %".format),
         f"{tuning.total():,}" if tuning else "",
         f"{client.total():,}",
         line,
     ]
+
+
+def _last_and_most(last: int | None, most: int | None, text: Callable[[int], str]) -> str:
+    """The last number, and the highest if that was another."""
+    if most is None:
+        return ""
+    now = "?" if last is None else text(last)
+    return now if last == most else f"{now} (≤ {text(most)})"

@@ -39,6 +39,7 @@ class WatchOptions:
     record_sync: float
     record_zstd: bool
     sign_key: Path | None
+    nvml: bool | None
     loader: str
     btf: Path | None
 
@@ -143,6 +144,11 @@ _OPTIONS = (
         help="Who may use the GPU: a glob for the executable's or script's path or name, file:PATH for that very file, "
         "either with ' below PROGRAM' behind it: only as its descendant (repeatable); none: nobody. Without it the first client is presumed to be the trainer.",
     ),
+    click.option(
+        "--nvml/--no-nvml",
+        default=None,
+        help="Ask NVML how much of the GPU each process uses (needs vigiles[nvml]). By default where there is NVIDIA's driver.",
+    ),
     loader_option(),
     btf_option,
     click.option("--detach-on-exit", is_flag=True, help="Stop watching when the command itself has ended."),
@@ -186,6 +192,7 @@ looking_options = _taking(
         "policy": None, "alerts": None, "gpu_user": (), "detach_on_exit": False, "enforce": False, "quiet": True,
         "as_json": False, "verbose": False, "critical_mib": 8, "bulk_mib": 16, "record": None, "record_mib": 0,
         "record_hours": 0.0, "record_keep_mib": 0, "record_sync": 0.0, "record_zstd": False, "sign_key": None,
+        "nvml": None,
     },
 )  # fmt: skip
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.live import Live as Screen
 
-    from tracer.report.live import Live
+    from tracer.report.live import Live, Process
     from tracer.sinks.onlooker import Onlooker
 
 _COLOUR = {"low": "cyan", "medium": "yellow", "high": "red", "critical": "bold bright_red"}
@@ -46,9 +46,9 @@ def top(
 ) -> int:
     """Show who is there and what they are at: in a tree that runs, or in FILE, a recording that is being written.
 
-    Live processes with their open flows, bytes and GPU calls; those with alerts come first. Without FILE, --tree or --pid it
-    is the tree that is being watched, if that is one. Ends with the tree, or by Ctrl-C. Bytes are those of flows that
-    were sampled or have ended; of a tree that runs, those since you look.
+    Live processes with their open flows, bytes, GPU calls and, where NVML is asked, what they use of the card; those with
+    alerts come first. Without FILE, --tree or --pid it is the tree that is being watched, if that is one. Ends with the tree,
+    or by Ctrl-C. Bytes are those of flows that were sampled or have ended; of a tree that runs, those since you look.
     """
     if (path is not None) + (tree is not None) + bool(pids) > 1:
         raise click.UsageError("say what to look at: a recording, --tree or --pid")
@@ -156,6 +156,7 @@ def _drawn(live: Live, tree: str, host: str, ended: bool, height: int) -> Render
         ("sent", 1),
         ("received", 1),
         ("GPU", 1),
+        ("card", 1),
         ("", 0),
     ):
         table.add_column(
@@ -168,10 +169,21 @@ def _drawn(live: Live, tree: str, host: str, ended: bool, height: int) -> Render
             line.append("  " + ", ".join(map(printable, p.rules)), "red")
         carried = [size_text(p.sent), size_text(p.received)] if p.sent or p.received else ["", ""]
         table.add_row(
-            str(p.pid), f"{age:.0f} s", str(len(p.flows) or ""), *carried, f"{p.gpu:,}" if p.gpu else "", line
+            str(p.pid),
+            f"{age:.0f} s",
+            str(len(p.flows) or ""),
+            *carried,
+            f"{p.gpu:,}" if p.gpu else "",
+            _use(p),
+            line,
         )
     alerts = [_alert(alert) for alert in list(live.alerts)[-_ALERTS:]]
     return Group(untrusted(head, "bold"), table, untrusted(""), *alerts)
+
+
+def _use(process: Process) -> str:
+    busy = "" if process.busy is None else f"{process.busy} %"
+    return ", ".join(filter(None, (busy, size_text(process.held) if process.held else "")))
 
 
 def _alert(alert: dict[str, Any]) -> Any:

@@ -37,7 +37,8 @@ INHERITED = 1 << 7  # forked from one that computes: what that has mapped of the
 SUSPECT = 1 << 8  # judged, and not the job's
 TUNING_TOLD = 1 << 9
 WORK_TOLD = 1 << 10  # that it works while the job does not
-MARKS = 11  # above: those of tracer.detect.clients
+USE_KNOWN = 1 << 11  # its row of GpuState.use is about it
+MARKS = 12  # above: those of tracer.detect.clients
 
 NOT_LISTED = 1 << FACT_BIT["gpu-not-listed"]
 OTHER_EXECUTABLE = 1 << FACT_BIT["gpu-other-executable"]
@@ -65,6 +66,8 @@ ASKS_MAX = 64
 
 TEXT_MAX = 4096
 
+# Columns of GpuState.use: percent of a card's time, bytes; -1: not known
+UTILISATION, MEMORY, UTILISATION_HIGHEST, MEMORY_HIGHEST, USE_COLUMNS = range(5)
 
 # Columns of GpuState.users: who may, and below whom, each as a kind and two numbers
 WHO, BELOW = 0, 3
@@ -74,7 +77,8 @@ ANYBODY, GLOB, FILE = range(3)
 class GpuState(NamedTuple):
     """``state`` int64[12]; ``users`` int64[n, 6]: kind of selector and two numbers (of a glob, where it begins and
     ends in ``patterns``; of a file, its words), for who may and below whom; ``text`` scratch; ``asks``
-    int64[ASKS_MAX, 2]: pid and start of clients that Python is to look at; ``limits`` int64[1]: rules.thresholds, gpu.
+    int64[ASKS_MAX, 2]: pid and start of clients that Python is to look at; ``limits`` int64[1]: rules.thresholds, gpu;
+    ``use`` int64[processes, 4]: what NVML has said of each, the last time and at most.
     """
 
     state: npt.NDArray[np.int64]
@@ -83,10 +87,13 @@ class GpuState(NamedTuple):
     text: npt.NDArray[np.uint8]
     asks: npt.NDArray[np.int64]
     limits: npt.NDArray[np.int64]
+    use: npt.NDArray[np.int64]
 
 
-def make_gpu(users: tuple[str, ...] | None) -> GpuState:
-    """``users``: who may use the GPU, see tracer.rules.users; None to presume, empty for nobody."""
+def make_gpu(users: tuple[str, ...] | None, processes: int) -> GpuState:
+    """``users``: who may use the GPU, see tracer.rules.users; None to presume, empty for nobody. ``processes``: how many
+    there can be.
+    """
     fresh = GpuState(
         np.zeros(PASSED + 1, np.int64),
         np.zeros((0, 6), np.int64),
@@ -94,6 +101,7 @@ def make_gpu(users: tuple[str, ...] | None) -> GpuState:
         np.zeros(TEXT_MAX, np.uint8),
         np.zeros((ASKS_MAX, 2), np.int64),
         np.zeros(1, np.int64),
+        np.zeros((processes, USE_COLUMNS), np.int64),
     )
     return for_users(fresh, users)
 
@@ -297,6 +305,19 @@ def judge_holder(p: Processes, gpu: GpuState, entry: int) -> int:
     if gpu.state[KNOWN] == 0:
         _presume(p, gpu, entry)
     return 0
+
+
+@njit
+def note_use(p: Processes, gpu: GpuState, entry: int, utilisation: int, memory: int) -> None:
+    """NVML has said how much the process at ``entry`` uses of GPUs; -1: that it does not know."""
+    use = gpu.use[entry]
+    if not p.table[entry].gpu & USE_KNOWN:
+        p.table[entry].gpu |= USE_KNOWN
+        use[:] = -1
+    use[UTILISATION] = utilisation
+    use[MEMORY] = memory
+    use[UTILISATION_HIGHEST] = max(use[UTILISATION_HIGHEST], utilisation)
+    use[MEMORY_HIGHEST] = max(use[MEMORY_HIGHEST], memory)
 
 
 @njit

@@ -8,7 +8,8 @@ evaluation that the harness runs as a tool); the rules weigh them.
 
 Work is known by two things: a process that computes on a processor at all (``struct event_effort``, told once a
 second), and calls to the driver. Neither is work on the card, of which there is no call: a client that launches
-kernels or waits for them by spinning, as CUDA does unless told otherwise, keeps a processor busy.
+kernels or waits for them by spinning, as CUDA does unless told otherwise, keeps a processor busy. Where NVML is joined in,
+it says whose the work on the card is (``struct event_gpu_use``).
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from tracer.detect.beacons import B_DROPPED, B_FORGOTTEN
 from tracer.detect.clients import kind_of_client
 from tracer.detect.dns_data import D_DROPPED, D_FORGOTTEN
-from tracer.detect.gpu import ASKED, MARKS, NOT_ASKED, for_users
+from tracer.detect.gpu import ASKED, MARKS, NOT_ASKED, USE_KNOWN, for_users
 from tracer.detect.legs import LEGS_DROPPED, MOVED_INSIDE, MOVED_OUTSIDE, NOT_COMPARED, PAIRS_DROPPED
 from tracer.detect.pings import P_DROPPED, P_FORGOTTEN
 from tracer.detect.sessions import S_FORGOTTEN as SESSIONS_FORGOTTEN
@@ -305,6 +305,16 @@ class Engine:
     def gpu_client(self, entry: int) -> str:
         """What kind of client of a GPU the process at ``entry`` is, as far as is known; empty: none."""
         return kind_of_client(int(self.state.processes.table[entry]["gpu"]) >> MARKS)
+
+    def gpu_use(self, entry: int) -> dict[str, int]:
+        """What NVML has said of the process at ``entry``, the last time and at most: percent of a card's time, bytes.
+        Left out is what is not known.
+        """
+        if not int(self.state.processes.table[entry]["gpu"]) & USE_KNOWN:
+            return {}
+        names = ("utilisation", "memory", "utilisation_highest", "memory_highest")
+        row = self.state.gpu.use[entry].tolist()
+        return {name: value for name, value in zip(names, row, strict=True) if value >= 0}
 
     def fired_record(self) -> bytes:
         """The network event that fired last, with its first bytes."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a process does with GPUs: opens them, drives them, has libraries for it."""
+"""What a process does with GPUs: opens them, drives them, has libraries for it, keeps them busy."""
 
 from __future__ import annotations
 
@@ -20,9 +20,13 @@ from tracer.rules.ranges import add_signals
 
 GPU_OPEN, GPU_IOCTL = schema.KIND["EVENT_GPU_OPEN"], schema.KIND["EVENT_GPU_IOCTL"]
 GPU_LIBRARIES, GPU_COUNTS = schema.KIND["EVENT_GPU_LIBRARIES"], schema.KIND["EVENT_GPU_COUNTS"]
+GPU_USE = schema.KIND["EVENT_GPU_USE"]
 _UVM, _KFD = schema.GPU_FAMILY["GPU_NVIDIA_UVM"], schema.GPU_FAMILY["GPU_KFD"]
 _COMPUTE, _FIRST = schema.GPU_FLAG["GPU_COMPUTE"], schema.GPU_FLAG["GPU_FIRST"]
 _HELD = schema.GPU_OPEN_FLAG["GPU_HELD"]
+_KNOWS_MEMORY, _KNOWS_UTILISATION = (
+    schema.GPU_USE_FLAG[f"GPU_USE_{name}"] for name in ("MEMORY", "UTILISATION")
+)
 #: BPF_DEVCG_ACC_READ and _WRITE: more than making a node for it.
 _READ_OR_WRITE = 6
 
@@ -30,6 +34,7 @@ _read_head = record_reader(schema.HEAD)
 _read_open = record_reader(schema.GPU_OPEN)
 _read_ioctl = record_reader(schema.GPU_IOCTL)
 _read_libraries = record_reader(schema.GPU_LIBRARIES)
+_read_use = record_reader(schema.GPU_USE)
 _marks_of = njit(marks_of)
 
 
@@ -62,10 +67,20 @@ def judge_work(state: State, entry: int, kind: int, now: int) -> int:
     return count
 
 
+@inline_kernel
+def _is_busy(state: State, address: int, entry: int) -> bool:
+    """Keep what NVML says of the process at ``entry``: does it compute?"""
+    e = _read_use(address)
+    utilisation = i64(e.utilisation) if e.use_flags & _KNOWS_UTILISATION else i64(-1)
+    memory = i64(e.memory) if e.use_flags & _KNOWS_MEMORY else i64(-1)
+    gpu_detect.note_use(state.processes, state.gpu, entry, utilisation, memory)
+    return utilisation > 0
+
+
 @compiled_entry
 def on_gpu(where: int, address: int, length: int) -> int:
-    """An open, an ioctl, how many there were, or what was found mapped. A call is judged if it is the first of
-    its kind.
+    """An open, an ioctl, how many there were, what was found mapped, or what NVML says. A call is judged if it is the
+    first of its kind.
     """
     state = state_at(where)
     head = _read_head(address)
@@ -74,6 +89,11 @@ def on_gpu(where: int, address: int, length: int) -> int:
     if kind == GPU_COUNTS:  # sent by the probe of an exit, too
         entry = find_exact(p, i64(head.tgid), i64(head.start))
         return i64(0) if entry == NONE else judge_work(state, entry, kind, ts)
+    if kind == GPU_USE:  # its process may have ended meanwhile
+        entry = find_exact(p, i64(head.tgid), i64(head.start))
+        if entry == NONE or not _is_busy(state, address, entry):
+            return 0
+        return judge_work(state, entry, kind, ts)
     entry = known(state, i64(head.tgid), i64(head.start), ts)
     if entry == NONE:
         return 0

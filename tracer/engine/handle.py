@@ -46,7 +46,7 @@ from tracer.engine.flows import (
     open_flow,
 )
 from tracer.engine.flows import NONE as NO_FLOW
-from tracer.engine.gpus import GPU_COUNTS, GPU_IOCTL, GPU_LIBRARIES, GPU_OPEN, on_gpu
+from tracer.engine.gpus import GPU_COUNTS, GPU_IOCTL, GPU_LIBRARIES, GPU_OPEN, GPU_USE, on_gpu
 from tracer.engine.intrinsics import bytes_at, i64, record_reader
 from tracer.engine.marked import on_span, put_into_span, span_named
 from tracer.engine.placed import FOOTHOLD, LOCAL_CONNECT, on_foothold, on_local_connect
@@ -447,6 +447,7 @@ TAKERS: dict[int, Any] = {
     GPU_IOCTL: on_gpu,
     GPU_LIBRARIES: on_gpu,
     GPU_COUNTS: on_gpu,
+    GPU_USE: on_gpu,
 }
 #: What State.calls holds for each kind.
 ENTRIES: dict[int, int] = {kind: taker.address for kind, taker in TAKERS.items()}

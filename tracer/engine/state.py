@@ -120,7 +120,7 @@ def make_state(
     return State(
         make_processes(processes),
         make_flows(flows),
-        make_gpu(gpu_users),
+        make_gpu(gpu_users, processes),
         automaton,
         rules,
         np.zeros(schema.KIND["EVENT_KINDS"], np.int64),

@@ -107,6 +107,11 @@ def discover(proc: Path = _PROC, sys: Path = _SYS, dev: Path = _DEV) -> tuple[De
     return tuple(found.values())
 
 
+def has_nvidia(proc: Path = _PROC) -> bool:
+    """Is NVIDIA's driver loaded?"""
+    return any(name in _BY_NAME and _BY_NAME[name][0] == _NVIDIA for _, name in _char_majors(proc))
+
+
 def stand_in(option: str) -> Device:
     """The device that ``--gpu-device PATH[=FAMILY]`` names; VigilesError says what is wrong with it."""
     path, _, name = option.partition("=")

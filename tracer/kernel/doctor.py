@@ -147,6 +147,10 @@ def _gpus(report: Report) -> bool:
     for device in devices:
         number = f"{device.major}:{'*' if device.minor is None else device.minor}"
         report.add("gpu", number, "info", device.label)
+    from tracer.gpu.nvml import outlook as nvml_outlook
+
+    asked, text = nvml_outlook()
+    report.add("gpu", "NVML", "ok" if asked else "info", printable(text.removeprefix("NVML ")))
     if not devices:
         report.add("gpu", "none", "info", "no GPU driver has registered a device (see --gpu-device)")
     return bool(devices)

@@ -24,6 +24,7 @@ GPU_FAMILY = BTF.enum("gpu_family")
 GPU_FLAG = BTF.enum("gpu_flag")
 GPU_OPEN_FLAG = BTF.enum("gpu_open_flag")
 GPU_LIBRARY = BTF.enum("gpu_library")
+GPU_USE_FLAG = BTF.enum("gpu_use_flag")
 SPAN_WHAT = BTF.enum("span_what")
 SPAN_FLAG = BTF.enum("span_flag")
 LOSS = BTF.enum("loss_reason")
@@ -45,6 +46,7 @@ GPU_IOCTL = BTF.dtype("event_gpu_ioctl")
 GPU_COUNTS = BTF.dtype("event_gpu_counts")
 GPU_KIND = BTF.dtype("gpu_kind")
 GPU_LIBRARIES = BTF.dtype("event_gpu_libraries")
+GPU_USE = BTF.dtype("event_gpu_use")
 SPAN = BTF.dtype("event_span")
 TASK = BTF.dtype("event_task")
 COUNTERS = BTF.dtype("counters")
@@ -90,6 +92,7 @@ LAYOUT: dict[int, np.dtype[np.void]] = {
     KIND["EVENT_EFFORT"]: EFFORT,
     KIND["EVENT_GPU_LIBRARIES"]: GPU_LIBRARIES,
     KIND["EVENT_EXEC_REFUSED"]: EXEC_REFUSED,
+    KIND["EVENT_GPU_USE"]: GPU_USE,
 }
 
 
@@ -114,6 +117,6 @@ KIND_NAME: dict[int, str] = {
     number: name.removeprefix("EVENT_").lower().replace("_", "-") for name, number in KIND.items()
 }
 #: Kinds that probes count as sent and lost, in the order of events.h.
-_NEVER_SENT = ("TASK", "FILE", "FLOW_SAMPLE", "FOOTHOLD", "EFFORT", "GPU_LIBRARIES")
+_NEVER_SENT = ("TASK", "FILE", "FLOW_SAMPLE", "FOOTHOLD", "EFFORT", "GPU_LIBRARIES", "GPU_USE")
 _UNSENT = {KIND[f"EVENT_{name}"] for name in _NEVER_SENT}
 SENT_KINDS: tuple[int, ...] = tuple(k for k in LAYOUT if k not in _UNSENT)

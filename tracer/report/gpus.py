@@ -24,7 +24,7 @@ from tracer.detect.clients import (
 from tracer.gpu.devices import node_name
 from tracer.gpu.names import describe, tuning_of
 from tracer.kernel import schema
-from tracer.report.live import Key, Live
+from tracer.report.live import Key, Live, use_of
 
 #: Clients that are kept; beyond it those that ended first are forgotten, and counted.
 CLIENTS_MAX = 10_000
@@ -56,7 +56,8 @@ class Call(NamedTuple):
 @dataclass(slots=True)
 class Client:
     """One program in one process that has opened, driven or held a GPU. ``heirs``: children that were forked from it
-    while it computed, and have not executed anything: what it has mapped of the card is mapped in them, too.
+    while it computed, and have not executed anything: what it has mapped of the card is mapped in them, too. ``busy``,
+    ``in_use``: percent of a card's time, and bytes of its memory, as NVML has told the last time; ``…_highest``: at most.
     """
 
     pid: int
@@ -77,6 +78,10 @@ class Client:
     unsized: int = 0
     heirs: set[Key] = field(default_factory=set)
     summed: bool = False
+    busy: int | None = None
+    busy_highest: int | None = None
+    in_use: int | None = None
+    in_use_highest: int | None = None
 
     @property
     def kind(self) -> str:
@@ -248,9 +253,23 @@ class Gpus(Live):
         if found is not None:
             found.marks |= int(e["libraries"]) * LIBRARIES_AT | LOOKED
 
+    def _use(self, e: np.void, tail: bytes) -> None:
+        super()._use(e, tail)
+        key = int(e["tgid"]), int(e["start"])
+        # who uses nothing any more need not have become a client
+        found = self._client(e) if e["utilisation"] or e["memory"] else self.clients.get(key)
+        if found is not None:
+            found.busy, found.in_use = use_of(e)
+            found.busy_highest = _higher(found.busy_highest, found.busy)
+            found.in_use_highest = _higher(found.in_use_highest, found.in_use)
+
     def listed(self) -> list[Client]:
         """All of them, in the order in which they came."""
         return sorted([*self.past, *self.clients.values()], key=lambda c: (c.first_ns, c.pid))
+
+
+def _higher(one: int | None, other: int | None) -> int | None:
+    return max((n for n in (one, other) if n is not None), default=None)
 
 
 def gpus_of(client: Client) -> list[str]:
@@ -279,6 +298,10 @@ def as_json(client: Client, names: dict[str, str]) -> dict[str, Any]:
         "memory_asked": client.asked,
         "memory_largest": client.largest,
         "memory_unread": client.unsized,
+        "memory_in_use": client.in_use,
+        "memory_in_use_highest": client.in_use_highest,
+        "utilisation": client.busy,
+        "utilisation_highest": client.busy_highest,
         "tuning": dict(client.tuning),
         "heirs": len(client.heirs),
         "calls": client.total(),

@@ -25,14 +25,17 @@ _KIND = schema.KIND
 _FORK, _EXEC, _EXIT = _KIND["EVENT_FORK"], _KIND["EVENT_EXEC"], _KIND["EVENT_EXIT"]
 _CONNECT, _OPEN, _CLOSE = _KIND["EVENT_CONNECT"], _KIND["EVENT_FLOW_OPEN"], _KIND["EVENT_FLOW_CLOSE"]
 _GPU, _COUNTS = _KIND["EVENT_GPU_IOCTL"], _KIND["EVENT_GPU_COUNTS"]
-_SAMPLE = _KIND["EVENT_FLOW_SAMPLE"]
+_SAMPLE, _USE = _KIND["EVENT_FLOW_SAMPLE"], _KIND["EVENT_GPU_USE"]
+_KNOWN = schema.GPU_USE_FLAG
 
 Key = tuple[int, int]
 
 
 @dataclass(slots=True)
 class Process:
-    """A live process. ``flows``: open ones, by cookie; ``sent``, ``received``: of those that were sampled or have ended."""
+    """A live process. ``flows``: open ones, by cookie; ``sent``, ``received``: of those that were sampled or have ended;
+    ``gpu``: calls; ``busy``, ``held``: percent of a card's time, and bytes of its memory, if NVML has told.
+    """
 
     pid: int
     start: int
@@ -41,7 +44,18 @@ class Process:
     sent: int = 0
     received: int = 0
     gpu: int = 0
+    busy: int | None = None
+    held: int | None = None
     rules: list[str] = field(default_factory=list)
+
+
+def use_of(e: np.void) -> tuple[int | None, int | None]:
+    """Percent of a card's time and bytes, of a GPU_USE; None: not known."""
+    flags = int(e["use_flags"])
+    return (
+        int(e["utilisation"]) if flags & _KNOWN["GPU_USE_UTILISATION"] else None,
+        int(e["memory"]) if flags & _KNOWN["GPU_USE_MEMORY"] else None,
+    )
 
 
 class Live:
@@ -60,7 +74,7 @@ class Live:
         self._knows = False  # who was there when the first file begins that is read
         self._by_kind = {
             _FORK: self._fork, _EXEC: self._exec, _EXIT: self._exit, _CONNECT: self._flow, _OPEN: self._flow,
-            _CLOSE: self._close, _GPU: self._gpu, _COUNTS: self._counts, _SAMPLE: self._sample,
+            _CLOSE: self._close, _GPU: self._gpu, _COUNTS: self._counts, _SAMPLE: self._sample, _USE: self._use,
         }  # fmt: skip
 
     def take(self, follower: Follower) -> int:
@@ -156,6 +170,11 @@ class Live:
             there = len(tail) // schema.GPU_KIND.itemsize
             kinds = np.frombuffer(tail, schema.GPU_KIND, min(int(e["kinds"]), there))
             found.gpu = max(found.gpu, int(kinds["count"].sum()))
+
+    def _use(self, e: np.void, _tail: bytes) -> None:
+        found = self.processes.get((int(e["tgid"]), int(e["start"])))
+        if found is not None:
+            found.busy, found.held = use_of(e)
 
     def alert(self, alert: dict[str, Any]) -> None:
         """One that has been told."""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from tracer.alerts import Alert
     from tracer.engine.engine import Engine
     from tracer.footholds.watcher import Footholds
+    from tracer.gpu.nvml import Nvml
     from tracer.kernel.probes import ProbeOptions, Probes
     from tracer.observer import Observe, Observer
     from tracer.policy import Policy
@@ -84,6 +85,10 @@ class Session:
         self._confines = not keep_privileges
         self._queued: list[Queued] = []
         self._terminal: tuple[Queued, Terminal] | None = None
+        if options.nvml:
+            from tracer.gpu.nvml import require_package
+
+            require_package()
         self.policy, self.rules = self._read()
         self.sinks = self._open_sinks(group)
         self._record = self._open_record(group)
@@ -249,6 +254,7 @@ class Session:
         recorder = self._recorder(engine, probes, tree)
         if self.options.record is not None and self.options.record_rotates:
             writes_to = (*writes_to, self.options.record.parent)
+        nvml = self._ask_nvml()
         if self._confines:
             self._confine(writes_to)  # the watch and its sinks have threads, which inherit
         for sink in self._queued:
@@ -264,6 +270,7 @@ class Session:
             recorder=recorder,
             guard=guard,
             footholds=footholds,
+            nvml=nvml,
         )
         self.stack.callback(watch.close)
         jit.mark_warm()
@@ -285,6 +292,25 @@ class Session:
         for path, why in footholds.refused:
             self.say(f"footholds are not watched in {printable(path)}: {why}")
         return footholds
+
+    def _ask_nvml(self) -> Nvml | None:
+        """Have NVML asked who uses the cards: where that is wanted, or where nobody has said and it can be."""
+        from tracer.gpu.devices import has_nvidia
+
+        wanted = self.options.nvml
+        if wanted is False or (wanted is None and not has_nvidia()):
+            return None
+        from tracer.gpu import nvml
+
+        if wanted is None and nvml.package() is None:
+            return None
+        try:
+            asking = nvml.Nvml(self.say)
+        except (HostError, OSError) as error:
+            self.say(f"NVML is not asked who uses the GPU: {error}")
+            return None
+        self.stack.callback(asking.close)
+        return asking
 
     def _takers(self, engine: Engine) -> Callable[[bytes], None] | None:
         """Who is handed every record; None, as usual, if nobody is."""

@@ -149,6 +149,13 @@ def _gpu_libraries(e: np.void, _tail: bytes) -> str:
     return f"mapped: {', '.join(names) or 'no driver library'}"
 
 
+def _gpu_use(e: np.void, _tail: bytes) -> str:
+    flags = int(e["use_flags"])
+    busy = f"{e['utilisation']} %" if flags & schema.GPU_USE_FLAG["GPU_USE_UTILISATION"] else "? %"
+    held = f"{e['memory']} B" if flags & schema.GPU_USE_FLAG["GPU_USE_MEMORY"] else "? B"
+    return f"{busy} of a card's time, {held}, on {e['cards']} cards"
+
+
 def _gpu_ioctl(e: np.void, _tail: bytes) -> str:
     what = describe(int(e["family"]), int(e["nr"]), int(e["code"]), int(e["cmd"]), int(e["flags"]))
     return f"device {e['major']}:{e['minor']} {what}"
@@ -186,6 +193,7 @@ _FORMAT: dict[str, Callable[[np.void, bytes], str]] = {
     "gpu-ioctl": _gpu_ioctl,
     "gpu-libraries": _gpu_libraries,
     "gpu-counts": _gpu_counts,
+    "gpu-use": _gpu_use,
 }
 
 #: Kinds that say which span the thread is in.
