@@ -125,6 +125,20 @@ def test_names_below_a_thousand_domains_keep_nothing_out(whose: str):
     assert len(world.told) == 1
 
 
+def test_an_alert_of_each_question_hides_no_data(tmp_path: Path):
+    """Each from a socket of its own; whoever has the domain chose it so that a rule knows it."""
+    path = tmp_path / "service.toml"
+    path.write_text(BAD_NAMES.replace("pool.example", TUNNEL.decode()).replace('"connect"', '"flow"'))
+    world = World(load_rules([path]))
+    told = []
+    for n in range(60):
+        data = question(digest(-1 - n) + b"." + TUNNEL, TXT)
+        ends = {"protocol": 17, "tgid": 100, "ts": SECOND * (1 + n), "cookie": 1 + n}
+        for fired in world.engine.feed([records.first(data, "10.0.0.53", 53, **ends)]):
+            told += [rule.id for rule, _ in fired.rules]
+    assert (told.count("tunnel.dns-data"), told.count("net.bad-name")) == (1, 59)
+
+
 DOMAINS = [b"d%d.com" % number for number in range(40)]
 HOMES: dict[bytes, int] = {}
 LIMITS = {"names": 4, "name_bytes": 10, "label_bytes": 16, "counted_from": 16, "window_s": 900}

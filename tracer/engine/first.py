@@ -301,18 +301,22 @@ def on_first(state: State, entry: int, address: int, length: int) -> int:
     pinged = i64(-1)
     if is_echo(transport, i64(e.icmp_type)):
         pinged = note_ping(state, who, start, high, low, here, data, lo, hi, i64(e.first), now)
-    count = evaluate(i64(ON_FLOW), signals, state.rules, state.fired)
-    if count:
-        if remembered:
-            is_found_out(state.flows, flows)
-        count = only_news(state.flows, flows, state.rules, state.fired, count)
-    if count:
-        for word in range(WORDS):
-            state.signals[word] = signals[word]
-    elif domain >= 0:
+    # what many datagrams come to goes before what each of them is, or a lesser alert of each would hide it; but where a
+    # probe has acted, that is told, and why
+    count = i64(0)
+    if domain >= 0 and i64(e.done) == 0:
         count = judge_domain(state, domain)
-    elif pinged >= 0:
+    elif pinged >= 0 and i64(e.done) == 0:
         count = judge_ping(state, pinged, signals)
+    if count == 0:
+        count = evaluate(i64(ON_FLOW), signals, state.rules, state.fired)
+        if count:
+            if remembered:
+                is_found_out(state.flows, flows)
+            count = only_news(state.flows, flows, state.rules, state.fired, count)
+        if count:
+            for word in range(WORDS):
+                state.signals[word] = signals[word]
     if count:
         keep_record(state.record, data)
     return count
