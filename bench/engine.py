@@ -20,6 +20,7 @@ from statistics import median
 from typing import Any
 
 from bench import machine, synthetic
+from tracer.detect.pings import ECHO, ECHO_REPLY
 from tracer.engine.engine import Engine
 from tracer.rules import load_rules
 
@@ -29,8 +30,15 @@ STORM = 100_000
 LIVE_ROUNDS = 5
 FLOWS = "connect, open, close"
 NO_RELAYS = "— no relays looked for"
+ICMP, UDP = 1, 17
 
 _PYTHON = [b"/usr/bin/python3", b"train.py", b"--epochs", b"3", b"--data", b"/data/set", b"-v"]
+
+
+def _dns(tgid: int, ts: int, name: bytes, addresses: int = 0) -> bytes:
+    """A question to a DNS server, or its answer with so many addresses."""
+    data = synthetic.question(name, addresses)
+    return synthetic.first_bytes(tgid, ts, 1 + ts % 1000, data, protocol=UDP, port=53, received=addresses > 0)
 
 
 def _kinds() -> dict[str, list[bytes]]:
@@ -65,6 +73,14 @@ def _kinds() -> dict[str, list[bytes]]:
         ts = 1_000_000_000 + i * 100_000_000
         samples += [synthetic.flow_sample(10 + j % 20, ts, 1 + j, j // 20) for j in range(60)]
         samples.append(synthetic.flow_sample(0, ts, 0, 0))
+    pings: list[bytes] = []  # as iputils sends them: the time, and a pattern; and the answers to them
+    for i in range(n // 2):
+        echo = i.to_bytes(16, "little") + bytes(range(16, 56))
+        place = {"tgid": pid[i], "ts": i, "cookie": 1 + i % 1000, "data": echo, "protocol": ICMP}
+        pings += [
+            synthetic.first_bytes(**place, icmp=ECHO),
+            synthetic.first_bytes(**place, icmp=ECHO_REPLY, received=True),
+        ]
     return {
         "alive": alive,
         "exec (7 arguments)": [
@@ -78,6 +94,16 @@ def _kinds() -> dict[str, list[bytes]]:
         FLOWS: flows,
         "flow samples": samples,
         "span begins, fork, exit, ends": spans,
+        "pings and answers": pings,
+        "DNS questions": [_dns(pid[i], i, b"host-%d.site-%d.com" % (i % 7, i % 300)) for i in range(n)],
+        "DNS questions, a new domain each": [_dns(pid[i], i, b"www.site-%d.com" % i) for i in range(n)],
+        "DNS answers, 4 new addresses each": [
+            _dns(pid[i], i, b"www.site-%d.com" % i, 4) for i in range(n // 4)
+        ],
+        "connects to UNIX sockets": [
+            synthetic.local_connect(pid[i], i, b"/run/user/1000/service-%d.sock" % (i % 100))
+            for i in range(n)
+        ],
         "GPU ioctl": [synthetic.gpu_ioctl(pid[i], i, i) for i in range(n)],
         "mix": [r for t in zip(*(s[: n // 4] for s in (churn, flows, flows[::-1])), strict=True) for r in t],
     }
@@ -240,7 +266,7 @@ def main() -> None:
     memory = memory_figures()
     print(f"\nengine alone, records in memory, ns an event (median of {ROUNDS}, min–max)")
     for name, t in memory.items():
-        print(f"  {name:<24} {t['median']:7.1f}  ({t['min']:.1f}–{t['max']:.1f})")
+        print(f"  {name:<33} {t['median']:7.1f}  ({t['min']:.1f}–{t['max']:.1f})")
     live: dict[str, Any] = dict(live_figures())
     live["bcc, Python callback"] = bcc_figures()
     base = live["mmapped ring, Numba engine"]["median"]

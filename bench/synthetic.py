@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
+
 import numpy as np
 import numpy.typing as npt
 
@@ -95,6 +98,37 @@ def flow_sample(tgid: int, ts: int, cookie: int, place: int) -> bytes:
     row["cookie"], row["family"], row["protocol"], row["remote_port"] = cookie, 2, 6, 443
     row["remote"][:4] = (127, 0, 0, 1 + place % 200) if place % 2 else (203, 0, 113, 1 + place % 200)
     row["sent"], row["received"], row["sent_packets"], row["received_packets"] = 90 + ts % 70, 400, 1, 1
+    return row.tobytes()
+
+
+def first_bytes(
+    tgid: int, ts: int, cookie: int, data: bytes, *, protocol: int, port: int = 0, received: bool = False, icmp: int = 0
+) -> bytes:  # fmt: skip
+    """What a datagram carries to or from 10.0.0.53; ``icmp``: the message's type."""
+    row = _head(schema.FIRST_BYTES, "EVENT_FIRST_BYTES", tgid, ts)
+    row["cookie"], row["family"], row["protocol"], row["remote_port"] = cookie, 2, protocol, port
+    row["remote"][:4] = (10, 0, 0, 53)
+    row["direction"], row["icmp_type"], row["segment"] = received, icmp, 1
+    row["len"] = row["first"] = len(data)
+    row["size"] = schema.FIRST_BYTES.itemsize + len(data)
+    return row.tobytes() + data
+
+
+def question(name: bytes, addresses: int = 0) -> bytes:
+    """The address of a name is asked for over DNS; with ``addresses``: the answer, with so many that nobody else has."""
+    head = struct.pack(">HHHHHH", 1, 0x8180 if addresses else 0x0100, 1, addresses, 0, 0)
+    labels = b"".join(bytes([len(label)]) + label for label in name.split(b"."))
+    records = b"".join(
+        struct.pack(">HHHIHI", 0xC00C, 1, 1, 300, 4, (zlib.crc32(name) + number) % (1 << 32))
+        for number in range(addresses)
+    )
+    return head + labels + b"\0" + struct.pack(">HH", 1, 1) + records
+
+
+def local_connect(tgid: int, ts: int, path: bytes) -> bytes:
+    row = _head(schema.LOCAL_CONNECT, "EVENT_LOCAL_CONNECT", tgid, ts)
+    row["path"][: len(path)] = np.frombuffer(path, np.uint8)
+    row["path_len"] = len(path)
     return row.tobytes()
 
 

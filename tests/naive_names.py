@@ -1,30 +1,51 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Names of addresses and executables seen, as dictionaries."""
+"""Names of addresses and executables seen, as lists and sets."""
 
 from __future__ import annotations
 
-WAYS = 16
+from dataclasses import dataclass
+
+from naive_crowding import WAYS, Row, makes_room
+
 SECOND = 1_000_000_000
 
 
+@dataclass(eq=False)
+class Named(Row):
+    """``worth``: a rule or a policy knows the name."""
+
+    address: tuple[int, int]
+    name: bytes
+    end: int
+
+
 class NaiveNames:
-    """``room``: in which of the table's rows an address may be; what decides who is refused."""
-
     def __init__(self) -> None:
-        self.kept: dict[tuple[int, int], tuple[bytes, int, int]] = {}  # name, end, home
-        self.refused = 0
+        self.sets: dict[int, list[Named | None]] = {}
+        self.seen: set[tuple[int, int]] = set()
+        self.refused = self.forgotten = 0
 
-    def learn(self, address: tuple[int, int], home: int, name: bytes, ttl: int, now: int) -> None:
-        at_home = [key for key, (_, end, where) in self.kept.items() if where == home and end > now]
-        if address not in at_home and len(at_home) >= WAYS:
-            self.refused += 1
-            return
-        end = now + min(max(ttl, 300), 3600) * SECOND
-        self.kept[address] = name, end, home
+    def learn(
+        self, address: tuple[int, int], home: int, name: bytes, ttl: int, now: int, who: int, worth: int
+    ) -> None:
+        """``home``: the set that the address may be in."""
+        rows = self.sets.setdefault(home, [None] * WAYS)
+        self.seen.add(address)
+        known = [at for at, row in enumerate(rows) if row and row.end > now and row.address == address]
+        free = [at for at, row in enumerate(rows) if row is None or row.end <= now]
+        at = next(iter(known + free), None)
+        if at is None:
+            at = makes_room(rows, 1, who, 0)
+            row = None if at is None else rows[at]
+            if row is None or (row.who == who and row.worth > worth):
+                self.refused += 1
+                return
+            self.forgotten += 1
+        rows[at] = Named(who, worth, now, address, name, now + min(max(ttl, 300), 3600) * SECOND)
 
     def find(self, address: tuple[int, int], now: int) -> bytes | None:
-        name, end, _ = self.kept.get(address, (b"", 0, 0))
-        return name if end > now else None
+        rows = [row for rows in self.sets.values() for row in rows if row and row.address == address]
+        return next((row.name for row in rows if row.end > now), None)
 
 
 class NaiveFiles:

@@ -29,6 +29,7 @@ _TABLES = (
     "processes-forgotten",
     "image-table-full",
     "name-table-full",
+    "names-forgotten",
     "strings-cut",
     "malformed",
 )

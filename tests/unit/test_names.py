@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Names that addresses were looked up by, and executables seen, against dictionaries."""
+"""Names that addresses were looked up by, and executables seen, against their twins."""
 
 from __future__ import annotations
 
@@ -19,9 +19,12 @@ from naive_names import SECOND, NaiveFiles, NaiveNames
 I = np.int64  # noqa: E741
 
 
-def learn(table, address: tuple[int, int], name: bytes, ttl: int, now: int) -> None:
+def learn(
+    table, address: tuple[int, int], name: bytes, ttl: int, now: int, who: int = 1, worth: int = 0
+) -> None:
     text = np.frombuffer(bytearray(name or b"\0"), np.uint8)
-    names.learn_name(table, I(address[0]), I(address[1]), text, I(len(name)), I(ttl), I(now))
+    about = (I(who), I(10 * who), I(address[0]), I(address[1]), text, I(len(name)), I(worth), I(ttl), I(now))
+    names.learn_name(table, *about)
 
 
 def find(table, address: tuple[int, int], now: int) -> bytes | None:
@@ -34,7 +37,7 @@ def home_of(address: tuple[int, int], capacity: int) -> int:
     table = names.make_names(capacity)
     learn(table, address, b"x", 300, 0)
     (row,) = np.flatnonzero(table.keys[:, 2])
-    return int(row)
+    return int(row) // names.WAYS
 
 
 WORD = st.integers(-(1 << 63), (1 << 63) - 1)
@@ -50,33 +53,71 @@ HOMES: dict[tuple[int, int], int] = {}
             ADDRESSES,
             st.binary(max_size=140),
             st.sampled_from([0, 1, 299, 300, 301, 3599, 3600, 3601, -1, 2**31 - 1]),
-            st.sampled_from([0, 0, 0, 1, 299, 300, 301, 4000]),
+            st.sampled_from([0, 0, 0, 0, 0, 1, 299, 300, 301, 4000]),
+            st.sampled_from([1, 1, 1, 2, 2, 3, 4, 5]),
+            st.sampled_from([0, 0, 1]),
         ),
-        max_size=60,
+        max_size=120,
     )
 )
-def test_agrees_with_a_dictionary(steps):
+def test_agrees_with_the_twin(steps):
     table, naive, now = names.make_names(32), NaiveNames(), 1
-    for address, name, ttl, passed in steps:
-        now += passed * SECOND
+    for address, name, ttl, passed, who, worth in steps:
+        now += passed * SECOND + 1
         home = HOMES.setdefault(address, home_of(address, 32))
-        learn(table, address, name, ttl, now)
-        naive.learn(address, home, name, ttl, now)
+        learn(table, address, name, ttl, now, who, worth)
+        naive.learn(address, home, name, ttl, now, who, worth)
         assert int(table.state[names.N_FULL]) == naive.refused
-        for known in naive.kept:
+        assert int(table.state[names.N_FORGOTTEN]) == naive.forgotten
+        for known in naive.seen:
             assert find(table, known, now) == naive.find(known, now)
 
 
-def test_a_full_row_refuses_and_forgets_nobody():
+def full(whose: list[tuple[int, int]]):
+    """One set of places: who was told each name, and what it is worth."""
     table = names.make_names(names.WAYS)
-    for number in range(names.WAYS):
-        learn(table, (0, number), b"host%d" % number, 3600, 5)
-    learn(table, (0, 99), b"new", 3600, 5)
-    assert find(table, (0, 99), 5) is None
+    for number, (who, worth) in enumerate(whose):
+        learn(table, (0, number), b"host%d" % number, 3600, 5 + number, who, worth)
+    return table
+
+
+def left(table, now: int = 100) -> list[int]:
+    return [n for n in range(names.WAYS) if find(table, (0, n), now) == b"host%d" % n]
+
+
+def test_whoever_has_most_forgets_what_he_looked_up_longest_ago():
+    table = full([(1, 0)] * 10 + [(2, 0)] * 6)
+    learn(table, (0, 1), b"host1", 3600, 50)  # again
+    learn(table, (0, 99), b"new", 3600, 60, who=2)
+    assert (find(table, (0, 99), 60), left(table)) == (b"new", [1, *range(2, 16)])
+    assert int(table.state[names.N_FORGOTTEN]) == 1
+    assert int(table.state[names.N_FULL]) == 0
+
+
+def test_what_a_rule_knows_is_not_forgotten_for_what_none_knows():
+    table = full([(1, 1)] * names.WAYS)
+    learn(table, (0, 99), b"new", 3600, 60)
+    assert (find(table, (0, 99), 60), left(table)) == (None, [*range(16)])
     assert int(table.state[names.N_FULL]) == 1
-    assert int(table.state[names.N_KEPT]) == names.WAYS
-    assert all(find(table, (0, number), 5) == b"host%d" % number for number in range(names.WAYS))
-    # whoever is known gets his new name all the same
+    learn(table, (0, 99), b"known", 3600, 60, worth=1)
+    assert (find(table, (0, 99), 60), left(table)) == (b"known", [*range(1, 16)])
+    # nor does anybody keep another one's out by that
+    learn(table, (0, 98), b"new", 3600, 60, who=2)
+    assert (find(table, (0, 98), 60), left(table)) == (b"new", [*range(2, 16)])
+
+
+def test_many_push_out_what_none_knows_and_nothing_else():
+    table = full([(who, who % 2) for who in range(names.WAYS)])
+    for who in range(100, 108):
+        learn(table, (0, who), b"new", 3600, 60, who=who, worth=1)
+    assert left(table) == [1, 3, 5, 7, 9, 11, 13, 15]
+    learn(table, (0, 99), b"new", 3600, 60, who=99)
+    assert find(table, (0, 99), 60) is None
+    assert int(table.state[names.N_FULL]) == 1
+
+
+def test_a_name_ends_and_can_be_given_anew():
+    table = full([(1, 0)] * names.WAYS)
     learn(table, (0, 3), b"other", 3600, 5)
     assert find(table, (0, 3), 5) == b"other"
     end = 5 + 3600 * SECOND
@@ -84,7 +125,7 @@ def test_a_full_row_refuses_and_forgets_nobody():
     assert find(table, (0, 3), end) is None
     learn(table, (0, 99), b"new", 300, end)
     assert find(table, (0, 99), end) == b"new"
-    assert int(table.state[names.N_FULL]) == 1
+    assert int(table.state[names.N_FORGOTTEN]) == 0
 
 
 @pytest.mark.parametrize(("ttl", "kept"), [(0, 300), (-5, 300), (300, 300), (1000, 1000), (1 << 31, 3600)])
@@ -108,7 +149,7 @@ def test_addresses_spread_over_the_table():
     table = names.make_names()
     for number in range(len(table.keys) // 2):
         learn(table, (0, 0xFFFF << 32 | 0x0A000000 | number), b"x", 300, 0)
-    assert int(table.state[names.N_FULL]) < 100
+    assert int(table.state[names.N_FORGOTTEN]) < 100
 
 
 # Executables

@@ -100,7 +100,7 @@ def find_series(b: Beacons, tgid: int, start: int, high: int, low: int, port: in
             return at
     if place < 0:
         # a single check-in at a place is what a crawler's many processes may push out
-        place = makes_room(b.series, home, WAYS, tgid, start, b.series["visits"], b.series["moved"], 1)
+        place = makes_room(b.series, home, WAYS, 1, tgid, start, b.series["visits"], b.series["moved"], 1)
         if place < 0:
             b.state[B_DROPPED] += 1
             return -1

@@ -4,7 +4,8 @@
 Each tunnel over DNS that has a name is known by its wire format (:mod:`tracer.detect.wire.dns_tunnels`). This asks
 for none: whoever sends data outside through resolvers puts it into names, and never asks for one twice, or its
 answer would come from a cache. A domain is what somebody registers: its last two labels, or three where the last two
-are a country's. Names count once, however often they are asked for; of a name only its long labels count.
+are a country's. Names count once, however often they are asked for; of a name only its long labels count. Who asks does
+not matter, only for what: a program may be started for each. A domain lies with whoever asked first.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from tracer.detect.crowding import ANYTHING, makes_room
 from tracer.detect.facts import FACT_BIT
 from tracer.detect.mixing import mixed
 from tracer.detect.names import Bytes, byte_at
@@ -32,8 +34,6 @@ assert list(THRESHOLDS["dns"])[WINDOW] == "window_s"
 
 #: Places that a domain may be in.
 WAYS = 16
-#: A domain of no more names gives its place up for another, the oldest first.
-_FEW = 2
 SECOND = 1_000_000_000
 _DOT = 46
 #: Of a country's own second level (co.uk, com.au, ac.jp): short, below two letters.
@@ -42,11 +42,14 @@ _COUNTRY, _SECOND_LEVEL = 2, 3
 DOMAIN = np.dtype(
     [
         ("key", "i8"),  # the domain's hash; 0: nobody's
+        ("tgid", "i8"),  # who asked first
+        ("start", "i8"),
         ("since", "i8"),
         ("last", "i8"),
         ("asked", "i8"),  # questions
         ("names", "i8"),  # different ones
         ("bytes", "i8"),  # of their long labels
+        ("worth", "i8"),  # these, and what it has inherited
         ("longest", "i8"),  # the longest label of each name, together
         ("odd", "i8"),  # of the names, asked for as something else than an address
         TOLD_FIELD,
@@ -60,7 +63,7 @@ D_DROPPED, D_FORGOTTEN, D_TOLD, D_NAME_LO, D_DOMAIN_LO, D_NAME_HI = range(6)
 
 class Domains(NamedTuple):
     """``table`` DOMAIN[n], n a power of two; ``limits`` int64[5]: the thresholds; ``state`` int64[6]: domains that found
-    no place, those of hardly any names that gave theirs up, the one of which something was told last, and where the
+    no place, as nothing in their first name counts, those that gave theirs up, the one of which something was told last, and where the
     name that was asked for last, and its domain, lie in the engine's text.
     """
 
@@ -105,10 +108,13 @@ def domain_of(text: Bytes, lo: int, hi: int) -> int:
 
 
 @njit
-def _find(d: Domains, key: int, now: int) -> int:
-    """The domain, a new one if need be; -1 if there is no place."""
+def _find(d: Domains, tgid: int, start: int, key: int, size: int, now: int) -> int:
+    """The domain, a new one if need be; -1 if there is no place. ``size``: of the long labels in the name that is asked
+    for; where none is, no domain makes room in which some were.
+    """
     home = key & (len(d.table) - 1) & ~(WAYS - 1)
-    place = oldest = -1
+    place = -1
+    worth = 0
     for at in range(home, home + WAYS):
         row = d.table[at]
         if row.key == key:
@@ -116,24 +122,27 @@ def _find(d: Domains, key: int, now: int) -> int:
                 return at
             place = at  # counting begins anew
             break
-        if row.key == 0 or row.last + d.limits[WINDOW] * SECOND < now:
-            if place < 0:
-                place = at
-        elif row.names <= _FEW and (oldest < 0 or row.last < d.table[oldest].last):
-            oldest = at
+        if place < 0 and (row.key == 0 or row.last + d.limits[WINDOW] * SECOND < now):
+            place = at
     if place < 0:
-        if oldest < 0:
+        place = makes_room(
+            d.table, home, WAYS, WAYS // 2, tgid, start, d.table["worth"], d.table["last"], ANYTHING
+        )
+        worth = d.table[place].worth
+        if size == 0 and worth > 0:
             d.state[D_DROPPED] += 1
             return -1
         d.state[D_FORGOTTEN] += 1
-        place = oldest
     row = d.table[place]
     same = row.key == key
     row.key = key
+    row.tgid = tgid
+    row.start = start
     row.since = now
     row.asked = 0
     row.names = 0
     row.bytes = 0
+    row.worth = worth
     row.longest = 0
     row.odd = 0
     if not same:
@@ -154,14 +163,28 @@ def _is_new(d: Domains, at: int, name: int) -> bool:
 
 
 @njit
-def ask(d: Domains, text: Bytes, lo: int, hi: int, odd: bool, now: int) -> int:
-    """The name ``text[lo:hi]`` is asked for, ``odd``: as something else than an address. Where its domain is if it is
-    a new name; -1 if not, or if there is no place.
+def _labels(d: Domains, text: Bytes, lo: int, end: int) -> tuple[int, int]:
+    """Of the labels ``text[lo:end]``: how much the long ones hold, and the longest."""
+    size = longest = 0
+    while end > lo:
+        start = _label(text, lo, end)
+        longest = max(longest, end - start)
+        if end - start >= d.limits[COUNTED_FROM]:
+            size += end - start
+        end = start - 1
+    return size, longest
+
+
+@njit
+def ask(d: Domains, tgid: int, start: int, text: Bytes, lo: int, hi: int, odd: bool, now: int) -> int:
+    """The process asks for the name ``text[lo:hi]``, ``odd``: as something else than an address. Where its domain is if
+    it is a new name; -1 if not, or if there is no place.
     """
     begin = domain_of(text, lo, hi)
     if begin == hi or begin == lo:
         return -1
-    at = _find(d, mixed(fnv(text, begin, hi), 0) + 1, now)
+    size, longest = _labels(d, text, lo, begin - 1)
+    at = _find(d, tgid, start, mixed(fnv(text, begin, hi), 0) + 1, size, now)
     if at < 0:
         return -1
     row = d.table[at]
@@ -170,15 +193,8 @@ def ask(d: Domains, text: Bytes, lo: int, hi: int, odd: bool, now: int) -> int:
     if not _is_new(d, at, mixed(fnv(text, lo, hi), 1)):
         return -1
     row.odd += odd
-    longest = 0
-    end = begin - 1
-    while end > lo:
-        start = _label(text, lo, end)
-        size = end - start
-        longest = max(longest, size)
-        if size >= d.limits[COUNTED_FROM]:
-            row.bytes += size
-        end = start - 1
+    row.bytes += size
+    row.worth += size
     row.longest += longest
     d.state[D_NAME_LO] = lo
     d.state[D_DOMAIN_LO] = begin

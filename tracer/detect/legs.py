@@ -137,7 +137,7 @@ def _makes_room(r: Relays, home: int, tgid: int, start: int, now: int) -> int:
     """The leg that has not moved for longest: of whoever crowds these places; if nobody does, of all that have been still
     for a second. -1: none.
     """
-    crowds = most_crowding(r.legs, home, LEG_WAYS, tgid, start)
+    crowds = most_crowding(r.legs, home, LEG_WAYS, 1, tgid, start)
     found = -1
     for at in range(home, home + LEG_WAYS):
         leg = r.legs[at]

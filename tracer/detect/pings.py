@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from tracer.detect.crowding import makes_room
+from tracer.detect.crowding import ANYTHING, makes_room
 from tracer.detect.facts import FACT_BIT
 from tracer.detect.mixing import mixed
 from tracer.detect.names import Bytes
@@ -55,7 +55,7 @@ PINGED = np.dtype(
         ("count", "i8", (2,)),
         ("bytes", "i8", (2,)),
         ("news", "i8", (2,)),
-        ("worth", "i8"),  # news, both ways
+        ("worth", "i8"),  # news, both ways, and what it has inherited
         ("asked", "i8", (ASKED,)),  # marks of what was sent, in turn
         ("answer", "i8"),  # hash of the last that came and had not been sent
         ("length", "i8"),  # of what follows
@@ -65,12 +65,12 @@ PINGED = np.dtype(
 )
 
 # Places in Pings.state
-P_DROPPED, P_FORGOTTEN, P_TOLD = range(3)
+P_FORGOTTEN, P_TOLD = range(2)
 
 
 class Pings(NamedTuple):
-    """``table`` PINGED[n], n a power of two; ``limits`` int64[3]: the thresholds; ``state`` int64[3]: addresses that found
-    no place, those that gave theirs up, the one of which something was told last.
+    """``table`` PINGED[n], n a power of two; ``limits`` int64[3]: the thresholds; ``state`` int64[2]: addresses that gave
+    their place up, the one of which something was told last.
     """
 
     table: npt.NDArray[np.void]
@@ -81,15 +81,16 @@ class Pings(NamedTuple):
 def make_pings(capacity: int = 1 << 10) -> Pings:
     """Nobody has been pinged."""
     return Pings(
-        np.zeros(capacity, PINGED), np.zeros(len(THRESHOLDS["icmp"]), np.int64), np.zeros(3, np.int64)
+        np.zeros(capacity, PINGED), np.zeros(len(THRESHOLDS["icmp"]), np.int64), np.zeros(2, np.int64)
     )
 
 
 @njit
 def _find(p: Pings, tgid: int, start: int, high: int, low: int, now: int) -> int:
-    """The address, a new one if need be; -1 if there is no place."""
+    """The address, a new one if need be."""
     home = mixed(high, low) & (len(p.table) - 1) & ~(WAYS - 1)
     place = -1
+    worth = 0
     for at in range(home, home + WAYS):
         row = p.table[at]
         over = row.heard == 0 or row.since + p.limits[WINDOW] * SECOND < now
@@ -101,10 +102,10 @@ def _find(p: Pings, tgid: int, start: int, high: int, low: int, now: int) -> int
         if over and place < 0:
             place = at
     if place < 0:
-        place = makes_room(p.table, home, WAYS, tgid, start, p.table["worth"], p.table["heard"], 0)
-        if place < 0:
-            p.state[P_DROPPED] += 1
-            return -1
+        place = makes_room(
+            p.table, home, WAYS, WAYS // 2, tgid, start, p.table["worth"], p.table["heard"], ANYTHING
+        )
+        worth = p.table[place].worth
         p.state[P_FORGOTTEN] += 1
     row = p.table[place]
     if row.heard == 0 or row.high != high or row.low != low:
@@ -114,7 +115,7 @@ def _find(p: Pings, tgid: int, start: int, high: int, low: int, now: int) -> int
     row.tgid = tgid
     row.start = start
     row.since = now
-    row.worth = 0
+    row.worth = worth
     row.answer = 0
     row.length = 0
     for way in range(2):
@@ -170,8 +171,6 @@ def ping(
     ``size`` bytes in all. Where the address is if that brought something new; else -1.
     """
     at = _find(p, tgid, start, high, low, now)
-    if at < 0:
-        return -1
     row = p.table[at]
     row.heard = now
     mark = _mark(data, lo, hi, size)

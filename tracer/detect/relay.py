@@ -128,7 +128,7 @@ def _makes_room(r: Relays, home: int, leg: Any) -> int:
     r.asked[asker] += 1
     if r.asked[asker] > ASKS:
         return -1
-    crowds = most_crowding(r.pairs, home, PAIR_WAYS, leg.tgid, leg.start)
+    crowds = most_crowding(r.pairs, home, PAIR_WAYS, 1, leg.tgid, leg.start)
     turn = mixed(r.state[PASSES], r.asked[asker])
     found = -1
     fewest = 0

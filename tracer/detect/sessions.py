@@ -114,7 +114,7 @@ def open_session(s: Sessions, cookie: int, tgid: int, start: int, now: int) -> i
             place = at
             break
     if place < 0:
-        place = makes_room(s.table, home, WAYS, tgid, start, s.table["exchanges"], s.table["heard"], 0)
+        place = makes_room(s.table, home, WAYS, 1, tgid, start, s.table["exchanges"], s.table["heard"], 0)
         if place < 0:
             s.state[S_FULL] += 1
             return -1

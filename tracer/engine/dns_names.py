@@ -27,13 +27,13 @@ def _is_odd(data: Bytes, lo: int, hi: int, transport: int) -> bool:
 
 @inline_kernel
 def note_question(
-    state: State, data: Bytes, lo: int, hi: int, transport: int, name: int, end: int, now: int
-) -> int:
-    """The tree asks for the name ``state.text[name:end]``: where its domain is, if that is a new name; else -1."""
+    state: State, tgid: int, start: int, data: Bytes, lo: int, hi: int, transport: int, name: int, end: int, now: int
+) -> int:  # fmt: skip
+    """The process asks for the name ``state.text[name:end]``: where its domain is, if that is a new name; else -1."""
     d = state.domains
     if d.limits[NAMES] == 0:
         return -1
-    return ask(d, state.text, name, end, _is_odd(data, lo, hi, transport), now)
+    return ask(d, tgid, start, state.text, name, end, _is_odd(data, lo, hi, transport), now)
 
 
 @inline_kernel

@@ -15,7 +15,7 @@ from tracer.detect.clients import kind_of_client
 from tracer.detect.dns_data import D_DROPPED, D_FORGOTTEN
 from tracer.detect.gpu import ASKED, MARKS, NOT_ASKED, USE_KNOWN, for_users
 from tracer.detect.legs import LEGS_DROPPED, MOVED_INSIDE, MOVED_OUTSIDE, NOT_COMPARED, PAIRS_DROPPED
-from tracer.detect.pings import P_DROPPED, P_FORGOTTEN
+from tracer.detect.pings import P_FORGOTTEN
 from tracer.detect.sessions import S_FORGOTTEN as SESSIONS_FORGOTTEN
 from tracer.detect.sessions import S_FULL as SESSIONS_FULL
 from tracer.engine import arena as strings
@@ -27,7 +27,7 @@ from tracer.engine.first import address_words
 from tracer.engine.flows import F_FORGOTTEN, F_FULL, F_LIVE
 from tracer.engine.handle import ENTRIES, REFUSABLE_BIT
 from tracer.engine.intrinsics import address_of, store_release_u64
-from tracer.engine.names import N_FULL, find_name
+from tracer.engine.names import N_FORGOTTEN, N_FULL, find_name
 from tracer.engine.ring import Ring
 from tracer.engine.spans import S_FULL, S_REPEATED, S_UNKNOWN, row_of
 from tracer.engine.state import (
@@ -448,6 +448,7 @@ class Engine:
             "flow-table-full": int(self.state.flows.state[F_FULL]),
             "flows-forgotten": int(self.state.flows.state[F_FORGOTTEN]),
             "name-table-full": int(self.state.names.state[N_FULL]),
+            "names-forgotten": int(self.state.names.state[N_FORGOTTEN]),
             "scan-targets-dropped": int(self.state.scans.state[0]),
             "relay-legs-dropped": int(self.state.relays.state[LEGS_DROPPED]),
             "relay-pairs-dropped": int(self.state.relays.state[PAIRS_DROPPED]),
@@ -458,7 +459,6 @@ class Engine:
             "beacon-places-forgotten": int(self.state.beacons.state[B_FORGOTTEN]),
             "dns-domains-dropped": int(self.state.domains.state[D_DROPPED]),
             "dns-domains-forgotten": int(self.state.domains.state[D_FORGOTTEN]),
-            "ping-places-dropped": int(self.state.pings.state[P_DROPPED]),
             "ping-places-forgotten": int(self.state.pings.state[P_FORGOTTEN]),
             "files-not-queued": int(self.state.files.state[X_LOST]),
             "environments-cut": int(p.state[procs.ENVIRONMENTS_CUT]),

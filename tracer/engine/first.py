@@ -21,7 +21,7 @@ from tracer.engine.dns_names import judge_domain, note_question
 from tracer.engine.flows import NONE as NO_FLOW
 from tracer.engine.flows import RULES_TOLD, Flows, forget, forget_rules, is_found_out, open_flow, speaks
 from tracer.engine.intrinsics import bytes_at, i64, record_reader
-from tracer.engine.names import Names, find_name, learn_name
+from tracer.engine.names import Names, find_name, learn_name, worth_of
 from tracer.engine.pings import is_echo, judge_ping, note_ping
 from tracer.engine.processes import NONE, Processes
 from tracer.engine.state import IDENTIFY, RECORD_BYTES, SCRATCH, State
@@ -193,12 +193,15 @@ def judge_listen(state: State, high: int, low: int, port: int, protocol: int) ->
 
 
 @inline_kernel
-def _learn_names(state: State, data: Bytes, hi: int, transport: int, now: int) -> None:
+def _learn_names(state: State, tgid: int, start: int, data: Bytes, hi: int, transport: int, now: int) -> None:
     count, length = dns_answers(data, i64(FIRST_BYTES), hi, transport, state.text, state.answers)
+    if count == 0:
+        return
+    worth = worth_of(state.text, length, state.automaton, state.signals)
     for i in range(count):
         family = _INET if state.answers[i, 1] == 4 else 0
         high, low = address_words(data, state.answers[i, 0], i64(family))
-        learn_name(state.names, high, low, state.text, length, state.answers[i, 2], now)
+        learn_name(state.names, tgid, start, high, low, state.text, length, worth, state.answers[i, 2], now)
 
 
 @njit
@@ -220,10 +223,11 @@ def on_first(state: State, entry: int, address: int, length: int) -> int:
         state.malformed[0] += 1
         return 0
     data = bytes_at(address, length)
+    who, start = i64(e.tgid), i64(e.start)
     now, transport = i64(e.ts), i64(e.protocol)
     here = i64(e.direction) & 1
     there = 1 - here
-    flows = open_flow(state.flows, i64(e.cookie), i64(e.tgid), i64(e.start))
+    flows = open_flow(state.flows, i64(e.cookie), who, start)
     remembered = flows != NO_FLOW
     if remembered:
         speaks(state.flows, flows, now)
@@ -288,25 +292,31 @@ def on_first(state: State, entry: int, address: int, length: int) -> int:
     # a policy may allow places by name: not by the word of whoever listens at just any port
     asked = i64(e.remote_port) == _PORT_DNS and look[spans.ACCEPTED] == 0
     if kind == _DNS and asked and here == spans.RECEIVED and out[spans.TRAITS] & _ANSWER:
-        _learn_names(state, data, hi, transport, now)
+        _learn_names(state, who, start, data, hi, transport, now)
     domain = i64(-1)
     if kind == _DNS and asked and here == spans.SENT and out[spans.HOST_IN] == spans.IN_TEXT:
-        domain = note_question(state, data, lo, hi, transport, out[spans.HOST_LO], out[spans.HOST_HI], now)
+        domain = note_question(
+            state, who, start, data, lo, hi, transport, out[spans.HOST_LO], out[spans.HOST_HI], now
+        )
     pinged = i64(-1)
     if is_echo(transport, i64(e.icmp_type)):
-        pinged = note_ping(state, i64(e.tgid), i64(e.start), high, low, here, data, lo, hi, i64(e.first), now)
-    count = evaluate(i64(ON_FLOW), signals, state.rules, state.fired)
-    if count:
-        if remembered:
-            is_found_out(state.flows, flows)
-        count = only_news(state.flows, flows, state.rules, state.fired, count)
-    if count:
-        for word in range(WORDS):
-            state.signals[word] = signals[word]
-    elif domain >= 0:
+        pinged = note_ping(state, who, start, high, low, here, data, lo, hi, i64(e.first), now)
+    # what many datagrams come to goes before what each of them is, or a lesser alert of each would hide it; but where a
+    # probe has acted, that is told, and why
+    count = i64(0)
+    if domain >= 0 and i64(e.done) == 0:
         count = judge_domain(state, domain)
-    elif pinged >= 0:
+    elif pinged >= 0 and i64(e.done) == 0:
         count = judge_ping(state, pinged, signals)
+    if count == 0:
+        count = evaluate(i64(ON_FLOW), signals, state.rules, state.fired)
+        if count:
+            if remembered:
+                is_found_out(state.flows, flows)
+            count = only_news(state.flows, flows, state.rules, state.fired, count)
+        if count:
+            for word in range(WORDS):
+                state.signals[word] = signals[word]
     if count:
         keep_record(state.record, data)
     return count
