@@ -5,6 +5,7 @@
  */
 #include "exec.bpf.h"
 #include "guard.bpf.h"
+#include "span.bpf.h"
 
 /*
  * LSM programs can be interrupted by others of their kind on the same CPU: who comes second finds this busy, and is
@@ -58,6 +59,8 @@ INLINE void tell_refused(struct check_scratch *s, struct task_struct *task, __u6
 	s->told.file_size = e->file_size;
 	s->told.changed_ns = e->changed_ns;
 	s->told.dev = e->dev;
+	s->told.span_token = 0;
+	name_span(&s->told, FIELD(task, pid));
 	s->told.exec_flags = e->flags;
 	barrier_var(len);
 	if (len > PATH_CAPTURE || bpf_probe_read_kernel(s->path, len, s->exec.strings))

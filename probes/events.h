@@ -187,6 +187,9 @@ struct event_exec_refused {
 	__u64 ino;
 	__u64 file_size;
 	__u64 changed_ns;
+	__u64 span_start; /* the span that the thread is in: see struct event_span; token 0: not known */
+	__u32 span_tgid;
+	__u32 span_token;
 	__u32 dev;
 	__u16 path_len; /* of the file that was to run */
 	__u16 exec_flags; /* enum exec_flag: EXEC_PATH_* */
@@ -236,6 +239,9 @@ struct event_tamper {
 	__u64 target_start; /* 0: not known */
 	__u64 cgroup;	    /* that was left, or frozen */
 	__u64 cgroup_to;    /* where to */
+	__u64 span_start; /* the span that the thread is in: see struct event_span; token 0: not known */
+	__u32 span_tgid;
+	__u32 span_token;
 	__u32 target_tgid;  /* whom it was done to; 0: nobody in particular */
 	__u32 by_tgid;	    /* who did it, in the tree or not */
 	__u32 number;	    /* of the signal; of a flood, enum event_kind; of bpf(2), its command */
@@ -300,6 +306,9 @@ struct event_flow_open {
 	struct event_head head;
 	__u64 cookie;
 	__u64 handshake_ns; /* first SYN to established; 0 when accepted */
+	__u64 span_start; /* the span that it was opened in, or its listener was; token 0: not known */
+	__u32 span_tgid;
+	__u32 span_token;
 	struct flow_addr addr;
 };
 
@@ -352,6 +361,9 @@ struct event_effort {
 /* A UNIX socket is to be connected to the one of this name. */
 struct event_local_connect {
 	struct event_head head;
+	__u64 span_start; /* the span that the thread is in: see struct event_span; token 0: not known */
+	__u32 span_tgid;
+	__u32 span_token;
 	__u16 path_len; /* up to the first NUL; of an abstract name, all of it */
 	__u8 abstract;	/* a name that is no file's; the NUL in front is left out */
 	__u8 _pad_local[5];
@@ -424,6 +436,9 @@ enum gpu_family {
 
 struct event_gpu_open {
 	struct event_head head;
+	__u64 span_start; /* the span that the thread is in: see struct event_span; token 0: not known */
+	__u32 span_tgid;
+	__u32 span_token;
 	__u32 major;
 	__u32 minor;
 	__u32 access; /* BPF_DEVCG_ACC_*: 1 mknod, 2 read, 4 write */
@@ -448,6 +463,9 @@ enum gpu_flag {
 struct event_gpu_ioctl {
 	struct event_head head;
 	struct verdict verdict; /* of what makes a compute context */
+	__u64 span_start; /* the span that the thread is in: see struct event_span; token 0: not known */
+	__u32 span_tgid;
+	__u32 span_token;
 	__u64 asked; /* bytes of the device's memory that it asks for, or 0 */
 	__u32 major;
 	__u32 minor;
@@ -603,7 +621,8 @@ VIGILES_ASSERT(sizeof(struct event_fork) == 72, "event_fork");
 VIGILES_ASSERT(sizeof(struct verdict) == 64, "verdict");
 VIGILES_ASSERT(sizeof(struct event_exec) == 264, "event_exec");
 VIGILES_ASSERT(sizeof(struct event_exit) == 48, "event_exit");
-VIGILES_ASSERT(sizeof(struct event_tamper) == 200, "event_tamper");
+VIGILES_ASSERT(sizeof(struct event_exec_refused) == 152, "event_exec_refused");
+VIGILES_ASSERT(sizeof(struct event_tamper) == 216, "event_tamper");
 VIGILES_ASSERT(sizeof(struct flow_addr) == 40, "flow_addr");
 VIGILES_ASSERT(sizeof(struct event_connect) == 168, "event_connect");
 VIGILES_ASSERT(sizeof(struct event_listen) == sizeof(struct event_connect), "event_listen");
@@ -612,10 +631,10 @@ VIGILES_ASSERT(sizeof(struct event_flow_close) == 136, "event_flow_close");
 VIGILES_ASSERT(sizeof(struct event_flow_sample) == 112, "event_flow_sample");
 VIGILES_ASSERT(sizeof(struct event_effort) == 104, "event_effort");
 VIGILES_ASSERT(sizeof(struct event_foothold) == 48, "event_foothold");
-VIGILES_ASSERT(sizeof(struct event_local_connect) == 160, "event_local_connect");
+VIGILES_ASSERT(sizeof(struct event_local_connect) == 176, "event_local_connect");
 VIGILES_ASSERT(sizeof(struct event_first_bytes) == 168, "event_first_bytes");
-VIGILES_ASSERT(sizeof(struct event_gpu_open) == 56, "event_gpu_open");
-VIGILES_ASSERT(sizeof(struct event_gpu_ioctl) == 136, "event_gpu_ioctl");
+VIGILES_ASSERT(sizeof(struct event_gpu_open) == 72, "event_gpu_open");
+VIGILES_ASSERT(sizeof(struct event_gpu_ioctl) == 152, "event_gpu_ioctl");
 VIGILES_ASSERT(sizeof(struct event_gpu_libraries) == 48, "event_gpu_libraries");
 VIGILES_ASSERT(sizeof(struct event_gpu_use) == 56, "event_gpu_use");
 VIGILES_ASSERT(sizeof(struct gpu_kind) == 24, "gpu_kind");

@@ -7,7 +7,7 @@
 #ifndef VIGILES_FLOW_BPF_H
 #define VIGILES_FLOW_BPF_H
 
-#include "common.bpf.h"
+#include "span.bpf.h"
 
 #define TCP_ESTABLISHED 1
 #define TCP_SYN_SENT 2
@@ -25,6 +25,7 @@ struct flow {
 	__u32 last_port; /* of the last unconnected datagram */
 	__u32 last_address[4];
 	__u32 base[DIRECTIONS]; /* sequence number of the stream's first byte */
+	struct span_name span; /* that the thread was in which opened it, or the listener */
 	__u64 sampled[DIRECTIONS]; /* bytes that samples have told of, see sockets.bpf.c */
 	__u32 packets[DIRECTIONS];
 	__u32 uses; /* a socket may connect again: then everything begins anew */
@@ -80,8 +81,28 @@ INLINE void own_flow(struct flow *flow, struct task_struct *task)
 	flow->sampled[DIRECTION_RECEIVED] = 0;
 	flow->packets[DIRECTION_SENT] = 0;
 	flow->packets[DIRECTION_RECEIVED] = 0;
+	flow->span.token = 0;
 	flow->uses++;
 }
+
+/* The thread whose flow it is now opens it, in the span that it is in. */
+INLINE void open_in_span(struct flow *flow, struct task_struct *task)
+{
+	struct task_span *span = span_of(flow->owner_tid);
+
+	if (!span)
+		span = span_of_asker(task);
+	if (span)
+		flow->span = span->now;
+}
+
+/* Fill in the span that the flow was opened in. */
+#define name_flow_span(event, flow)                                                                \
+	({                                                                                         \
+		(event)->span_start = (flow)->span.start;                                          \
+		(event)->span_tgid = (flow)->span.tgid;                                            \
+		(event)->span_token = (flow)->span.token;                                          \
+	})
 
 /* Bytes behind `now` that no sample has told of; a socket that began anew counts from 0. */
 INLINE __u64 since_sample(__u64 now, __u64 sampled)

@@ -6,6 +6,7 @@
 #include "gpu_decode.bpf.h"
 #include "gpu_state.bpf.h"
 #include "guard.bpf.h"
+#include "span.bpf.h"
 #include "syscall.bpf.h"
 
 struct gpu_device {
@@ -62,6 +63,7 @@ int on_device(struct bpf_cgroup_dev_ctx *ctx)
 	e->minor = ctx->minor;
 	e->access = ctx->access_type >> 16;
 	e->family = family;
+	name_span_or_asker(e, task);
 	submit_event(e, 1);
 	return 1;
 }
@@ -183,6 +185,7 @@ static __noinline int gpu_ioctl(struct task_struct *task, struct file *file, __u
 	e->code = c.code;
 	e->family = c.family;
 	e->flags = c.flags;
+	name_span(e, e->head.tid);
 	submit_event(e, c.flags & GPU_COMPUTE);
 	return 0;
 }

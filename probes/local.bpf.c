@@ -10,6 +10,7 @@
  */
 #include "tree.bpf.h"
 #include "share.bpf.h"
+#include "span.bpf.h"
 
 /* What the kernel hands to programs of this kind: include/linux/filter.h. */
 extern void *bpf_cast_to_kern_ctx(void *ctx) __ksym __weak;
@@ -39,6 +40,7 @@ int on_connect_local(struct bpf_sock_addr *ctx)
 	bpf_probe_read_kernel(e->path, LOCAL_PATH, &name->sun_path);
 	e->abstract = !e->path[0];
 	e->path_len = length;
+	name_span_or_asker(e, task);
 	submit_event(e, 0);
 	return 1;
 }

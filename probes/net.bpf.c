@@ -6,7 +6,6 @@
 #include "flow.bpf.h"
 #include "guard.bpf.h"
 #include "share.bpf.h"
-#include "span.bpf.h"
 
 /* What programs on cgroups say; refused, the call fails with EPERM. */
 #define ALLOW 1
@@ -68,6 +67,7 @@ INLINE int tell_connect(struct bpf_sock_addr *ctx, int ipv6, int unconnected)
 	verdict.took_ns = bpf_ktime_get_boot_ns() - began;
 	if (flow) {
 		own_flow(flow, task);
+		open_in_span(flow, task);
 		flow->cookie = bpf_get_socket_cookie(ctx);
 		flow->told |= FLOW_TOLD_CONNECT;
 		flow->refused = refused;
@@ -86,7 +86,10 @@ INLINE int tell_connect(struct bpf_sock_addr *ctx, int ipv6, int unconnected)
 	__builtin_memcpy(e->addr.remote, address, sizeof(address));
 	if (unconnected)
 		e->addr.flags |= FLOW_UNCONNECTED;
-	name_span(e, bpf_get_current_pid_tgid());
+	if (flow)
+		name_flow_span(e, flow);
+	else
+		name_span_or_asker(e, task);
 	/* What no rule holds for waits for the timer: a wake-up is dear to whoever connects. */
 	submit_event(e, verdict.row != 0);
 	return refused ? REFUSE : ALLOW;
@@ -192,7 +195,7 @@ INLINE int tell_bind(struct bpf_sock *ctx, int ipv6)
 	e->addr.flags = bound ? FLOW_BOUND : 0;
 	e->addr.local_port = ctx->src_port;
 	__builtin_memcpy(e->addr.local, local, sizeof(local));
-	name_span(e, bpf_get_current_pid_tgid());
+	name_span_or_asker(e, task);
 	submit_event(e, verdict.row != 0);
 	return refused ? REFUSE : ALLOW;
 }
@@ -218,6 +221,7 @@ INLINE void tell_open(struct sock *sk, struct flow *flow, __u64 now)
 		return;
 	e->cookie = flow->cookie;
 	e->handshake_ns = flow->flags & FLOW_ACCEPTED ? 0 : now - flow->began;
+	name_flow_span(e, flow);
 	fill_addr(&e->addr, sk);
 	e->addr.flags = flow->flags;
 	submit_event(e, 0);
@@ -274,6 +278,7 @@ INLINE void tell_listen(struct sock *sk, struct flow *flow, struct task_struct *
 	struct event_listen *e;
 
 	own_flow(flow, task);
+	open_in_span(flow, task);
 	flow->told |= FLOW_TOLD_LISTEN;
 	judge_socket(sk, 0, verdict);
 	/* a listener that nothing reaches: listen() itself can't be refused here */
@@ -283,6 +288,7 @@ INLINE void tell_listen(struct sock *sk, struct flow *flow, struct task_struct *
 		return;
 	e->verdict = *verdict;
 	e->cookie = flow->cookie;
+	name_flow_span(e, flow);
 	fill_addr(&e->addr, sk);
 	submit_event(e, verdict->row != 0);
 }

@@ -18,7 +18,7 @@
 #ifndef VIGILES_SHARE_BPF_H
 #define VIGILES_SHARE_BPF_H
 
-#include "common.bpf.h"
+#include "span.bpf.h"
 
 struct process {
 	__u64 start;
@@ -61,6 +61,8 @@ INLINE void tell_flood(const struct event_head *head, struct share *share)
 	e->by_tgid = head->tgid;
 	e->number = head->kind;
 	e->what = TAMPER_FLOOD;
+	if (FIELD(task, pid) == (__s32)head->tid)
+		name_span(e, head->tid);
 	submit_event(e, 1);
 }
 

@@ -51,6 +51,28 @@ INLINE struct task_span *span_of(__u32 tid)
 	return bpf_map_lookup_elem(&task_spans, &tid);
 }
 
+/*
+ * What a worker of io_uring does, it does for the thread that has asked for it. Workers are made without passing the
+ * fork tracepoint, so none has a span of its own. (Whoever polls for what is asked, IORING_SETUP_SQPOLL, may do so
+ * for several threads, and is in none.)
+ */
+INLINE struct task_span *span_of_asker(struct task_struct *task)
+{
+	struct io_wq *wq = NULL;
+	void *worker;
+
+	if (!(BPF_CORE_READ(task, flags) & PF_IO_WORKER))
+		return NULL;
+	worker = BPF_CORE_READ(task, worker_private);
+	if (!worker)
+		return NULL;
+	if (bpf_core_field_exists(struct io_worker, wq))
+		wq = BPF_CORE_READ((struct io_worker *)worker, wq);
+	else if (bpf_core_field_exists(struct io_worker___old, wqe))
+		wq = BPF_CORE_READ((struct io_worker___old *)worker, wqe, wq);
+	return wq ? span_of(BPF_CORE_READ(wq, task, pid)) : NULL;
+}
+
 INLINE int same_span(const struct span_name *a, const struct span_name *b)
 {
 	return a->token == b->token && a->tgid == b->tgid && a->start == b->start;
@@ -112,6 +134,19 @@ INLINE void leave_span(struct task_struct *task)
 #define name_span(event, tid)                                                                      \
 	({                                                                                         \
 		struct task_span *__s = span_of(tid);                                              \
+		if (__s) {                                                                         \
+			(event)->span_start = __s->now.start;                                      \
+			(event)->span_tgid = __s->now.tgid;                                        \
+			(event)->span_token = __s->now.token;                                      \
+		}                                                                                  \
+	})
+
+/* The same of what a worker may do for the thread. */
+#define name_span_or_asker(event, who)                                                             \
+	({                                                                                         \
+		struct task_span *__s = span_of((event)->head.tid);                                \
+		if (!__s)                                                                          \
+			__s = span_of_asker(who);                                                  \
 		if (__s) {                                                                         \
 			(event)->span_start = __s->now.start;                                      \
 			(event)->span_tgid = __s->now.tgid;                                        \

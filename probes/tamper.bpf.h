@@ -9,6 +9,7 @@
 
 #include "tree.bpf.h"
 #include "guard.bpf.h"
+#include "span.bpf.h"
 #include "syscall.bpf.h"
 
 #define SIGCHLD 17
@@ -63,6 +64,7 @@ INLINE void send_tamper(struct task_struct *who, struct task_struct *target, str
 	}
 	e->cgroup = t->cgroup;
 	e->cgroup_to = t->cgroup_to;
+	name_span(e, e->head.tid);
 	e->by_tgid = bpf_get_current_pid_tgid() >> 32;
 	e->number = t->number;
 	e->what = t->what;

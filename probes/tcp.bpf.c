@@ -40,6 +40,7 @@ int BPF_PROG(on_tcp_state, const struct sock *csk, int oldstate, int newstate)
 			return 0;
 		}
 		own_flow(flow, task);
+		open_in_span(flow, task);
 		flow->flags |= FLOW_OUTSIDE;
 		/* no hook of the cgroup has been asked: what it would refuse ends whoever calls */
 		if (judge_socket(sk, 1, &verdict) && kill_current())
@@ -49,6 +50,7 @@ int BPF_PROG(on_tcp_state, const struct sock *csk, int oldstate, int newstate)
 			return 0;
 		connect->verdict = verdict;
 		connect->cookie = flow->cookie;
+		name_flow_span(connect, flow);
 		fill_addr(&connect->addr, sk);
 		connect->addr.flags = flow->flags;
 		submit_event(connect, verdict.row != 0);

@@ -225,7 +225,25 @@ struct task_struct {
 	struct task_group *sched_task_group;
 	unsigned long nvcsw;
 	int nr_cpus_allowed;
+	void *worker_private;
 	char comm[16];
+};
+
+/* io_uring/io-wq.c: for whom a worker works; 6.1 has a step between. */
+struct io_wq {
+	struct task_struct *task;
+};
+
+struct io_worker {
+	struct io_wq *wq;
+};
+
+struct io_wqe {
+	struct io_wq *wq;
+};
+
+struct io_worker___old {
+	struct io_wqe *wqe;
 };
 
 struct bpf_map {

@@ -9,16 +9,29 @@ import numpy as np
 import numpy.typing as npt
 
 from tracer.engine.engine import Engine, OpenedSpan
+from tracer.engine.processes import NONE
+from tracer.engine.spans import OPEN
 from tracer.engine.tap import lay_out
 from tracer.kernel import schema
 
 
 def snapshot(engine: Engine) -> bytes:
-    """Live processes, parents first: a fork, and an exec where the program is known; laid out as a tap has them."""
+    """Live processes, parents first: a fork, and an exec where the program is known; then open spans that nobody was
+    born in; laid out as a tap has them.
+    """
     table = engine.state.processes.table
     live = sorted(engine.live_entries(), key=lambda entry: int(table[entry]["start"]))
     told: set[tuple[int, int, int]] = set()
-    return lay_out(record for entry in live for record in _process(engine, entry, told))
+    processes = [record for entry in live for record in _process(engine, entry, told)]
+    return lay_out([*processes, *_open(engine, told)])
+
+
+def _open(engine: Engine, told: set[tuple[int, int, int]]) -> Iterator[bytes]:
+    table = engine.state.processes.spans.table
+    for serial in sorted(int(row["serial"]) for row in table if row["state"] == OPEN and row["known"]):
+        span, *around = engine.spans_of(NONE, serial)
+        if (span.pid, span.start_ns, span.token) not in told:
+            yield _span(span, around[0] if around else None)
 
 
 def _span(span: OpenedSpan, above: OpenedSpan | None) -> bytes:

@@ -356,15 +356,13 @@ class Watch:
         self._examining.submit()
         return len(tasks)
 
-    def adopt_spans(self) -> int:
-        """Take in the spans that the tree has open, as the probes remember them; how many.
+    def adopt_spans(self, records: Iterable[bytes]) -> None:
+        """Take in the spans that the tree has open, as probes remember them.
 
         Before :meth:`repair`, which finds out who is in them.
         """
-        records = self.probes.open_spans()
         for _ in self.engine.feed(records, count=False):
             pass
-        return len(records)
 
     def adopt_flows(self) -> int:
         """Take in the flows that the tree had before the watch; how many."""

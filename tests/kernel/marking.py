@@ -5,14 +5,20 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import ctypes
 import errno
 import os
 import socket
+import struct
 import subprocess
 import sys
 import threading
 import time
+from fcntl import ioctl
+from pathlib import Path
+
+from workloads import BY_WORKER, _io_uring, connects_locally
 
 import tracer
 from tracer.marks.api import MARKS
@@ -224,6 +230,78 @@ def connects() -> None:
             else:
                 with socket.create_connection(("127.0.0.1", port)):
                     pass
+
+
+def acts(device: str, command: str, data: str, pid: str, number: str, root: str) -> None:
+    """Threads that have been there before, each in a span of its own by and by, do one thing each; their process
+    goes on in another. What has been listened for is met when all that is over. At last it leaves its cgroup.
+    """
+    doors: list[socket.socket] = []
+    server = socket.create_server(("127.0.0.1", 0))
+
+    def gpu() -> None:
+        with open(device, "r+b", buffering=0) as file, contextlib.suppress(OSError):
+            ioctl(file, int(command, 0), bytearray.fromhex(data))
+
+    def listen() -> None:
+        doors.append(socket.create_server(("127.0.0.1", 0)))
+
+    def datagrams() -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
+            one.bind(("127.0.0.1", 15353))
+
+    def io_uring(flags: int) -> None:
+        where = struct.pack("<H", socket.AF_INET) + struct.pack(
+            ">H4B8x", server.getsockname()[1], 127, 0, 0, 1
+        )
+        address = ctypes.create_string_buffer(where)
+        with socket.socket() as one:
+            target = ctypes.addressof(address)
+            _io_uring(struct.pack("<BBHiQQIIQ", 16, flags, 0, one.fileno(), 16, target, 0, 0, 7))
+
+    def scan() -> None:
+        for port in range(20001, 20041):
+            with socket.socket() as one:
+                one.connect_ex(("127.0.0.1", port))
+
+    def outside() -> None:
+        Path(root, "cgroup.procs").write_text(str(os.getpid()))
+        with socket.create_connection(server.getsockname()):
+            pass
+
+    steps = {
+        "gpu": gpu,
+        "listen": listen,
+        "datagrams": datagrams,
+        "local": lambda: connects_locally("/nobody/docker.sock"),
+        "signal": lambda: os.kill(int(pid), int(number)),
+        "io_uring": lambda: io_uring(0),
+        "worker": lambda: io_uring(BY_WORKER),
+        "scan": scan,
+        "outside": outside,
+    }
+    ready = threading.Barrier(len(steps) + 1)
+    turn = {word: threading.Event() for word in steps}
+
+    def work(word: str) -> None:
+        ready.wait()
+        turn[word].wait()
+        with tracer.span(tool=word):
+            steps[word]()
+
+    with tracer.span(tool="main"):
+        every = {word: threading.Thread(target=work, args=(word,)) for word in steps}
+        for thread in every.values():
+            thread.start()
+        ready.wait()
+        for word in list(steps)[:-1]:
+            turn[word].set()
+            every[word].join()
+        with socket.create_connection(doors[0].getsockname()) as near, doors[0].accept()[0] as far:
+            near.sendall(b"knock")
+            far.recv(5)
+        turn["outside"].set()
+        every["outside"].join()
 
 
 def traced(trace: str) -> None:

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 from harness import record
+from test_exactness import CHANNEL, GPU, RM_ALLOC, gpu_options
+from test_tamper import USR1, stand_in
 
 from tracer.engine.spans import OPEN
-from tracer.kernel import schema
+from tracer.kernel import host, schema
 
 MARKING = Path(__file__).with_name("marking.py")
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
@@ -162,6 +164,61 @@ def test_a_program_that_connects_in_its_own_span():
     assert run.status == 0
     said = texts(run)
     assert [said.get(name(e), "") for e in run.of("connect")] == ["", "tool=one\0", "tool=two\0", ""]
+
+
+DOOR = """
+[indicators.doors]
+where = "port"
+values = ["tcp/1-65535"]
+[rules."net.door"]
+title = "t"
+on = "listen"
+severity = "low"
+any = ["doors"]
+"""
+
+
+def in_which(run, kind: str, **more: int) -> list[str]:
+    """The tools whose spans the records of a kind are in that say so."""
+    said = texts(run)
+    found = [e for e in run.of(kind) if all(e[field] == value for field, value in more.items())]
+    return [said.get(name(e), "").partition("\0")[0].partition("=")[2] for e in found]
+
+
+@pytest.mark.guest
+def test_whatever_a_thread_does_itself_is_in_its_span(tmp_path):
+    (tmp_path / "door.toml").write_text(DOOR)
+    attached = set()
+    with stand_in() as target:
+        run = record(
+            marking("acts", GPU, RM_ALLOC, CHANNEL, target.pid, int(USR1), host.cgroup2_root()),
+            gpu_options(),
+            gpu_users=("nobody",),
+            rules=[tmp_path / "door.toml"],
+            protect=(target.pid, 0),
+            between=lambda watch, found: attached.update(watch.probes.attached),
+        )
+    assert run.status == 0
+    tcp, udp = 6, 17
+    assert set(in_which(run, "gpu-open")) == set(in_which(run, "gpu-ioctl")) == {"gpu"}
+    assert in_which(run, "listen", protocol=tcp) == ["", "listen"]
+    assert in_which(run, "listen", protocol=udp) == ["datagrams"]
+    assert in_which(run, "local-connect") == (["local"] if "on_connect_local" in attached else [])
+    what = schema.TAMPER_WHAT
+    assert in_which(run, "tamper", what=what["TAMPER_SIGNAL"]) == ["signal"]
+    assert in_which(run, "tamper", what=what["TAMPER_LEFT"]) == ["outside"]
+    assert in_which(run, "connect", protocol=tcp) == ["io_uring", "worker", *["scan"] * 40, "main", "outside"]
+    accepted = [e for e in run.of("flow-open") if e["flags"] & schema.FLOW_FLAG["FLOW_ACCEPTED"]]
+    (door,) = (e["local_port"] for e in run.of("listen") if e["protocol"] == tcp and e["span_token"])
+    assert [texts(run).get(name(e)) for e in accepted if e["local_port"] == door] == ["tool=listen\0"]
+    told = {alert.rule.id: alert.span.said("tool") if alert.span else None for alert in run.alerts}
+    assert told.items() >= {
+        "gpu.unexpected-client": "gpu", "tamper.signal": "signal", "tamper.left-cgroup": "outside", "net.scan": "scan",
+        "net.door": "listen",
+    }.items()  # fmt: skip
+    if "on_connect_local" in attached:
+        assert told["net.runtime-socket"] == "local"
+    assert run.summary.lost_total == 0
 
 
 def test_traceparent_of_the_environment():

@@ -337,6 +337,10 @@ def reuse_pid() -> None:
     sys.exit("the id did not come again")
 
 
+#: IOSQE_ASYNC, the second byte of an entry: a worker of io_uring's does it, never whoever asks.
+BY_WORKER = 16
+
+
 def _io_uring(operation: bytes) -> int:
     """One operation through io_uring, by raw system calls: the first 40 bytes of its entry; its result."""
     import mmap

@@ -36,7 +36,9 @@ async def main():
 
 with tracer.span(run="nightly"):
     if ready:
-        open(ready, "w").close()
+        with open(ready + ".new", "w") as file:
+            file.write(str(os.getpid()))
+        os.rename(ready + ".new", ready)
         while not os.path.exists(go):
             time.sleep(0.02)
     asyncio.run(main())
@@ -96,6 +98,74 @@ def test_shells_name_theirs(told, miner, tmp_path):
     assert second["span"] is None
     assert third["span"]["tool"] == "make"
     assert "begins: tool=bash step=7" in done.stderr
+
+
+SHELL = """
+id=$({span} begin --tool bash --step 7)
+echo $$ > {ready}.new && mv {ready}.new {ready}
+while ! [ -e {go} ]; do sleep 0.1; done
+{miner} -o {pool}
+{span} end "$id"
+{miner} -o {pool}
+"""
+
+
+def both_told(tmp_path, job: list[str], ready, go, environment) -> tuple[list[dict], list[dict], str]:
+    """Alerts of a watch that runs ``job``, and of another that comes when it is ready; what was printed."""
+    watch = subprocess.Popen(
+        [*VIGILES, "run", "--alerts", tmp_path / "first", "--", *job],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
+    other = None
+    try:
+        wait_until(ready.exists)
+        other = subprocess.Popen(
+            [*VIGILES, "attach", "--pid", ready.read_text().strip(), "--alerts", tmp_path / "second"],
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert other.stderr is not None
+        while "watching" not in (line := other.stderr.readline()):
+            assert line, "it ended"
+        go.touch()
+        _, printed = watch.communicate(timeout=60)
+        _, more = other.communicate(timeout=60)
+    finally:
+        for process in (watch, other):
+            if process is not None:
+                process.kill()
+                process.wait()
+    assert watch.returncode == 0, printed
+    found = [
+        [json.loads(line) for line in (tmp_path / name).read_text().splitlines()]
+        for name in ("first", "second")
+    ]
+    return found[0], found[1], printed + more
+
+
+def test_two_watches_agree_on_what_had_begun_before_the_second_came(miner, tmp_path):
+    ready, go = tmp_path / "ready", tmp_path / "go"
+    job = agent(tmp_path, miner, str(ready), str(go))
+    first, second, printed = both_told(tmp_path, job, ready, go, {**os.environ, "POOL": POOL})
+    assert len(first) == len(second) == 1, printed
+    assert first[0]["span"] == second[0]["span"]
+    assert [span["attributes"] for span in first[0]["span"]["path"]] == [
+        {"tool": "bash", "step": 412, "episode": "a91f"},
+        {"run": "nightly"},
+    ]
+
+
+def test_two_watches_agree_on_when_a_shells_tool_call_ends(miner, tmp_path):
+    """Both take it: neither says to the shell that it is not the shell's to end."""
+    ready, go = tmp_path / "ready", tmp_path / "go"
+    script = SHELL.format(span=SPAN, ready=ready, go=go, miner=miner, pool=POOL)
+    first, second, printed = both_told(tmp_path, ["bash", "-c", script], ready, go, None)
+    assert "refused" not in printed
+    for alerts in (first, second):
+        assert [alert["span"] and alert["span"]["step"] for alert in alerts] == [7, None], printed
+    assert first[0]["span"]["path"] == second[0]["span"]["path"]
 
 
 def test_a_watch_that_comes_late_is_told(told, miner, tmp_path):

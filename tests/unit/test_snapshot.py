@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from recordings import EPOCH, Live, header_of, layout, replayed
 
 from tracer.engine.engine import Engine
+from tracer.engine.spans import OPEN
 from tracer.kernel import schema
 from tracer.record import writer as writer_module
 from tracer.record.files import PartFiles
@@ -162,6 +163,32 @@ def test_a_later_file_alone_knows_rules_clock_and_names(tmp_path):
     again, player = replayed(PACKS, tmp_path / "r.2")
     assert again == live.alerts
     assert player.engine.state.epoch[0] == EPOCH + 1
+
+
+def test_a_later_file_alone_knows_what_threads_are_in(tmp_path):
+    """No process was born in these spans, of which one has ended by then."""
+    outer, inner, ended = _name(1, 1), _name(1, 2), _name(1, 3)
+    live = Live(tmp_path / "r", PACKS)
+    live.take(
+        [
+            records.execute([b"python3", b"train.py"], b"/usr/bin/python3", tgid=1),
+            records.span_begin(outer, b"episode=a\0", ts=2),
+            records.span_begin(ended, b"tool=other\0", above=outer, ts=3),
+            records.span_begin(inner, b"tool=bash\0", above=outer, ts=4),
+            records.span_end(ended, ts=5),
+        ]
+    )
+    _turn(live)
+    thread = dict(zip(("span_tgid", "span_start", "span_token"), inner, strict=True))
+    live.take([records.tamper("TAMPER_SIGNAL", tgid=1, ts=9, **thread)])
+    live.end()
+    assert [alert["span"]["tool"] for alert in live.alerts] == ["bash"]
+    again, player = replayed(PACKS, tmp_path / "r.2")
+    assert again == live.alerts
+    spans = player.engine.state.processes.spans.table
+    assert sorted(bytes(text[:9]) for text in player.engine.state.processes.spans.texts[spans["state"] == OPEN]) == [
+        b"episode=a", b"tool=bash",
+    ]  # fmt: skip
 
 
 def test_another_file_begins_however_much_waits(tmp_path, monkeypatch):

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from tracer.rules import load_rules
 from tracer.sinks.terminal import format_alert
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
+import records
 from naive_spans import NaiveSpans
 from records import connect, execute, first, fork, leave, span_begin, span_end
 
@@ -251,6 +253,93 @@ def test_a_connection_is_in_the_span_of_its_thread(engine):
     )
     (alert,) = [alert for alert in alerts if alert.rule.id == "miner.stratum"]
     assert alert.span.said("tool") == "one"
+
+
+LISTENS = """
+[indicators.door]
+where = "port"
+values = ["tcp/4444"]
+[rules."net.door"]
+title = "t"
+on = "listen"
+severity = "low"
+any = ["door"]
+"""
+
+
+def gpu_context(**more) -> bytes:
+    flags = schema.GPU_FLAG["GPU_COMPUTE"] | schema.GPU_FLAG["GPU_FIRST"]
+    more |= {"family": schema.GPU_FAMILY["GPU_NVIDIA"], "nr": 0x2B, "code": 0xC86F, "flags": flags}
+    return records._of("EVENT_GPU_IOCTL", schema.GPU_IOCTL, TRAINER, 9, more).tobytes()
+
+
+def listen(**more) -> bytes:
+    more |= {"family": 2, "protocol": records.TCP, "local_port": 4444, "cookie": 9}
+    return records._of("EVENT_LISTEN", schema.LISTEN, TRAINER, 9, more).tobytes()
+
+
+@pytest.mark.parametrize(
+    ("rule", "act"),
+    [
+        ("gpu.unexpected-client", gpu_context),
+        ("net.door", listen),
+        ("tamper.signal", lambda **more: records.tamper("TAMPER_SIGNAL", tgid=TRAINER, ts=9, **more)),
+        (
+            "net.runtime-socket",
+            lambda **more: records.local_connect(b"/run/docker.sock", tgid=TRAINER, **more),
+        ),
+        ("miner.command", lambda **more: records.exec_refused(b"/tmp/xmrig", tgid=TRAINER, ts=9, **more)),
+    ],
+)
+def test_whatever_a_thread_does_itself_is_in_its_span(tmp_path, rule, act):
+    """Its process was born in none."""
+    (tmp_path / "listens.toml").write_text(LISTENS)
+    rules = load_rules([tmp_path / "listens.toml"])
+    engine = Engine(rules.under(replace(rules.terms, gpu_users=("nobody",))), processes=64, flows=16)
+    one, two = (TRAINER, 10_000, 1), (TRAINER, 10_000, 2)
+    alerts = feed(
+        engine,
+        execute([b"python3", b"train.py"], b"/usr/bin/python3", tgid=TRAINER),
+        span_begin(one, b"tool=one\0"),
+        span_begin(two, b"tool=two\0", above=one),
+        act(**span_of(two)),
+    )
+    (alert,) = [alert for alert in alerts if alert.rule.id == rule]
+    assert [span.text for span in alert.span.path] == [b"tool=two\0", b"tool=one\0"]
+
+
+def test_a_scan_is_in_the_span_of_the_connect_that_completes_it(engine):
+    one, two = (TRAINER, 10_000, 1), (TRAINER, 10_000, 2)
+    alerts = feed(engine, span_begin(one, b"tool=one\0"), span_begin(two, b"tool=two\0"))
+    for number in range(1, 40):
+        place, span = f"10.0.0.{number}", span_of(one if number % 2 else two)
+        alerts += feed(
+            engine,
+            connect(place, 22, tgid=TRAINER, cookie=number, ts=number, **span),
+            records.close(number, place, 22, tgid=TRAINER, ts=number, error=111),
+        )
+    scans = [alert for alert in alerts if alert.rule.id == "net.scan"]
+    assert [alert.span.said("tool") for alert in scans] == [("one" if scans[0].hook_ns % 2 else "two")]
+
+
+@pytest.mark.parametrize("ended", [False, True])
+def test_what_is_accepted_is_in_the_span_that_was_listened_in(engine, ended):
+    call = (TRAINER, 10_000, 1)
+    more = {"cookie": 1, "family": 2, "protocol": records.TCP, "flags": schema.FLOW_FLAG["FLOW_ACCEPTED"]}
+    accepted = records._of("EVENT_FLOW_OPEN", schema.FLOW_OPEN, TRAINER, 9, more | span_of(call))
+    alerts = feed(
+        engine,
+        span_begin(call, b"tool=one\0"),
+        *([span_end(call)] if ended else []),
+        accepted.tobytes(),
+        first(b'{"id":1,"method":"mining.subscribe","params":["xmrig/6.21"]}\n', tgid=TRAINER, cookie=1),
+    )
+    assert {alert.span.said("tool") for alert in alerts} == {"one"}
+    # of one that nobody has told of, an accepted connection makes none
+    stray = accepted.copy()
+    stray["cookie"], stray["span_token"] = 2, 99
+    feed(engine, stray.tobytes())
+    assert engine.table_losses()["spans-unknown"] == 0
 
 
 def test_traces_along_the_line(engine):

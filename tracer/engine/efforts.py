@@ -25,7 +25,7 @@ from tracer.engine.flows import F_USED, is_found_out
 from tracer.engine.gpus import judge_work
 from tracer.engine.intrinsics import i64, record_reader
 from tracer.engine.processes import LIVE, NONE, Processes, find_exact
-from tracer.engine.state import State, known, note, state_at
+from tracer.engine.state import IN_SPAN, State, known, note, state_at
 from tracer.jit import entry as compiled_entry
 from tracer.jit import inline_kernel, njit
 from tracer.kernel import schema
@@ -103,15 +103,19 @@ def _judge(state: State, head: int, now: int) -> int:
     left = keep_news(crew, state.rules, state.fired, count)
     if left:
         side = OUTSIDE if crew.thin & 1 << OUTSIDE else INSIDE
-        cookie = i64(0)
+        cookie, span = i64(0), i64(0)
         e.state[TOLD] = head
         e.state[TOLD_FLOW] = -1
         if crew.thin:
             e.state[TOLD_FLOW] = crew.flows[side]
-            cookie = state.flows.table[crew.flows[side]].cookie
+            cookie, span = (
+                state.flows.table[crew.flows[side]].cookie,
+                state.flows.table[crew.flows[side]].span,
+            )
             is_found_out(state.flows, crew.flows[side])
         whom = head if p.table[head].state == LIVE else crew.busiest
         note(state, whom, i64(EFFORT), now, cookie, left)
+        state.pending[IN_SPAN] = span
     return left
 
 

@@ -32,7 +32,7 @@ from tracer.engine.intrinsics import bytes_at, i64, record_reader
 from tracer.engine.processes import NONE, Processes, find_exact
 from tracer.engine.relays import carried_last
 from tracer.engine.sessions import hang_up
-from tracer.engine.state import State, note, state_at
+from tracer.engine.state import IN_SPAN, State, note, state_at
 from tracer.jit import entry as compiled_entry
 from tracer.jit import inline_kernel, njit
 from tracer.kernel import schema
@@ -178,5 +178,9 @@ def on_flow_close(where: int, address: int, length: int) -> int:
             state, i64(e.tgid), i64(e.start), high, low, i64(e.remote_port), i64(e.flags), i64(e.cookie),
             i64(e.sent_last), i64(e.received_last), True, i64(FLOW_CLOSE), i64(e.ts),
         )  # fmt: skip
+    if count:  # by the connect that was the last it took
+        flow = find_flow(state.flows, i64(e.cookie))
+        if flow != NO_FLOW:
+            state.pending[IN_SPAN] = state.flows.table[flow].span
     close_flow(state.flows, i64(e.cookie))
     return count

@@ -7,8 +7,9 @@ from tracer.detect import gpu as gpu_detect
 from tracer.detect.clients import FAMILY_MARKS, LIBRARIES_AT, LOOKED, TABLE, TUNES, marks_of
 from tracer.detect.provenance import provenance, tuning, work
 from tracer.engine.intrinsics import i64, record_reader
+from tracer.engine.marked import serial_named
 from tracer.engine.processes import NONE, Processes, find_exact
-from tracer.engine.state import DECIDED, DONE, State, known, state_at
+from tracer.engine.state import DECIDED, DONE, IN_SPAN, State, known, state_at
 from tracer.engine.state import note as _note
 from tracer.jit import entry as compiled_entry
 from tracer.jit import inline_kernel, njit
@@ -147,4 +148,9 @@ def on_gpu(where: int, address: int, length: int) -> int:
         _note(state, entry, kind, ts, number, count)
         state.pending[DONE] = done
         state.pending[DECIDED] = decided
+        if kind == GPU_IOCTL:
+            called = _read_ioctl(address)
+            state.pending[IN_SPAN] = serial_named(
+                p, i64(called.span_tgid), i64(called.span_start), i64(called.span_token), ts
+            )
     return count

@@ -48,12 +48,13 @@ from tracer.engine.flows import (
 from tracer.engine.flows import NONE as NO_FLOW
 from tracer.engine.gpus import GPU_COUNTS, GPU_IOCTL, GPU_LIBRARIES, GPU_OPEN, GPU_USE, on_gpu
 from tracer.engine.intrinsics import bytes_at, i64, record_reader
-from tracer.engine.marked import on_span, put_into_span, span_named
+from tracer.engine.marked import on_span, put_into_span, serial_named
 from tracer.engine.placed import FOOTHOLD, LOCAL_CONNECT, on_foothold, on_local_connect
 from tracer.engine.processes import NONE
 from tracer.engine.relays import FLOW_SAMPLE, on_flow_sample
 from tracer.engine.sessions import begin as begin_session
 from tracer.engine.spans import NONE as NO_SPAN
+from tracer.engine.spans import find_span
 from tracer.engine.state import DECIDED, DONE, IN_SPAN, State, known, state_at
 from tracer.engine.state import note as _note
 from tracer.jit import entry as compiled_entry
@@ -270,6 +271,9 @@ def on_exec_refused(where: int, address: int, length: int) -> int:
         keep_record(state.record, data)
         _note(state, process, EXEC_REFUSED, i64(e.ts), 0, count)
         _note_done(state, i64(e.done), i64(e.ts) + i64(e.took_ns))
+        state.pending[IN_SPAN] = serial_named(
+            state.processes, i64(e.span_tgid), i64(e.span_start), i64(e.span_token), i64(e.ts)
+        )
     return count
 
 
@@ -302,11 +306,7 @@ def on_connect(where: int, address: int, length: int) -> int:
     e = read_connect(address)
     kind = i64(e.kind)
     process = known(state, i64(e.tgid), i64(e.start), i64(e.ts))
-    span = i64(0)
-    if e.span_token != 0:
-        row = span_named(state.processes, i64(e.span_tgid), i64(e.span_start), i64(e.span_token), i64(e.ts))
-        if row != NO_SPAN:
-            span = i64(state.processes.spans.table[row].serial)
+    span = serial_named(state.processes, i64(e.span_tgid), i64(e.span_start), i64(e.span_token), i64(e.ts))
     entry = open_flow(state.flows, i64(e.cookie), i64(e.tgid), i64(e.start))
     if entry != NO_FLOW:
         begin_anew(state.flows, entry)
@@ -364,6 +364,10 @@ def on_flow_open(state: State, address: int) -> None:
         return
     _describe_flow(state, entry, e)
     state.flows.table[entry].state = ESTABLISHED
+    if e.span_token != 0:  # a listener may be older than the memory of spans: then it is in none
+        row = find_span(state.processes.spans, i64(e.span_tgid), i64(e.span_start), i64(e.span_token))
+        if row != NO_SPAN:
+            state.flows.table[entry].span = state.processes.spans.table[row].serial
     if i64(e.flags) & FLAG_LATE and i64(e.protocol) == TCP:  # whoever opened it did so before the watch
         high, low = address_words(
             bytes_at(address, i64(FLOW_OPEN_BYTES)), i64(FLOW_OPEN_REMOTE), i64(e.family)
@@ -425,6 +429,9 @@ def on_tamper(where: int, address: int, length: int) -> int:
         keep_record(state.record, bytes_at(address, i64(TAMPER_BYTES)))
         _note(state, process, TAMPER, i64(e.ts), i64(e.number), count)
         _note_done(state, i64(e.done), i64(e.ts) + i64(e.took_ns))
+        state.pending[IN_SPAN] = serial_named(
+            state.processes, i64(e.span_tgid), i64(e.span_start), i64(e.span_token), i64(e.ts)
+        )
     return count
 
 

@@ -63,6 +63,15 @@ def span_named(p: Processes, tgid: int, start: int, token: int, now: int) -> int
 
 
 @njit
+def serial_named(p: Processes, tgid: int, start: int, token: int, now: int) -> int:
+    """The serial of the span that a record says its thread was in; 0 if it says none, or there is no room."""
+    if token == 0:
+        return 0
+    row = span_named(p, tgid, start, token, now)
+    return 0 if row == NONE else int(p.spans.table[row].serial)
+
+
+@njit
 def put_into_span(p: Processes, entry: int, tgid: int, start: int, token: int, now: int) -> None:
     """The process at ``entry`` is born in this span. Where there is no room for it, the process stays in
     what its parent was born in.

@@ -9,8 +9,9 @@ from tracer.detect.program import IS_SSH
 from tracer.engine import processes as procs
 from tracer.engine.first import LOCAL_TOLD, keep_record
 from tracer.engine.intrinsics import bytes_at, i64, record_reader
+from tracer.engine.marked import serial_named
 from tracer.engine.processes import NONE
-from tracer.engine.state import known, state_at
+from tracer.engine.state import IN_SPAN, known, state_at
 from tracer.engine.state import note as _note
 from tracer.jit import entry as compiled_entry
 from tracer.kernel import schema
@@ -86,4 +87,7 @@ def on_local_connect(where: int, address: int, length: int) -> int:
         row.net = row.net & ((1 << LOCAL_TOLD) - 1) | rank << LOCAL_TOLD
     keep_record(state.record, data)
     _note(state, process, LOCAL_CONNECT, i64(e.ts), 0, count)
+    state.pending[IN_SPAN] = serial_named(
+        state.processes, i64(e.span_tgid), i64(e.span_start), i64(e.span_token), i64(e.ts)
+    )
     return count

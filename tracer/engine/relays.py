@@ -37,7 +37,7 @@ from tracer.engine.flows import find_flow, is_found_out, speaks
 from tracer.engine.intrinsics import bytes_at, i64, record_reader
 from tracer.engine.processes import NONE, Processes, find_exact, find_recent
 from tracer.engine.sessions import end_sessions_pass, hear, judge_sessions
-from tracer.engine.state import SUBJECT, State, note, state_at
+from tracer.engine.state import IN_SPAN, SUBJECT, State, note, state_at
 from tracer.jit import entry as compiled_entry
 from tracer.jit import inline_kernel, njit
 from tracer.kernel import schema
@@ -201,11 +201,12 @@ def _end(state: State, now: int) -> int:
 
 @inline_kernel
 def _found_out(state: State, count: int) -> int:
-    """So many rules are told of a flow, if any; how many."""
+    """So many rules are told of a flow, if any, in the span that it was opened in; how many."""
     if count:
         flow = find_flow(state.flows, state.pending[SUBJECT])
         if flow != NO_FLOW:
             is_found_out(state.flows, flow)
+            state.pending[IN_SPAN] = state.flows.table[flow].span
     return count
 
 

@@ -38,6 +38,12 @@ def id_of(fd: int) -> int:
     return int(struct.unpack_from("<I", _info(fd), 4)[0])
 
 
+def shape_of(fd: int) -> tuple[int, int]:
+    """Bytes of a key and of a value of the map behind a descriptor."""
+    _, _, key, value, _, _ = _MAP_INFO.unpack_from(_info(fd))
+    return int(key), int(value)
+
+
 def _opened(what: str, name: str, number: int) -> tuple[int, bytes]:
     """A descriptor of the map or probe with this id, and its info. An id may be another's by now."""
     lib = libbpf.library()

@@ -67,7 +67,7 @@ def _pid_of(pidfd: int) -> int:
 KEPT_MAPS = (
     "ring_critical", "ring_bulk", "counters", "reader", "control", "cuts", "knowledge", "members", "gpu_devices",
     "named",
-    "flows",
+    "flows", "task_spans",
 )  # fmt: skip
 #: And those that only these programs have.
 KEPT_WITH = {"on_file_open": "guarded_files", "on_bpf_map": "guarded_ids", "on_span": "open_spans"}
@@ -111,7 +111,7 @@ class Probes(Readings):
         made.attached = set(left.programs)
         return made
 
-    def _kept_maps(self) -> tuple[str, ...]:
+    def kept_maps(self) -> tuple[str, ...]:
         """Those that programs hold: without the programs they end with us."""
         return (*KEPT_MAPS, *(name for program, name in KEPT_WITH.items() if program in self.loaded))
 
@@ -125,7 +125,7 @@ class Probes(Readings):
         self.require_lasting()
         assert self.knowledge is not None
         return Remains(
-            maps={name: held.id_of(self.map(name).fd) for name in self._kept_maps()},
+            maps={name: held.id_of(self.map(name).fd) for name in self.kept_maps()},
             programs={name: held.id_of(self._object.program_fd(name)) for name in sorted(self.loaded)},
             knowledge=self.knowledge.shape,
             missing=self.missing,
@@ -214,7 +214,7 @@ class Probes(Readings):
 
     def _guard_ids(self) -> None:
         """Have nobody of the tree reach for these maps and programs."""
-        ids = [held.id_of(self.map(name).fd) << 1 for name in self._kept_maps()]
+        ids = [held.id_of(self.map(name).fd) << 1 for name in self.kept_maps()]
         ids += [held.id_of(self._object.program_fd(name)) << 1 | 1 for name in self.loaded]
         for number in ids:
             self.map("guarded_ids").update(struct.pack("<Q", number), struct.pack("<I", 1))

@@ -17,9 +17,27 @@ from tracer.kernel.schema import SPAN_TEXT
 
 _INFO_BYTES = 256
 #: struct span_name of span.bpf.h: start, tgid, token.
-_SPAN_NAME = struct.Struct("<QII")
+SPAN_NAME = struct.Struct("<QII")
 #: Where recursion_misses lies in struct bpf_prog_info (include/uapi/linux/bpf.h, since 5.12).
 _RECURSION_MISSES = 208
+
+
+def is_whole(key: bytes, value: bytes) -> bool:
+    """Does what is kept of an open span belong to the span of this name? Another may be given its place at any time."""
+    e = np.frombuffer(value, schema.SPAN, 1)[0]
+    return key == SPAN_NAME.pack(int(e["span_start"]), int(e["span_tgid"]), int(e["span_token"]))
+
+
+def begun(value: bytes) -> tuple[int, bytes]:
+    """When the span began of which this is kept, in ns; the record that told so."""
+    e = np.frombuffer(value, schema.SPAN, 1)[0]
+    return int(e["ts"]), value[: int(e["size"])]
+
+
+def name_above(value: bytes) -> bytes:
+    """The name of the span that it lies in."""
+    e = np.frombuffer(value, schema.SPAN, 1)[0]
+    return SPAN_NAME.pack(int(e["above_start"]), int(e["above_tgid"]), int(e["above_token"]))
 
 
 class Readings:
@@ -63,12 +81,8 @@ class Readings:
         """What has been said of spans that are open, as SPAN records, in the order of their beginnings."""
         if "on_span" not in self.loaded:
             return []
-        records: list[tuple[int, bytes]] = []
-        for key, record in self.map("open_spans").items(_SPAN_NAME.size, schema.SPAN.itemsize + SPAN_TEXT):
-            e = np.frombuffer(record, schema.SPAN, 1)[0]
-            if key == _SPAN_NAME.pack(int(e["span_start"]), int(e["span_tgid"]), int(e["span_token"])):
-                records.append((int(e["ts"]), record[: int(e["size"])]))
-        return [record for _, record in sorted(records)]
+        found = self.map("open_spans").items(SPAN_NAME.size, schema.SPAN.itemsize + SPAN_TEXT)
+        return [record for _, record in sorted(begun(value) for key, value in found if is_whole(key, value))]
 
     def samples(self) -> list[bytes]:
         """What each TCP connection of the tree has carried since the last call, as FLOW_SAMPLE records."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Before a process is started or a connection made, the thread is put into the span of its task.
+"""Before a process is started, a connection made or a device driven, the thread is put into the span of its task.
 
 Python's audit events tell of those just before they happen, in the thread that does them. Installed once,
 when the first span has been taken by a tracer, since it costs every audit event of the program a little, and
@@ -19,7 +19,8 @@ ACTS = frozenset(
     {
         "subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.spawn", "os.system", "os.exec",
         "pty.spawn", "socket.connect", "socket.sendto", "socket.sendmsg", "socket.bind",
-        "_thread.start_new_thread", "_thread.start_joinable_thread",
+        "_thread.start_new_thread", "_thread.start_joinable_thread", "fcntl.ioctl", "os.kill", "os.killpg",
+        "signal.pthread_kill",
     }
 )  # fmt: skip
 

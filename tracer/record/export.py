@@ -23,10 +23,13 @@ _EXEC = schema.KIND["EVENT_EXEC"]
 _FORK = schema.KIND["EVENT_FORK"]
 _EXIT = schema.KIND["EVENT_EXIT"]
 _FIRST = schema.KIND["EVENT_FIRST_BYTES"]
+_FLOW_CLOSE = schema.KIND["EVENT_FLOW_CLOSE"]
+#: With these a socket's conversation begins, perhaps not its first.
+_BEGINS = frozenset({schema.KIND["EVENT_CONNECT"], schema.KIND["EVENT_LISTEN"]})
 _GPU_COUNTS = schema.KIND["EVENT_GPU_COUNTS"]
 _SPAN = schema.KIND["EVENT_SPAN"]
 _INET = 2
-#: What is said of so many spans is remembered; of older ones the name is left.
+#: What is said of so many spans is remembered; of older ones the name is left. In which spans so many flows are, too.
 _SPANS_MAX = 100_000
 
 Key = tuple[int, int]
@@ -125,6 +128,7 @@ class _Processes:
     def __init__(self) -> None:
         self._exe: dict[Key, str] = {}
         self._span: dict[Key, SpanName] = {}
+        self._flow: dict[int, SpanName] = {}
         self._said: dict[SpanName, dict[str, Any]] = {}
 
     def see(self, e: np.void, tail: bytes) -> tuple[str, dict[str, Any] | None]:
@@ -138,13 +142,28 @@ class _Processes:
             self._exe[who] = self._exe.get((int(e["parent_tgid"]), int(e["parent_start"])), "")
             if named := _span_named(e):
                 self._span[who] = named
-        name = _span_named(e) or self._span.get(who)
+        name = self._of_flow(e) or self._span.get(who)
         span = self._said.get(name) or {"id": ".".join(map(str, name))} if name else None
         exe = self._exe.get(who, "")
         if kind == _EXIT:
             self._exe.pop(who, None)
             self._span.pop(who, None)
         return exe, span
+
+    def _of_flow(self, e: np.void) -> SpanName | None:
+        """The span that an event names; if it says none, the one that its flow was opened in."""
+        name = _span_named(e)
+        if "cookie" not in (e.dtype.names or ()):
+            return name
+        cookie, kind = int(e["cookie"]), int(e["kind"])
+        if kind in _BEGINS:
+            self._flow.pop(cookie, None)
+        if name is not None:
+            if len(self._flow) >= _SPANS_MAX:
+                del self._flow[next(iter(self._flow))]
+            self._flow[cookie] = name
+            return name
+        return self._flow.pop(cookie, None) if kind == _FLOW_CLOSE else self._flow.get(cookie)
 
     def _open(self, e: np.void, tail: bytes) -> None:
         name = _span_named(e)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The processes of a tree, and the spans that they are in, as records: what a file of a recording begins with when there were files before it.
+"""The processes of a tree, the spans that they are in and those that are open, as records: what a file of a recording begins with when there were files before it.
 
 Strings are copied beforehand, piece by piece, since they don't change; the rest at once; and records are made of that piece by
 piece again, in columns. Meanwhile events go on.
@@ -63,13 +63,18 @@ class Snapshot:
         return self
 
     def pieces(self) -> Iterator[bytes]:
-        """Parents first, each a fork, and an exec where the program is known; laid out as a tap has them.
+        """Parents first, each a fork, and an exec where the program is known; then the spans that are open and that no
+        process was born in, but perhaps a thread is in; laid out as a tap has them.
 
         Their times are those of their start, which no rule judges again.
         """
         order = np.argsort(self._rows["start"], kind="stable")
         for at in range(0, len(order), PIECE):
             yield lay_out(self._records(order[at : at + PIECE]))
+        opened = self._spans.opened
+        for at in range(0, len(opened), PIECE):
+            if fresh := self._spans.untold(opened[at : at + PIECE]):
+                yield lay_out(self._spans.records(fresh))
 
     def _records(self, some: Numbers) -> Iterator[bytes]:
         fresh = self._spans.not_told(self._spans.of[some])
@@ -203,12 +208,16 @@ class _Programs:
 
 
 class _Spans:
-    """Spans that somebody is in, and those around them. ``of`` int64[n]: where in ``table`` who is in ``rows`` is."""
+    """Spans that somebody is in, or that are open, and those around them. ``of`` int64[n]: where in ``table`` who is
+    in ``rows`` is; ``opened`` int64[n]: where those are that are open, in the order of their beginnings.
+    """
 
     def __init__(self, spans: Spans, rows: Numbers) -> None:
         used = int(spans.state[span_table.S_USED])
         around = np.zeros(used + 1, bool)
-        found = rows
+        opened = np.flatnonzero(spans.table["state"][:used] == span_table.OPEN)
+        opened = opened[np.argsort(spans.table["serial"][opened])]
+        found = np.concatenate((rows, opened))
         while len(found):
             fresh = np.zeros(used + 1, bool)
             fresh[found] = True
@@ -218,6 +227,7 @@ class _Spans:
             found = spans.table["above"][np.flatnonzero(fresh)]
         numbers, place = _placed(around)
         self.of: Numbers = place[rows]
+        self.opened: Numbers = place[opened]
         self.table = _columns(spans.table, _OF_SPAN, numbers)
         self._texts = spans.texts[numbers, : int(self.table["length"].max())]
         self._above: Numbers = place[self.table["above"]]
@@ -227,6 +237,12 @@ class _Spans:
     def not_told(self, of: Numbers) -> list[list[int]]:
         """For each who is in one of these: those around him that no record was made of, the outermost first."""
         return [self._path(span) for span in of.tolist()]
+
+    def untold(self, some: Numbers) -> list[int]:
+        """Those of ``some`` that no record was made of."""
+        fresh = [span for span in some.tolist() if self._known[span] and not self._told[span]]
+        self._told[fresh] = True
+        return fresh
 
     def _path(self, span: int) -> list[int]:
         path = []

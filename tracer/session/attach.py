@@ -40,7 +40,9 @@ def attach_to(
         session.list_tree(probes, tree, path, "attach")
         session.guard(probes, tree)
         session.guard_files(probes, tree)
+        spans = session.learn_spans(probes)
         watch = session.watch(probes, tree, None)
+        watch.adopt_spans(spans)
         processes = watch.repair()
         session.say(f"watching {processes} processes, {watch.adopt_flows()} of their flows")
         if holders := watch.adopt_devices():
@@ -101,7 +103,7 @@ def adopt(text: str, options: WatchOptions, *, keep_privileges: bool = False) ->
             stack.callback(cgroup.TreeCgroup(own).remove)
         session.list_tree(probes, info.tree, info.cgroup, info.mode)
         stack.enter_context(pins.Pins.taken_over(info.tree))
-        watch.adopt_spans()
+        watch.adopt_spans(probes.open_spans())
         processes = watch.repair()
         session.say(f"adopted {info.tree}: {processes} processes; what waited in the rings is taken in")
         _follow(session, watch, until_empty=True)

@@ -214,6 +214,15 @@ class Session:
         except HostError as error:
             self._complain("other commands won't find this watch", error)
 
+    def learn_spans(self, probes: Probes) -> list[bytes]:
+        """Spans that other watches of these processes know to be open; see :meth:`Watch.adopt_spans`."""
+        from tracer.session.neighbours import learn_spans
+
+        records, remarks = learn_spans(probes)
+        for remark in remarks:
+            self.say(remark)
+        return records
+
     def guard(self, probes: Probes, tree: str) -> None:
         """If this watch enforces, have the probes go on whatever becomes of it."""
         if not self.enforces:

@@ -82,10 +82,12 @@ def _run(session: Session, command: Command) -> int:
     session.list_tree(probes, tree, path, "run")
     session.guard(probes, tree)
     session.guard_files(probes, tree)
+    spans = session.learn_spans(probes)
     cold = not jit.is_warm()
     if cold:
         command.release()
     watch = session.watch(probes, tree, path, (path.parent,))
+    watch.adopt_spans(spans)
     watch.repair(judge=False)
     if not cold:
         command.release()

@@ -196,8 +196,12 @@ _FORMAT: dict[str, Callable[[np.void, bytes], str]] = {
     "gpu-use": _gpu_use,
 }
 
-#: Kinds that say which span the thread is in.
-_IN_SPAN = {"fork", "exec", "connect", "listen"}
+#: Kinds that say which span the thread is in, or the flow.
+_IN_SPAN = {
+    schema.KIND_NAME[kind]
+    for kind, layout in schema.LAYOUT.items()
+    if "span_token" in (layout.names or ()) and kind != schema.KIND["EVENT_SPAN"]
+}
 
 
 def describe_event(e: np.void, tail: bytes) -> str:
