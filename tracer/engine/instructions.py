@@ -91,6 +91,20 @@ def copy_bytes(_context: Any, to: Any, source: Any, count: Any) -> Any:
     return types.void(types.int64, types.int64, types.int64), generate
 
 
+@intrinsic  # type: ignore[untyped-decorator]
+def prefetch(_context: Any, address: Any) -> Any:
+    """(address: int64): this will be read soon, if it is memory at all (LLVM's llvm.prefetch: never a fault)."""
+
+    def generate(_target: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        byte, word = ir.IntType(8).as_pointer(), ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [byte, word, word, word])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        to_read, in_all_caches, data = word(0), word(3), word(1)
+        builder.call(function, [builder.inttoptr(arguments[0], byte), to_read, in_all_caches, data])
+
+    return types.void(types.int64), generate
+
+
 def reader_in_place(dtype: np.dtype[np.void]) -> Any:
     """A kernel ``(address: int64) -> record`` that reads a ``dtype`` in place."""
     record = from_dtype(dtype)

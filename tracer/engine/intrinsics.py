@@ -38,6 +38,8 @@ bytes_at = instruction("bytes_at")
 ints_at = instruction("ints_at")
 #: (to: int64, source: int64, count: int64): copy between two addresses that do not overlap.
 copy_bytes = instruction("copy_bytes")
+#: (address: int64): this will be read soon; it may be no memory of ours.
+prefetch = instruction("prefetch")
 _clock_gettime = instruction("clock_gettime")
 _two_words = instruction("two_words")
 
