@@ -247,7 +247,7 @@ INLINE int at_file(struct dentry *dentry)
 {
 	struct tamper t = { .what = TAMPER_FILE };
 
-	if (!member_of(bpf_get_current_task_btf()))
+	if (!member_or_worker(bpf_get_current_task_btf()))
 		return 0;
 	if (!is_guarded(BPF_CORE_READ(dentry, d_inode)) &&
 	    !is_guarded(BPF_CORE_READ(dentry, d_parent, d_inode)))

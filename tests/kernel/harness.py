@@ -45,8 +45,8 @@ def guarded(*arguments: object) -> list[str]:
 
 
 def tampering(*arguments: object) -> list[str]:
-    """The command line of one of tampering.py's programs."""
-    return [sys.executable, "-I", str(TAMPERING), *(str(a) for a in arguments)]
+    """The command line of one of tampering.py's programs, which imports workloads.py."""
+    return [sys.executable, str(TAMPERING), *(str(a) for a in arguments)]
 
 
 def talker(*arguments: object) -> list[str]:

@@ -12,6 +12,8 @@ import subprocess
 import sys
 import time
 
+from workloads import BY_WORKER, _io_uring
+
 _CLONE3 = 435
 _TGKILL = 234 if os.uname().machine == "x86_64" else 131
 _CLONE_INTO_CGROUP = 0x200000000
@@ -204,6 +206,13 @@ def write(path: str) -> None:
             print(0)
         except OSError as error:
             print(error.errno)
+
+
+def write_by_worker(path: str) -> None:
+    """Open a file of the watch to write to it, and have a worker of io_uring's do so."""
+    name = ctypes.create_string_buffer(os.fsencode(path))
+    entry = struct.pack("<BBHiQQIIQ", 18, BY_WORKER, 0, -100, 0, ctypes.addressof(name), 0, os.O_WRONLY, 7)
+    print(max(0, -_io_uring(entry)))
 
 
 def module(path: str) -> None:

@@ -170,6 +170,15 @@ def test_files_of_the_watch_stay_as_they_are(said, gentle, tmp_path, enforce):
     assert run.alerts[0].evidence["file"] == "alerts.jsonl"
 
 
+@pytest.mark.guest
+def test_a_worker_of_io_uring_may_do_no_more(said, gentle, tmp_path):
+    path = tmp_path / "alerts.jsonl"
+    path.write_text("x\n")
+    run, came = said("write_by_worker", path, known=gentle, enforce=True, guarded_files=(path,))
+    assert came == [errno.EPERM]
+    assert set(told(run)) == {("files", "high", "blocked")}
+
+
 def test_what_is_in_a_folder_of_the_watch_stays(said, gentle, tmp_path):
     folder = tmp_path / "pins"
     folder.mkdir()
