@@ -17,12 +17,13 @@ import pytest
 from tracer.kernel import schema
 from tracer.kernel.probes import ProbeOptions, Probes
 
+pytestmark = pytest.mark.alone
+
 NEW_FILE = schema.EFFORT_FLAG["EFFORT_NEW_FILE"]
 #: Computes; argv[1]: one thread after the other, or with a read between every two steps.
 BUSY = """
 import sys, threading, time
 
-pytestmark = pytest.mark.alone
 def count(seconds):
     end = time.monotonic() + seconds
     while time.monotonic() < end:

@@ -55,7 +55,9 @@ def test_never_in_the_cgroup():
     assert len(found.of("connect")) == 3
 
 
-@pytest.mark.parametrize("depth", [200, 600])
+@pytest.mark.parametrize(
+    "depth", [200, pytest.param(600, marks=(pytest.mark.slow, pytest.mark.timeout(300)))]
+)
 def test_ancestry(depth, tmp_path):
     rules = tmp_path / "r.toml"
     rules.write_text(

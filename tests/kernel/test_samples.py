@@ -20,11 +20,12 @@ from tracer.kernel.rungs import taken
 from tracer.kernel.trial import usable
 from tracer.watch import Watch
 
+pytestmark = pytest.mark.alone
+
 #: Both ends of a connection, which says so much each way with pauses, then ends; for each size.
 TALK = """
 import socket, sys, time
 
-pytestmark = pytest.mark.alone
 rounds, family = int(sys.argv[1]), sys.argv[2]
 host = "::1" if family == "6" else "127.0.0.1"
 server = socket.create_server((host, 0), family=socket.AF_INET6 if family == "6" else socket.AF_INET)
