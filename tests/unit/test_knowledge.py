@@ -123,7 +123,7 @@ def holding(rules: RuleSet, on: str, there: set[str]) -> set[int]:
     """The rows of the table that hold, by the meaning of the words."""
     found = set()
     rows = [(rule, a) for rule in rules.rules if rule.enabled for a in rule.alternatives]
-    rows.sort(key=lambda row: -SEVERITIES.index(row[1].severity))
+    rows.sort(key=lambda row: (ON[row[0].on], -SEVERITIES.index(row[1].severity)))
     for number, (rule, alternative) in enumerate(rows):
         one = [Rule(rule.id, "t", rule.on, "low", (), "", "", True, (alternative,), "", 0)]
         if naive_rules.evaluate(on, there, one):
