@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from conftest import MUST_RUN
 
 _SOURCE = Path(__file__).with_name("nvml.c")
 
@@ -26,7 +27,7 @@ class StandIn:
 
     def __init__(self, folder: Path) -> None:
         if not shutil.which("cc"):
-            pytest.skip("needs a C compiler")
+            (pytest.fail if MUST_RUN else pytest.skip)("needs a C compiler")  # set-up brings one
         library = folder / "libnvidia-ml.so.1"
         subprocess.run(["cc", "-shared", "-fPIC", "-o", library, _SOURCE], check=True)
         self._says = folder / "says"
