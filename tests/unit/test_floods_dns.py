@@ -125,18 +125,38 @@ def test_names_below_a_thousand_domains_keep_nothing_out(whose: str):
     assert len(world.told) == 1
 
 
-def test_an_alert_of_each_question_hides_no_data(tmp_path: Path):
+@pytest.mark.parametrize(
+    ("severity", "data", "bad"), [("low", 1, 59), ("high", 1, 59), ("critical", 0, 60)]
+)  # data in the domain's names are "high"
+def test_an_alert_of_each_question_hides_no_graver_one(tmp_path: Path, severity: str, data: int, bad: int):
     """Each from a socket of its own; whoever has the domain chose it so that a rule knows it."""
     path = tmp_path / "service.toml"
-    path.write_text(BAD_NAMES.replace("pool.example", TUNNEL.decode()).replace('"connect"', '"flow"'))
+    known = BAD_NAMES.replace("pool.example", TUNNEL.decode()).replace('"connect"', '"flow"')
+    path.write_text(known.replace('"high"', f'"{severity}"'))
     world = World(load_rules([path]))
     told = []
     for n in range(60):
-        data = question(digest(-1 - n) + b"." + TUNNEL, TXT)
+        asks = question(digest(-1 - n) + b"." + TUNNEL, TXT)
         ends = {"protocol": 17, "tgid": 100, "ts": SECOND * (1 + n), "cookie": 1 + n}
-        for fired in world.engine.feed([records.first(data, "10.0.0.53", 53, **ends)]):
+        for fired in world.engine.feed([records.first(asks, "10.0.0.53", 53, **ends)]):
             told += [rule.id for rule, _ in fired.rules]
-    assert (told.count("tunnel.dns-data"), told.count("net.bad-name")) == (1, 59)
+    assert (told.count("tunnel.dns-data"), told.count("net.bad-name")) == (data, bad)
+
+
+def test_data_are_told_once_nothing_graver_is(tmp_path: Path):
+    """The worst of the first questions is what each is; then the flow has been told of that."""
+    path = tmp_path / "service.toml"
+    known = BAD_NAMES.replace("pool.example", TUNNEL.decode()).replace('"connect"', '"flow"')
+    path.write_text(known.replace('"high"', '"critical"'))
+    world = World(load_rules([path]))
+    told = []
+    for n in range(60):
+        asks = question(digest(-1 - n) + b"." + TUNNEL, TXT)
+        ends = {"protocol": 17, "tgid": 100, "ts": SECOND * (1 + n), "cookie": 1 if n < 50 else n}
+        for fired in world.engine.feed([records.first(asks, "10.0.0.53", 53, **ends)]):
+            told += [rule.id for rule, _ in fired.rules if rule.id in {"net.bad-name", "tunnel.dns-data"}]
+    assert told[:2] == ["net.bad-name", "tunnel.dns-data"]
+    assert told[2:] == ["net.bad-name"] * 10
 
 
 DOMAINS = [b"d%d.com" % number for number in range(40)]

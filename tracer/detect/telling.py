@@ -24,26 +24,43 @@ def forget_told(row: Any) -> None:
 
 
 @njit
-def is_news(row: Any, rule: int, rank: int) -> bool:
-    """Has the rule not been told of it yet, or with less severity? From now on it has."""
-    word = rule << 3 | (rank + 1)
+def _told_at(row: Any, rule: int) -> int:
+    """The place where what was told of the rule stands, or where there is room for it; -1: nowhere."""
     for place in range(RULES_TOLD):
-        old = row.told[place]
-        if old != 0 and old >> 3 != rule:
-            continue
-        if old < word:
-            row.told[place] = word
-        return bool(old < word)
-    return True
+        if row.told[place] == 0 or row.told[place] >> 3 == rule:
+            return place
+    return -1
+
+
+@njit
+def gravest_news(row: Any, rules: RuleTable, fired: npt.NDArray[np.int64], count: int) -> int:
+    """1 + the rank of the severest of the ``count`` alternatives in ``fired`` that is news of it; 0: none is.
+
+    ``fired``: severest first, as :func:`tracer.rules.evaluate.evaluate` leaves it.
+    """
+    for at in range(count):
+        rule, grade = rules.rule[fired[at]], rules.severity[fired[at]] + 1
+        place = _told_at(row, rule)
+        if place < 0 or row.told[place] < (rule << 3 | grade):
+            return grade
+    return 0
 
 
 @njit
 def keep_news(row: Any, rules: RuleTable, fired: npt.NDArray[np.int64], count: int) -> int:
-    """Of the ``count`` alternatives in ``fired`` leave those that are news of it; how many."""
+    """Of the ``count`` alternatives in ``fired`` leave those that are news of it, which from now on they aren't; how
+    many.
+    """
     left = 0
-    for place in range(count):
-        alternative = fired[place]
-        if is_news(row, rules.rule[alternative], rules.severity[alternative]):
-            fired[left] = alternative
-            left += 1
+    for at in range(count):
+        alternative = fired[at]
+        rule = rules.rule[alternative]
+        word = rule << 3 | (rules.severity[alternative] + 1)
+        place = _told_at(row, rule)
+        if place >= 0:
+            if row.told[place] >= word:
+                continue
+            row.told[place] = word
+        fired[left] = alternative
+        left += 1
     return left

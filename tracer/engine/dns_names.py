@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from tracer.detect.dns_data import D_TOLD, NAMES, ask, facts_of
 from tracer.detect.names import Bytes
-from tracer.detect.telling import keep_news
+from tracer.detect.telling import gravest_news, keep_news
 from tracer.detect.wire.dns import CNAME, MX, NULL, PRIVATE, SRV, TXT, message, question_end
 from tracer.detect.wire.spans import u16
 from tracer.engine.intrinsics import i64
@@ -37,8 +37,10 @@ def note_question(
 
 
 @inline_kernel
-def judge_domain(state: State, at: int) -> int:
-    """Which rules the domain fires that have not been told of it; how many of state.fired."""
+def judge_domain(state: State, at: int, grade: int) -> int:
+    """Which rules the domain fires that have not been told of it; how many of state.fired. None if something graver is
+    to be told, of severity ``grade`` (1 + its rank, 0: nothing): it stays news.
+    """
     d = state.domains
     facts = facts_of(d, at)
     if facts == 0:
@@ -46,7 +48,7 @@ def judge_domain(state: State, at: int) -> int:
     state.signals[:] = 0
     state.signals[0] = facts
     count = evaluate(i64(ON_DNS), state.signals, state.rules, state.fired)
-    left = keep_news(d.table[at], state.rules, state.fired, count)
-    if left:
-        d.state[D_TOLD] = at
-    return left
+    if gravest_news(d.table[at], state.rules, state.fired, count) < max(grade, 1):
+        return 0
+    d.state[D_TOLD] = at
+    return keep_news(d.table[at], state.rules, state.fired, count)

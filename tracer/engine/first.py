@@ -139,6 +139,16 @@ def owner_signals(p: Processes, entry: int, signals: Ints) -> None:
 
 
 @njit
+def gravest_news(f: Flows, entry: int, rules: RuleTable, fired: Ints, count: int) -> int:
+    """1 + the rank of the severest alternative of a rule that this flow has not been told of; 0: none is news."""
+    for place in range(count):
+        rule, grade = rules.rule[fired[place]], rules.severity[fired[place]] + 1
+        if rule >= RULES_TOLD or i64(f.table[entry].told[rule]) < grade:
+            return grade
+    return 0
+
+
+@njit
 def only_news(f: Flows, entry: int, rules: RuleTable, fired: Ints, count: int) -> int:
     """Strike off the alternatives of rules that this flow has been told of; how many are left."""
     left = 0
@@ -301,22 +311,26 @@ def on_first(state: State, entry: int, address: int, length: int) -> int:
     pinged = i64(-1)
     if is_echo(transport, i64(e.icmp_type)):
         pinged = note_ping(state, who, start, high, low, here, data, lo, hi, i64(e.first), now)
-    # what many datagrams come to goes before what each of them is, or a lesser alert of each would hide it; but where a
-    # probe has acted, that is told, and why
-    count = i64(0)
-    if domain >= 0 and i64(e.done) == 0:
-        count = judge_domain(state, domain)
-    elif pinged >= 0 and i64(e.done) == 0:
-        count = judge_ping(state, pinged, signals)
-    if count == 0:
-        count = evaluate(i64(ON_FLOW), signals, state.rules, state.fired)
-        if count:
-            if remembered:
-                is_found_out(state.flows, flows)
-            count = only_news(state.flows, flows, state.rules, state.fired, count)
-        if count:
-            for word in range(WORDS):
-                state.signals[word] = signals[word]
+    count = evaluate(i64(ON_FLOW), signals, state.rules, state.fired)
+    if count and remembered:
+        is_found_out(state.flows, flows)
+    if i64(e.done) == 0 and (domain >= 0 or pinged >= 0):  # where a probe has acted, that is told, and why
+        # what many datagrams come to goes before what each of them is, unless that is graver: a lesser alert of each
+        # would hide it
+        grade = gravest_news(state.flows, flows, state.rules, state.fired, count)
+        if domain >= 0:
+            summed = judge_domain(state, domain, grade)
+        else:
+            summed = judge_ping(state, pinged, signals, grade)
+        if summed:
+            keep_record(state.record, data)
+            return summed
+        if count:  # state.fired was written to
+            count = evaluate(i64(ON_FLOW), signals, state.rules, state.fired)
+    count = only_news(state.flows, flows, state.rules, state.fired, count)
+    if count:
+        for word in range(WORDS):
+            state.signals[word] = signals[word]
     if count:
         keep_record(state.record, data)
     return count

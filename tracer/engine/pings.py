@@ -6,7 +6,7 @@ from __future__ import annotations
 from tracer.detect.facts import FACT_BIT, FACT_WORDS, WORDS
 from tracer.detect.names import Bytes, Ints
 from tracer.detect.pings import ECHO, ECHO6, ECHO6_REPLY, ECHO_REPLY, P_TOLD, PACKETS, facts_of, ping
-from tracer.detect.telling import keep_news
+from tracer.detect.telling import gravest_news, keep_news
 from tracer.engine.intrinsics import i64
 from tracer.engine.state import State
 from tracer.jit import inline_kernel, njit
@@ -39,9 +39,10 @@ def note_ping(
 
 
 @inline_kernel
-def judge_ping(state: State, at: int, signals: Ints) -> int:
+def judge_ping(state: State, at: int, signals: Ints, grade: int) -> int:
     """Which rules the address fires that have not been told of it; how many of state.fired. ``signals``: what is known of
-    the other end, among other things.
+    the other end, among other things. None if something graver is to be told, of severity ``grade`` (1 + its rank, 0:
+    nothing): it stays news.
     """
     p = state.pings
     facts = facts_of(p, at)
@@ -52,7 +53,7 @@ def judge_ping(state: State, at: int, signals: Ints) -> int:
     for word in range(FACT_WORDS, WORDS):
         state.signals[word] = signals[word]
     count = evaluate(i64(ON_ICMP), state.signals, state.rules, state.fired)
-    left = keep_news(p.table[at], state.rules, state.fired, count)
-    if left:
-        p.state[P_TOLD] = at
-    return left
+    if gravest_news(p.table[at], state.rules, state.fired, count) < max(grade, 1):
+        return 0
+    p.state[P_TOLD] = at
+    return keep_news(p.table[at], state.rules, state.fired, count)
