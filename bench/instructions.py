@@ -28,6 +28,8 @@ BOUNDS = Path(__file__).parent / "bounds.toml"
 #: What may be between two counts of the same thing: the C library copies memory by what the processor has.
 SLACK = 1.10
 EVENTS = 6_000
+#: Counts of each stream, of which the last is taken.
+PASSES = 2
 _GENERIC = {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": "", "PYTHONHASHSEED": "0"}
 
 
@@ -39,7 +41,7 @@ void end(void) { CALLGRIND_DUMP_STATS; }
 
 
 def _child(marks: str) -> None:
-    """Under callgrind: each stream twice, the second time between two marks."""
+    """Under callgrind: each stream three times, twice between marks: Python's first call of these costs millions."""
     prefer_linked()
     from bench import engine as streams
     from bench.synthetic import MemoryRing
@@ -55,9 +57,10 @@ def _child(marks: str) -> None:
     for name, records in kinds.items():
         ring = MemoryRing(records)
         streams._drain_memory(engine, ring, empty)
-        begin()
-        streams._drain_memory(engine, ring, empty)
-        end()
+        for _ in range(PASSES):
+            begin()
+            streams._drain_memory(engine, ring, empty)
+            end()
         print(f"{name}\t{ring.count}", flush=True)
 
 
@@ -85,7 +88,7 @@ def measure() -> dict[str, float]:
         counts = [line.split("\t") for line in run.stdout.splitlines()]
         figures = {}
         for number, (name, events) in enumerate(counts, 1):
-            text = (Path(folder) / f"out.{number}").read_text()
+            text = (Path(folder) / f"out.{number * PASSES}").read_text()
             (total,) = re.findall(r"^(?:totals|summary): (\d+)", text, re.MULTILINE)[-1:]
             figures[name] = int(total) / int(events)
     return figures
