@@ -52,8 +52,7 @@ def evaluate(on: int, signals: NDArray[np.int64], table: RuleTable, fired: NDArr
         return count
     seen = some | _ALWAYS
     for row in range(table.first[on], table.first[on + 1]):
-        # true of nearly all; one condition, since which of the two it is nobody can foretell, a processor neither
-        if (table.all_digest[row] & ~seen != 0) | (table.any_digest[row] & seen == 0):
+        if table.all_digest[row] & ~seen or table.any_digest[row] & seen == 0:  # true of nearly all
             continue
         if not _holds(signals, table, row):
             continue
