@@ -16,11 +16,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from tracer.detect.crowding import makes_room
+from tracer.detect.crowding import NOBODY, least_worth, most_crowding
 from tracer.detect.facts import FACT_BIT
 from tracer.detect.mixing import mixed
+from tracer.detect.tags import Tags, all_differ, expect_tagged, make_tags, tag_of
 from tracer.detect.telling import TOLD_FIELD, forget_told
-from tracer.jit import njit
+from tracer.jit import inline, njit
 from tracer.rules.thresholds import INTERVALS_MAX, THRESHOLDS
 
 CHECKS_IN, ANEW, KEEP_ALIVE = (1 << FACT_BIT[name] for name in ("checks-in", "connects-anew", "keep-alive"))
@@ -44,10 +45,8 @@ SERIES = np.dtype(
         ("low", "i8"),
         ("port", "i8"),
         ("since", "i8"),
-        ("moved", "i8"),  # when something was last carried; 0: nobody's
         ("last", "i8"),  # when the last check-in began
-        ("visits", "i8"),  # check-ins
-        ("anew", "i8"),  # of these, new connections
+        ("anew", "i8"),  # check-ins that were new connections
         ("sent", "i8"),
         ("received", "i8"),
         ("named", "i8"),  # a DNS answer has named the address at some time
@@ -57,16 +56,23 @@ SERIES = np.dtype(
     ]
 )
 
+SERIES_BYTES = SERIES.itemsize
+
 # Places in Beacons.state
 B_DROPPED, B_FORGOTTEN, B_TOLD = range(3)
 
 
 class Beacons(NamedTuple):
-    """``series`` SERIES[n], n a power of two; ``limits`` int64[6]: the thresholds; ``state`` int64[3]: series that
+    """``series`` SERIES[n], n a power of two; of each ``moved`` int64[n]: when something was last carried, 0: nobody's;
+    ``visits`` int64[n]: check-ins; ``tags`` int32[n], and ``owners`` int32[n], which are tags of its process; ``limits`` int64[6]: the thresholds; ``state`` int64[3]: series that
     found no place, those that gave theirs up, the one of which something was told last.
     """
 
     series: npt.NDArray[np.void]
+    moved: npt.NDArray[np.int64]
+    visits: npt.NDArray[np.int64]
+    tags: Tags
+    owners: Tags
     limits: npt.NDArray[np.int64]
     state: npt.NDArray[np.int64]
 
@@ -74,8 +80,40 @@ class Beacons(NamedTuple):
 def make_beacons(capacity: int = 1 << 12) -> Beacons:
     """Nobody has reported anywhere."""
     return Beacons(
-        np.zeros(capacity, SERIES), np.zeros(len(THRESHOLDS["beacon"]), np.int64), np.zeros(3, np.int64)
+        np.zeros(capacity, SERIES),
+        np.zeros(capacity, np.int64),
+        np.zeros(capacity, np.int64),
+        make_tags(capacity),
+        make_tags(capacity),
+        np.zeros(len(THRESHOLDS["beacon"]), np.int64),
+        np.zeros(3, np.int64),
     )
+
+
+@inline
+def _key(tgid: int, start: int, high: int, low: int, port: int) -> int:
+    return mixed(mixed(tgid ^ high, low ^ start), port)
+
+
+@inline
+def _home(b: Beacons, key: int) -> int:
+    return key & (len(b.series) - 1) & ~(WAYS - 1)
+
+
+@inline
+def expect_series(b: Beacons, tgid: int, start: int, high: int, low: int, port: int) -> None:
+    """This series will be looked for soon."""
+    key = _key(tgid, start, high, low, port)
+    expect_tagged(b.series, SERIES_BYTES, b.tags, _home(b, key), WAYS, tag_of(key))
+
+
+@njit
+def _makes_room(b: Beacons, home: int, tgid: int, start: int, owner: int) -> int:
+    """See :func:`.crowding.makes_room`. A single check-in at a place is what a crawler's many processes may push out."""
+    crowds = NOBODY
+    if not all_differ(b.owners, home, WAYS, owner):
+        crowds = most_crowding(b.series, home, WAYS, 1, tgid, start)
+    return int(least_worth(b.series, home, WAYS, crowds, b.visits, b.moved, 1))
 
 
 @njit
@@ -83,14 +121,14 @@ def find_series(b: Beacons, tgid: int, start: int, high: int, low: int, port: in
     """The series, a new one if need be; -1 if there is no place. Who has most of the places where it may be gives one
     up, and that is counted.
     """
-    home = mixed(mixed(tgid ^ high, low ^ start), port) & (len(b.series) - 1) & ~(WAYS - 1)
-    place = -1
+    key = _key(tgid, start, high, low, port)
+    home, tag, owner = _home(b, key), tag_of(key), tag_of(mixed(tgid, start))
+    too_old = now - b.limits[WINDOW] * SECOND
     for at in range(home, home + WAYS):
+        if b.tags[at] != tag or b.moved[at] == 0 or b.moved[at] < too_old:
+            continue
         row = b.series[at]
-        if row.moved == 0 or row.moved + b.limits[WINDOW] * SECOND < now:
-            if place < 0:
-                place = at
-        elif (
+        if (
             row.tgid == tgid
             and row.start == start
             and row.high == high
@@ -98,13 +136,21 @@ def find_series(b: Beacons, tgid: int, start: int, high: int, low: int, port: in
             and row.port == port
         ):
             return at
+    place = -1
+    for at in range(home, home + WAYS):
+        if b.moved[at] == 0 or b.moved[at] < too_old:
+            place = at
+            break
     if place < 0:
-        # a single check-in at a place is what a crawler's many processes may push out
-        place = makes_room(b.series, home, WAYS, 1, tgid, start, b.series["visits"], b.series["moved"], 1)
+        place = _makes_room(b, home, tgid, start, owner)
         if place < 0:
             b.state[B_DROPPED] += 1
             return -1
         b.state[B_FORGOTTEN] += 1
+    b.moved[place] = now
+    b.visits[place] = 0
+    b.tags[place] = tag
+    b.owners[place] = owner
     row = b.series[place]
     row.tgid = tgid
     row.start = start
@@ -112,9 +158,7 @@ def find_series(b: Beacons, tgid: int, start: int, high: int, low: int, port: in
     row.low = low
     row.port = port
     row.since = now
-    row.moved = now
     row.last = 0
-    row.visits = 0
     row.anew = 0
     row.sent = 0
     row.received = 0
@@ -131,16 +175,17 @@ def carry(
     is the first that a new connection carries. ``when`` it began: a connection is older than what it carries.
     """
     row = b.series[at]
-    pause = row.visits == 0 or when - row.moved >= b.limits[LEAST] * MILLISECOND
+    visits = b.visits[at]
+    pause = visits == 0 or when - b.moved[at] >= b.limits[LEAST] * MILLISECOND
     row.sent += sent
     row.received += received
-    row.moved = max(row.moved, now)
+    b.moved[at] = max(b.moved[at], now)
     row.cookie = cookie
     if not begins or not pause:
         return False
-    if row.visits > 0:
-        row.intervals[(row.visits - 1) % INTERVALS_MAX] = when - row.last
-    row.visits += 1
+    if visits > 0:
+        row.intervals[(visits - 1) % INTERVALS_MAX] = when - row.last
+    b.visits[at] = visits + 1
     row.anew += fresh
     row.last = when
     return True
@@ -150,16 +195,16 @@ def carry(
 def spread(b: Beacons, at: int) -> tuple[int, int]:
     """Mean of the latest intervals, and how far the farthest is from it; (0, 0) if there are too few."""
     row: Any = b.series[at]
-    count = b.limits[INTERVALS]
-    if row.visits <= count:
+    count, visits = b.limits[INTERVALS], b.visits[at]
+    if visits <= count:
         return 0, 0
     mean = 0
     for back in range(count):
-        mean += row.intervals[(row.visits - 2 - back) % INTERVALS_MAX]
+        mean += row.intervals[(visits - 2 - back) % INTERVALS_MAX]
     mean //= count
     farthest = 0
     for back in range(count):
-        farthest = max(farthest, abs(row.intervals[(row.visits - 2 - back) % INTERVALS_MAX] - mean))
+        farthest = max(farthest, abs(row.intervals[(visits - 2 - back) % INTERVALS_MAX] - mean))
     return mean, farthest
 
 
@@ -168,14 +213,15 @@ def facts_of(b: Beacons, at: int) -> int:
     """The facts about a series, as bits; 0 if it is no beacon."""
     row = b.series[at]
     mean, farthest = spread(b, at)
-    most = b.limits[MOST_BYTES] * row.visits
+    visits = b.visits[at]
+    most = b.limits[MOST_BYTES] * visits
     if mean == 0 or farthest * 100 > mean * b.limits[JITTER] or row.sent > most or row.received > most:
         return 0
     if row.sent == 0 or row.received == 0:
         return 0
     facts = CHECKS_IN
-    if row.anew * 2 > row.visits:
+    if row.anew * 2 > visits:
         return facts | ANEW
-    if row.sent < b.limits[KEEP_ALIVE_BYTES] * row.visits:
+    if row.sent < b.limits[KEEP_ALIVE_BYTES] * visits:
         facts |= KEEP_ALIVE
     return facts

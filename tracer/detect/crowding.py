@@ -59,13 +59,20 @@ def makes_room(
     ``nothing``: so much may be pushed out by many processes. -1: none.
     """
     crowds = most_crowding(rows, home, ways, share, tgid, start)
+    return least_worth(rows, home, ways, crowds, worth, heard, nothing)
+
+
+@njit
+def least_worth(
+    rows: npt.NDArray[np.void], home: int, ways: int, crowds: int, worth: Words, heard: Words, nothing: int
+) -> int:
+    """The same, where it is known which row's process ``crowds`` them, or that NOBODY does."""
     found = -1
     for at in range(home, home + ways):
-        row: Any = rows[at]
         if crowds == NOBODY:
             if worth[at] > nothing:
                 continue
-        elif row.tgid != rows[crowds].tgid or row.start != rows[crowds].start:
+        elif rows[at].tgid != rows[crowds].tgid or rows[at].start != rows[crowds].start:
             continue
         if found < 0 or (worth[at], heard[at]) < (worth[found], heard[found]):
             found = at

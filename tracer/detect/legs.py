@@ -15,8 +15,9 @@ import numpy.typing as npt
 
 from tracer.detect.crowding import NOBODY, most_crowding
 from tracer.detect.mixing import mixed
+from tracer.detect.tags import Tags, all_differ, expect_tagged, make_tags, tag_of
 from tracer.detect.telling import TOLD_FIELD, forget_told
-from tracer.jit import njit
+from tracer.jit import inline, njit
 from tracer.rules.thresholds import THRESHOLDS
 
 OUTSIDE, INSIDE = 1, 2
@@ -53,7 +54,6 @@ LEG = np.dtype(
         ("low", "i8"),
         ("port", "i8"),  # of the other end; of what was accepted, ours
         ("cookie", "i8"),  # of the connection that moved last
-        ("last", "i8"),  # when it last moved; 0: nobody's
         ("number", "i8"),  # of the leg: no two have the same
         ("moved", "i8"),  # 1 + the pass in which it last moved
         ("got", "i8", (2,)),  # bytes received in that pass, and in the one before it
@@ -63,6 +63,8 @@ LEG = np.dtype(
         TOLD_FIELD,
     ]
 )
+
+LEG_BYTES = LEG.itemsize
 
 PAIR = np.dtype(
     [
@@ -101,12 +103,16 @@ SECOND = 1_000_000_000
 
 
 class Relays(NamedTuple):
-    """``legs`` LEG[n], ``pairs`` PAIR[m], both powers of two; ``compared`` int64[m / PAIR_WAYS]: how many pairs of each
+    """``legs`` LEG[n], ``pairs`` PAIR[m], both powers of two; of each leg ``last`` int64[n]: when it last moved, 0:
+    nobody's; ``tags`` int32[n], and ``owners`` int32[n], which are tags of its process; ``compared`` int64[m / PAIR_WAYS]: how many pairs of each
     PAIR_WAYS places are there; ``moved`` int64[2, n]: legs that moved in this pass, by side; ``near`` int64[2, GROUPS, NEAR]: of those inside some of each group, ``gathered`` int64[2, GROUPS]: how many
     there were; ``asked`` int64[ASKERS]: see ASKS; ``limits`` int64[9]: the thresholds; ``state`` int64[8].
     """
 
     legs: npt.NDArray[np.void]
+    last: npt.NDArray[np.int64]
+    tags: Tags
+    owners: Tags
     pairs: npt.NDArray[np.void]
     compared: npt.NDArray[np.int64]
     moved: npt.NDArray[np.int64]
@@ -121,6 +127,9 @@ def make_relays(legs: int = 1 << 14, pairs: int = 1 << 12) -> Relays:
     """Nothing has moved yet."""
     return Relays(
         np.zeros(legs, LEG),
+        np.zeros(legs, np.int64),
+        make_tags(legs),
+        make_tags(legs),
         np.zeros(pairs, PAIR),
         np.zeros(pairs // PAIR_WAYS, np.int64),
         np.zeros((2, legs), np.int64),
@@ -132,21 +141,44 @@ def make_relays(legs: int = 1 << 14, pairs: int = 1 << 12) -> Relays:
     )
 
 
+@inline
+def _key(tgid: int, high: int, low: int, port: int) -> int:
+    return mixed(mixed(tgid ^ high, low), port)
+
+
+@inline
+def _home(r: Relays, key: int) -> int:
+    return key & (len(r.legs) - 1) & ~(LEG_WAYS - 1)
+
+
+@inline
+def _owner(tgid: int, start: int) -> int:
+    return tag_of(mixed(tgid, start))
+
+
+@inline
+def expect_leg(r: Relays, tgid: int, high: int, low: int, port: int) -> None:
+    """This leg will move soon."""
+    key = _key(tgid, high, low, port)
+    expect_tagged(r.legs, LEG_BYTES, r.tags, _home(r, key), LEG_WAYS, tag_of(key))
+
+
 @njit
 def _makes_room(r: Relays, home: int, tgid: int, start: int, now: int) -> int:
     """The leg that has not moved for longest: of whoever crowds these places; if nobody does, of all that have been still
     for a second. -1: none.
     """
-    crowds = most_crowding(r.legs, home, LEG_WAYS, 1, tgid, start)
+    crowds = NOBODY
+    if not all_differ(r.owners, home, LEG_WAYS, _owner(tgid, start)):
+        crowds = most_crowding(r.legs, home, LEG_WAYS, 1, tgid, start)
     found = -1
     for at in range(home, home + LEG_WAYS):
-        leg = r.legs[at]
         if crowds == NOBODY:
-            if leg.last + SECOND >= now:
+            if r.last[at] + SECOND >= now:
                 continue
-        elif leg.tgid != r.legs[crowds].tgid or leg.start != r.legs[crowds].start:
+        elif r.legs[at].tgid != r.legs[crowds].tgid or r.legs[at].start != r.legs[crowds].start:
             continue
-        if found < 0 or leg.last < r.legs[found].last:
+        if found < 0 or r.last[at] < r.last[found]:
             found = at
     return found
 
@@ -156,15 +188,14 @@ def _find_leg(
     r: Relays, tgid: int, start: int, side: int, accepted: int, high: int, low: int, port: int, now: int
 ) -> int:
     """The leg, a new one if need be; -1 if there is no place."""
-    key = mixed(mixed(tgid ^ high, low), port << 2 | side << 1 | accepted)
-    home = key & (len(r.legs) - 1) & ~(LEG_WAYS - 1)
-    place = -1
+    key = _key(tgid, high, low, port)
+    home, tag = _home(r, key), tag_of(key)
+    too_old = now - r.limits[WINDOW] * SECOND
     for at in range(home, home + LEG_WAYS):
+        if r.tags[at] != tag or r.last[at] == 0 or r.last[at] < too_old:
+            continue
         leg = r.legs[at]
-        if leg.last == 0 or leg.last + r.limits[WINDOW] * SECOND < now:
-            if place < 0:
-                place = at
-        elif (
+        if (
             leg.tgid == tgid
             and leg.start == start
             and leg.side == side
@@ -174,11 +205,18 @@ def _find_leg(
             and leg.port == port
         ):
             return at
+    place = -1
+    for at in range(home, home + LEG_WAYS):
+        if r.last[at] == 0 or r.last[at] < too_old:
+            place = at
+            break
     if place < 0:
         r.state[LEGS_DROPPED] += 1
         place = _makes_room(r, home, tgid, start, now)
         if place < 0:
             return -1
+    r.tags[place] = tag
+    r.owners[place] = _owner(tgid, start)
     leg = r.legs[place]
     r.state[NUMBERED] += 1
     leg.number = r.state[NUMBERED]
@@ -228,7 +266,7 @@ def move(
             r.state[MOVED_OUTSIDE + side - OUTSIDE] += 1
         else:
             r.state[NOT_COMPARED] += 1
-    leg.last = now
+    r.last[at] = now
     leg.entry = entry
     leg.cookie = cookie
     leg.flags |= flags

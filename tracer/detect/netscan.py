@@ -22,6 +22,7 @@ import numpy.typing as npt
 from tracer.detect.facts import FACT_BIT
 from tracer.detect.mixing import mixed
 from tracer.detect.telling import TOLD_FIELD, forget_told
+from tracer.engine.intrinsics import address_at, prefetch
 from tracer.jit import inline, njit
 from tracer.rules.thresholds import TARGETS_MAX, THRESHOLDS
 
@@ -236,6 +237,12 @@ def take_off(s: Scans, at: int, high: int, low: int, port: int) -> None:
         example = row.example[place]
         if example[0] == high and example[1] == low and example[2] & _PORT == port:
             example[2] = 0
+
+
+@inline
+def expect_use(s: Scans, entry: int) -> None:
+    """It will soon be asked which places the process at ``entry`` has used."""
+    prefetch(address_at(s.used[entry], 0))
 
 
 @njit

@@ -198,7 +198,7 @@ def _goes_on(r: Relays, pair: Any, now: int) -> bool:
     there = (
         outer.number == pair.outer_number
         and inner.number == pair.inner_number
-        and min(outer.last, inner.last) + r.limits[WINDOW] * SECOND >= now
+        and min(r.last[pair.outer], r.last[pair.inner]) + r.limits[WINDOW] * SECOND >= now
     )
     return bool(there and _take_in(r, pair, False))
 

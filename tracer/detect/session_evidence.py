@@ -54,7 +54,7 @@ def of_beacon(beacons: Beacons, signals: int, now_ns: int) -> dict[str, Any]:
     mean, farthest = spread(beacons, at)
     return {
         "facts": _facts("beacon", signals),
-        "check_ins": int(row["visits"]),
+        "check_ins": int(beacons.visits[at]),
         "connections": int(row["anew"]),
         "interval_s": round(mean / 1e9, 3),
         "jitter_percent": round(100 * farthest / mean, 1),

@@ -39,7 +39,6 @@ WAYS = 16
 
 SESSION = np.dtype(
     [
-        ("cookie", "i8"),  # of the connection; 0: nobody's
         ("tgid", "i8"),  # who opened it
         ("start", "i8"),
         ("watched", "i8"),  # whose doings count: that one's, or the shell's in whose pipeline it is
@@ -78,11 +77,12 @@ S_LIVE, S_FULL, S_TOLD, S_FORGOTTEN = range(4)
 
 
 class Sessions(NamedTuple):
-    """``table`` SESSION[n], n a power of two; ``limits`` int64[6]: the thresholds; ``state`` int64[4]: sessions
+    """``table`` SESSION[n], n a power of two; ``cookies`` int64[n]: of their connections, 0: nobody's; ``limits`` int64[6]: the thresholds; ``state`` int64[4]: sessions
     there are, those that found no place, the one of which something was told last, those that gave up their place.
     """
 
     table: npt.NDArray[np.void]
+    cookies: npt.NDArray[np.int64]
     limits: npt.NDArray[np.int64]
     state: npt.NDArray[np.int64]
 
@@ -90,7 +90,10 @@ class Sessions(NamedTuple):
 def make_sessions(capacity: int = 1 << 11) -> Sessions:
     """Nobody is connected."""
     return Sessions(
-        np.zeros(capacity, SESSION), np.zeros(len(THRESHOLDS["session"]), np.int64), np.zeros(4, np.int64)
+        np.zeros(capacity, SESSION),
+        np.zeros(capacity, np.int64),
+        np.zeros(len(THRESHOLDS["session"]), np.int64),
+        np.zeros(4, np.int64),
     )
 
 
@@ -99,7 +102,7 @@ def find_session(s: Sessions, cookie: int) -> int:
     """Where the session over this connection is; -1 if there is none."""
     home = mixed(cookie, 0) & (len(s.table) - 1) & ~(WAYS - 1)
     for at in range(home, home + WAYS):
-        if s.table[at].cookie == cookie:
+        if s.cookies[at] == cookie:
             return at
     return -1
 
@@ -110,7 +113,7 @@ def open_session(s: Sessions, cookie: int, tgid: int, start: int, now: int) -> i
     home = mixed(cookie, 0) & (len(s.table) - 1) & ~(WAYS - 1)
     place = -1
     for at in range(home, home + WAYS):
-        if s.table[at].cookie == 0:
+        if s.cookies[at] == 0:
             place = at
             break
     if place < 0:
@@ -121,7 +124,7 @@ def open_session(s: Sessions, cookie: int, tgid: int, start: int, now: int) -> i
         close_session(s, place)
         s.state[S_FORGOTTEN] += 1
     row = s.table[place]
-    row.cookie = cookie
+    s.cookies[place] = cookie
     row.tgid = tgid
     row.start = start
     row.since = now
@@ -150,7 +153,7 @@ def open_session(s: Sessions, cookie: int, tgid: int, start: int, now: int) -> i
 @njit
 def close_session(s: Sessions, at: int) -> None:
     """The connection is over, or is a client's."""
-    s.table[at].cookie = 0
+    s.cookies[at] = 0
     s.state[S_LIVE] -= 1
 
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from tracer.engine.intrinsics import i64
+from tracer.engine.intrinsics import address_at, copy_bytes, i64
 from tracer.jit import njit
 
 BLOCK = 128
@@ -60,8 +60,7 @@ def store(arena: Arena, source: npt.NDArray[np.uint8], lo: int, hi: int) -> tupl
         arena.state[FREE_HEAD] = block + 1 if link == 0 else link - 1
         arena.state[FREE_COUNT] -= 1
         count = min(hi - at, BLOCK)
-        for i in range(count):
-            arena.blocks[block, i] = source[at + i]
+        copy_bytes(address_at(arena.blocks[block], i64(0)), address_at(source, at), count)
         arena.following[block] = NO_BLOCK
         if last == NO_BLOCK:
             first = block

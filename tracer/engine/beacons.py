@@ -88,7 +88,7 @@ def report(
             count = _judge(state, at, entry, kind, now)
             if count:
                 return count
-        if mine and depth == 0 and row.visits > 1:  # it reports itself, not for whoever started it
+        if mine and depth == 0 and b.visits[at] > 1:  # it reports itself, not for whoever started it
             return 0
         entry = living_above(p, entry)
         depth += 1

@@ -11,19 +11,18 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from tracer.engine.ahead import NEAR, expect, expect_bytes
 from tracer.engine.handle import handle, read_head
 from tracer.engine.intrinsics import (
     boottime_ns,
-    bytes_at,
     copy_bytes,
     i64,
     ints_at,
     load_acquire_u64,
-    prefetch,
     store_fence_u64,
     store_release_u64,
 )
-from tracer.engine.ring import NOTHING, SKIP, advance, peek
+from tracer.engine.ring import NOTHING, READY, SKIP, advance, peek
 from tracer.engine.state import LAG_BUCKETS, MAX_CPUS, PENDING, State, state_at
 from tracer.jit import inline, inline_kernel, njit
 from tracer.kernel import schema
@@ -38,9 +37,6 @@ EMPTY, MORE, FIRED, TAP_FULL = range(4)
 
 #: Give space back to the kernel at least every so many bytes.
 RELEASE_EVERY = 1 << 18
-
-#: Records are asked for so many bytes before they are read: some ten of them. Bytes of a processor's cache line.
-AHEAD, LINE = 1024, 64
 
 # Places in the tap's state: where its memory is, how much of it there is (0: nothing is tapped) and is used,
 # and how many records that is
@@ -74,22 +70,41 @@ def _account(state: State, address: int, kind: int, now: int) -> None:
         state.lag[lag_bucket(max(now - i64(head.ts), 0))] += 1
 
 
+@inline
+def _length_at(address: int) -> int:
+    """Of a record, by what a tap has before it."""
+    return ints_at(address, i64(1))[0] & 0xFFFFFFFF  # the other half says nothing
+
+
+@inline
+def _room(length: int) -> int:
+    """What a record takes, laid out as a tap does."""
+    return (TAP_PREFIX + length + 7) & ~7
+
+
 @inline_kernel
 def _tap(tap: npt.NDArray[np.int64], address: int, length: int) -> None:
     at = tap[TAP_ADDRESS] + tap[TAP_USED]
     ints_at(at, i64(1))[0] = length
     copy_bytes(at + TAP_PREFIX, address, length)
-    tap[TAP_USED] += (TAP_PREFIX + length + 7) & ~7
+    tap[TAP_USED] += _room(length)
     tap[TAP_COUNT] += 1
 
 
 @inline_kernel
-def _look_ahead(address: int, length: int) -> None:
-    """Have what lies a little behind this record come nearer: it has been written by another processor, and with all
-    that is looked up for each record ours does not see by itself that it is read in order.
+def _look_ahead(state: State, data: int, mask: int, seen: int, position: int, produced: int) -> int:
+    """Expect the records of a ring up to NEAR behind ``position``, of which those before ``seen`` are expected; up to
+    where that is then.
     """
-    for line in range(0, length, LINE):
-        prefetch(address + AHEAD + line)
+    at = max(seen, position)
+    while at - position < NEAR:
+        what, address, length = peek(data, mask, at, produced)
+        if what == NOTHING:
+            break
+        if what == READY:
+            expect(state, address, length)
+        at = advance(at, length)
+    return at
 
 
 @njit
@@ -113,6 +128,7 @@ def drain(
     p0 = load_acquire_u64(rings[0, R_PRODUCER])
     p1 = load_acquire_u64(rings[1, R_PRODUCER])
     released0, released1 = c0, c1
+    seen0, seen1 = c0, c1
     while done < limit:
         s0, a0, n0 = peek(rings[0, R_DATA], rings[0, R_MASK], c0, p0)
         s1, a1, n1 = peek(rings[1, R_DATA], rings[1, R_MASK], c1, p1)
@@ -139,7 +155,16 @@ def drain(
                 why = TAP_FULL
                 break
             _tap(tap, address, length)
-        _look_ahead(address, length)
+        expect_bytes(address, length)
+        ring = 0 if first else 1
+        seen = _look_ahead(
+            state, rings[ring, R_DATA], rings[ring, R_MASK], seen0 if first else seen1, c0 if first else c1,
+            p0 if first else p1,
+        )  # fmt: skip
+        if first:
+            seen0 = seen
+        else:
+            seen1 = seen
         kind = handle(state, where, address, length)
         if kind:
             _account(state, address, kind, now)
@@ -171,22 +196,25 @@ def replay(where: int, address: int, size: int, start: int, count: bool) -> tupl
     ``count``: they came from probes and belong into the sums.
     """
     state = state_at(where)
-    at = start
+    at = seen = start
     state.pending[PENDING] = 0
     while at + TAP_PREFIX <= size:
-        prefix = bytes_at(address + at, 4)
-        length = 0
-        for i in range(4):
-            length |= i64(prefix[i]) << (8 * i)
+        length = _length_at(address + at)
         if at + TAP_PREFIX + length > size:
             state.malformed[0] += 1
             return EMPTY, size
+        while seen - at < NEAR and seen + TAP_PREFIX <= size:
+            behind = _length_at(address + seen)
+            if seen + TAP_PREFIX + behind > size:
+                break
+            expect(state, address + seen + TAP_PREFIX, behind)
+            seen += _room(behind)
         here = address + at + TAP_PREFIX
-        _look_ahead(here, length)
+        expect_bytes(here, length)
         kind = handle(state, where, here, length)
         if kind and count:
             _account(state, here, kind, 0)
-        at += (TAP_PREFIX + length + 7) & ~7
+        at += _room(length)
         if state.pending[PENDING]:
             return FIRED, at
     if at < size:  # a piece of a length

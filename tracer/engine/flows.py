@@ -28,7 +28,7 @@ from tracer.engine.holders import (
     set_rank,
     whose_turn,
 )
-from tracer.engine.intrinsics import i64
+from tracer.engine.intrinsics import address_at, i64, prefetch
 from tracer.jit import inline, njit
 
 NONE = -1
@@ -116,6 +116,12 @@ def make_flows(capacity: int = 1 << 16) -> Flows:
 def _home(slots: npt.NDArray[np.int32], cookie: int) -> int:
     folded = (cookie ^ (cookie >> 32)) & 0xFFFFFFFF
     return (folded * 0x9E3779B1 & 0xFFFFFFFF) * len(slots) >> 32
+
+
+@inline
+def expect_flow(f: Flows, cookie: int) -> None:
+    """This flow will be looked for soon."""
+    prefetch(address_at(f.slots, _home(f.slots, cookie)))
 
 
 @njit

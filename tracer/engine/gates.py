@@ -14,6 +14,7 @@ from tracer.detect.beacons import spread
 from tracer.detect.execfacts import SPANS, exec_facts
 from tracer.detect.wire.identify import ENTRIES as IDENTIFYING
 from tracer.engine import arena, processes
+from tracer.engine.crc import fold
 from tracer.engine.drain import drain, fall_asleep, replay
 from tracer.engine.engine import Engine, wake_up
 from tracer.engine.first import address_words, keep_record
@@ -52,6 +53,7 @@ def gates() -> list[Gate]:
         Gate(replay, (0, 0, 0, 0, 0), 2),
         Gate(fall_asleep, (rings, 0), 1),
         Gate(wake_up, (0,), 0),
+        Gate(fold, (0, 0, 0, 0), 1),
         Gate(processes.find, (p, 0), 1),
         Gate(processes.find_exact, (p, 0, 0), 1),
         Gate(processes.find_recent, (p, 0, 0), 1),

@@ -15,6 +15,7 @@ from tracer.detect import gpu as gpu_detect
 from tracer.detect.execfacts import exec_facts
 from tracer.detect.facts import FACT_BIT, WORDS
 from tracer.detect.names import Bytes, basename
+from tracer.detect.netscan import expect_use
 from tracer.detect.preload import PRELOADS, preload_facts
 from tracer.detect.program import IS_SHELL, IS_WORKER, classify, fnv
 from tracer.detect.tamper import tamper_facts
@@ -105,7 +106,7 @@ FLOW_OPEN_BYTES, FLOW_OPEN_REMOTE = schema.FLOW_OPEN.itemsize, schema.FLOW_OPEN.
 TCP = 6
 
 #: Bytes that a record of each kind has at least.
-_LEAST = np.array(
+LEAST = np.array(
     [schema.LAYOUT.get(kind, schema.HEAD).itemsize for kind in range(KINDS)],
     np.int64,
 )
@@ -342,6 +343,7 @@ def on_connect(where: int, address: int, length: int) -> int:
         state, process, high, low, i64(e.remote_port), i64(e.protocol), i64(e.flags), i64(e.ts)
     )
     if process != NONE and i64(e.protocol) == TCP:
+        expect_use(state.scans, process)
         has_called(state.processes, process, high, low)
         if state.signals[0] & EXTERNAL:
             state.processes.table[process].net |= CONNECTED_OUTSIDE
@@ -472,7 +474,7 @@ def handle(state: State, where: int, address: int, length: int) -> int:
         return 0
     head = read_head(address)
     kind = i64(head.kind)
-    if i64(head.size) > length or kind == 0 or kind >= KINDS or length < _LEAST[kind]:
+    if i64(head.size) > length or kind == 0 or kind >= KINDS or length < LEAST[kind]:
         state.malformed[0] += 1
         return 0
     if state.calls[kind] != 0:

@@ -33,7 +33,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tracer.detect.mixing import mixed
-from tracer.engine.intrinsics import i64
+from tracer.engine.intrinsics import address_at, i64, prefetch
 from tracer.jit import inline, njit
 
 NONE = -1
@@ -93,6 +93,12 @@ def make_holders(capacity: int) -> Holders:
 @inline
 def _home(h: Holders, tgid: int, start: int) -> int:
     return mixed(tgid, start) & (len(h.slots) - 1)
+
+
+@inline
+def expect_holder(h: Holders, tgid: int, start: int) -> None:
+    """This process will be looked for soon."""
+    prefetch(address_at(h.slots, _home(h, tgid, start)))
 
 
 @njit

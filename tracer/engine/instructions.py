@@ -92,6 +92,18 @@ def copy_bytes(_context: Any, to: Any, source: Any, count: Any) -> Any:
 
 
 @intrinsic  # type: ignore[untyped-decorator]
+def address_at(_context: Any, array: Any, place: Any) -> Any:
+    """(array of one dimension, place: int64) -> int64: the address of that element, which must be there."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        held = context.make_array(signature.args[0])(context, builder, arguments[0])
+        (stride,) = cgutils.unpack_tuple(builder, held.strides, 1)
+        return builder.add(builder.ptrtoint(held.data, _I64), builder.mul(arguments[1], stride))
+
+    return types.int64(array, types.int64), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
 def prefetch(_context: Any, address: Any) -> Any:
     """(address: int64): this will be read soon, if it is memory at all (LLVM's llvm.prefetch: never a fault)."""
 
@@ -117,6 +129,52 @@ def reader_in_place(dtype: np.dtype[np.void]) -> Any:
         return record(types.int64), generate
 
     return read
+
+
+def _in_both(word: int, other: int) -> Any:
+    return ir.Constant(_PAIR, [_I64(word), _I64(other)])
+
+
+_PAIR = ir.VectorType(_I64, 2)
+#: What moves 16 bytes by 64, and by 16, modulo CRC-32's polynomial, bits reflected (Gopal et al., Fast CRC computation for
+#: generic polynomials using PCLMULQDQ, Intel 2009): x**(4*128+32), x**(4*128-32); x**(128+32), x**(128-32).
+_BY_64, _BY_16 = _in_both(0x154442BD4, 0x1C6E41596), _in_both(0x1751997D0, 0x0CCAA009E)
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def fold_crc32(_context: Any, address: Any, blocks: Any, register: Any, to: Any) -> Any:
+    """(address, blocks, register, to: int64) -> bool: see :mod:`tracer.engine.crc`."""
+
+    def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        if "+pclmul" not in context.codegen().magic_tuple()[2]:
+            return cgutils.false_bit
+        begin, count, first, there = arguments
+        byte = ir.IntType(8)
+        kind = ir.FunctionType(_PAIR, [_PAIR, _PAIR, byte])
+        multiply = cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.pclmulqdq")
+
+        def load(base: Any, offset: int) -> Any:
+            place = builder.inttoptr(builder.add(base, _I64(offset)), _PAIR.as_pointer())
+            return builder.load(place, align=1)
+
+        def folded(value: Any, by: Any, more: Any) -> Any:
+            halves = [builder.call(multiply, [value, by, byte(which)]) for which in (0x00, 0x11)]
+            return builder.xor(builder.xor(*halves), more)
+
+        parts = [cgutils.alloca_once_value(builder, load(begin, 16 * number)) for number in range(4)]
+        started = builder.insert_element(_in_both(0, 0), first, ir.IntType(32)(0))
+        builder.store(builder.xor(builder.load(parts[0]), started), parts[0])
+        with cgutils.for_range(builder, builder.sub(count, _I64(1))) as loop:
+            base = builder.add(begin, builder.mul(builder.add(loop.index, _I64(1)), _I64(64)))
+            for number, part in enumerate(parts):
+                builder.store(folded(builder.load(part), _BY_64, load(base, 16 * number)), part)
+        whole = builder.load(parts[0])
+        for part in parts[1:]:
+            whole = folded(whole, _BY_16, builder.load(part))
+        builder.store(whole, builder.inttoptr(there, _PAIR.as_pointer()), align=1)
+        return cgutils.true_bit
+
+    return types.boolean(*[types.int64] * 4), generate
 
 
 # By symbol, not through ctypes: a function that holds a ctypes pointer can't be cached.

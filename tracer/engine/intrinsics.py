@@ -38,6 +38,8 @@ bytes_at = instruction("bytes_at")
 ints_at = instruction("ints_at")
 #: (to: int64, source: int64, count: int64): copy between two addresses that do not overlap.
 copy_bytes = instruction("copy_bytes")
+#: (array of one dimension, place: int64) -> int64: the address of that element.
+address_at = instruction("address_at")
 #: (address: int64): this will be read soon; it may be no memory of ours.
 prefetch = instruction("prefetch")
 _clock_gettime = instruction("clock_gettime")

@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from tracer.engine import arena as strings
 from tracer.engine.arena import Arena
-from tracer.engine.intrinsics import i64
+from tracer.engine.intrinsics import address_at, i64, prefetch
 from tracer.engine.spans import Spans, end_all, hold, make_spans, release
 from tracer.jit import inline, njit
 
@@ -144,6 +144,12 @@ def make_processes(capacity: int = 1 << 17, blocks: int = 1 << 18, spans: int = 
 @inline
 def _home(slots: npt.NDArray[np.int32], tgid: int) -> int:
     return (tgid * 0x9E3779B1 & 0xFFFFFFFF) * len(slots) >> 32
+
+
+@inline
+def expect_process(p: Processes, tgid: int) -> None:
+    """This pid will be looked for soon."""
+    prefetch(address_at(p.slots, _home(p.slots, tgid)))
 
 
 @njit

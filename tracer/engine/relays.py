@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from tracer.detect.beacons import expect_series
 from tracer.detect.effort import MINUTE_BYTES
 from tracer.detect.facts import FACT_BIT
 from tracer.detect.legs import (
@@ -21,6 +22,7 @@ from tracer.detect.legs import (
     WINDOW,
     Relays,
     end_pass,
+    expect_leg,
     gather,
     group_of,
     move,
@@ -39,7 +41,7 @@ from tracer.engine.processes import NONE, Processes, find_exact, find_recent
 from tracer.engine.sessions import end_sessions_pass, hear, judge_sessions
 from tracer.engine.state import IN_SPAN, SUBJECT, State, note, state_at
 from tracer.jit import entry as compiled_entry
-from tracer.jit import inline_kernel, njit
+from tracer.jit import inline, inline_kernel, njit
 from tracer.kernel import schema
 from tracer.rules.evaluate import evaluate
 from tracer.rules.model import ON_RELAY
@@ -63,6 +65,21 @@ _INWARD, _OUTWARD, _FOR_OUTSIDERS, _LATE_RELAY, _BY_RELATIVES = (
 read_flow_sample = record_reader(schema.FLOW_SAMPLE)
 
 
+@inline
+def _is_accepted(flags: int, local_port: int) -> bool:
+    return bool(flags & _ACCEPTED or (flags & _LATE and local_port < _FIRST_CLIENT_PORT))
+
+
+@inline_kernel
+def expect_carried(
+    state: State, tgid: int, start: int, high: int, low: int, remote_port: int, local_port: int, flags: int
+) -> None:
+    """It will soon be told what this connection has carried."""
+    port = local_port if _is_accepted(flags, local_port) else remote_port
+    expect_leg(state.relays, tgid, high, low, port)
+    expect_series(state.beacons, tgid, start, high, low, remote_port)
+
+
 @inline_kernel
 def carried(
     state: State, tgid: int, start: int, place: int, high: int, low: int, remote_port: int, local_port: int, flags: int,
@@ -72,7 +89,7 @@ def carried(
     marks = i64(0)
     if flags & _LATE:
         marks |= LATE
-    if flags & _ACCEPTED or (flags & _LATE and local_port < _FIRST_CLIENT_PORT):
+    if _is_accepted(flags, local_port):
         marks |= ACCEPTED
     side = i64(OUTSIDE) if place == -1 else i64(INSIDE)
     port = local_port if marks & ACCEPTED else remote_port

@@ -104,7 +104,7 @@ def _take_in(state: State, at: int, now: int) -> None:
     """
     s, p = state.sessions, state.processes
     row = s.table[at]
-    flow = find_flow(state.flows, row.cookie)  # none: its memory was given up, the connection goes on
+    flow = find_flow(state.flows, s.cookies[at])  # none: its memory was given up, the connection goes on
     if is_clients(s, at, i64(0) if flow == NO_FLOW else state.flows.table[flow].opening):
         close_session(s, at)
         return
@@ -142,7 +142,7 @@ def _judge(state: State, at: int, now: int) -> int:
     left = keep_news(row, state.rules, state.fired, count)
     if left:
         s.state[S_TOLD] = at
-        note(state, entry, i64(FLOW_SAMPLE), now, row.cookie, left)
+        note(state, entry, i64(FLOW_SAMPLE), now, s.cookies[at], left)
     return left
 
 
@@ -153,7 +153,7 @@ def end_sessions_pass(state: State, now: int) -> None:
     if s.state[S_LIVE] == 0:
         return
     for at in range(len(s.table)):
-        if s.table[at].cookie != 0:
+        if s.cookies[at] != 0:
             _take_in(state, i64(at), now)
 
 
@@ -165,7 +165,7 @@ def judge_sessions(state: State, now: int) -> int:
         return 0
     for at in range(len(s.table)):
         row = s.table[at]
-        if row.cookie == 0 or row.judged == row.exchanges or not is_led(s, i64(at)):
+        if s.cookies[at] == 0 or row.judged == row.exchanges or not is_led(s, i64(at)):
             continue
         row.judged = row.exchanges
         count = _judge(state, i64(at), now)

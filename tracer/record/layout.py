@@ -18,7 +18,8 @@ from __future__ import annotations
 import hashlib
 import struct
 import zlib
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, TypeAlias
 
 #: Readers take this version and all before it.
 FORMAT = 1
@@ -71,6 +72,9 @@ NAMES = {
 RAW, ZSTD = 0, 1
 
 
+Crc32: TypeAlias = Callable[[bytes | memoryview, int], int]
+
+
 class Head(NamedTuple):
     """The fixed part of a block."""
 
@@ -85,8 +89,8 @@ class Head(NamedTuple):
     chain: bytes
 
 
-def _crc(head: Head, payload: bytes | memoryview) -> int:
-    return zlib.crc32(payload, zlib.crc32(_pack(head._replace(crc=0))))
+def _crc(head: Head, payload: bytes | memoryview, crc32: Crc32 = zlib.crc32) -> int:
+    return crc32(payload, zlib.crc32(_pack(head._replace(crc=0))))
 
 
 def _pack(head: Head) -> bytes:
@@ -123,9 +127,9 @@ def open_head(data: bytes) -> Head | None:
     return head
 
 
-def is_whole(head: Head, payload: bytes | memoryview) -> bool:
-    """Is the block as it was written, by its CRC?"""
-    return len(payload) == head.stored and _crc(head, payload) == head.crc
+def is_whole(head: Head, payload: bytes | memoryview, crc32: Crc32 = zlib.crc32) -> bool:
+    """Is the block as it was written, by its CRC? ``crc32``: zlib's, or one that says the same."""
+    return len(payload) == head.stored and _crc(head, payload, crc32) == head.crc
 
 
 def trailer(index_at: int) -> bytes:

@@ -20,6 +20,7 @@ import msgpack
 from tracer.errors import VigilesError
 from tracer.record import layout
 from tracer.record.adapt import Adapter
+from tracer.record.checksum import crc32
 from tracer.record.header import Header
 from tracer.record.layout import Head
 from tracer.record.shapes import SHAPES
@@ -42,11 +43,11 @@ class Damage(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A whole block, and where it is. ``stored``: its payload as it lies in the file."""
+    """A whole block, and where it is. ``stored``: its payload as it lay in the file when that was looked at."""
 
     at: int
     head: Head
-    stored: memoryview
+    stored: bytes | memoryview
 
     @property
     def end(self) -> int:
@@ -101,8 +102,8 @@ class Recording:
             head = layout.open_head(bytes(view[at : at + layout.PREFIX_BYTES]))
             end = at + layout.PREFIX_BYTES + head.stored if head else 0
             if head and end <= self.size:
-                payload = layout.payload_of(view, at, head)
-                if layout.is_whole(head, payload):
+                payload = bytes(layout.payload_of(view, at, head))  # read once: the file may change
+                if layout.is_whole(head, payload, crc32):
                     yield Found(at, head, payload)
                     index_at = at if head.type == layout.INDEX else index_at
                     at, expected = end, head.number + 1
@@ -145,7 +146,7 @@ class Recording:
 
     def payload(self, found: Found) -> bytes | None:
         """What a block holds, with records in this version's layout; None, and damage, if it can't be had."""
-        raw: bytes | None = bytes(found.stored)
+        raw: bytes | None = bytes(found.stored)  # no copy, if that is what it is
         if found.head.codec == layout.ZSTD:
             raw = self._decompressed(found)
         elif found.head.codec != layout.RAW:
