@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -85,9 +85,14 @@ class Visit:
     tests: Future[guest.Result]
 
 
-def _compile_sources() -> None:
-    """Guests would do so themselves, each anew: what they write is not kept."""
-    subprocess.run([sys.executable, "-m", "compileall", "-q", "tracer", "tests/kernel"], cwd=ROOT, check=True)
+def _compile_sources(files: Iterable[str]) -> None:
+    """Guests would do so themselves, each anew: what they write is not kept. Those of tests are pytest's to compile."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    for command in (
+        ["compileall", "-q", "tracer"],
+        ["pytest", "--collect-only", "-qq", "-m", "guest", *files],
+    ):
+        subprocess.run([sys.executable, "-m", *command], cwd=ROOT, env=environment, check=True)
 
 
 def _warm() -> None:
@@ -143,7 +148,7 @@ def visits(request: pytest.FixtureRequest) -> Iterator[dict[Boot, Visit]]:
         found = {series: kernels.find(series) for series in {boot.series for boot in wanted}}
     except kernels.UnavailableError as error:
         pytest.skip(str(error))
-    _compile_sources()
+    _compile_sources({file for boot in wanted for file in _marked(boot)})
     with ThreadPoolExecutor(AT_A_TIME) as pool:
         compiled = pool.submit(_warm)
         boots = [(boot, found[boot.series], stop) for boot in BOOTS if boot in wanted]
