@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from tracer.kernel import libbpf, loader, rungs, trial
+from tracer.kernel import doctor_hooks, libbpf, loader, rungs, trial
 from tracer.kernel.hooks import GPU, HOOKS, LADDERS, LEFT_OUT, NOT_AT_ALL, Rung
 from tracer.kernel.object import Object
 from tracer.rules import load_rules
@@ -73,3 +73,30 @@ def test_the_last_one_is_taken_unasked(complaints):
     assert rungs.taken(GPU).programs == ("on_sys_enter",)
     assert rungs.taken("what is refused") == NOT_AT_ALL
     assert not rungs.refuses()
+
+
+@pytest.mark.parametrize(("refused", "trials"), [(set(), 1), ({"b"}, 4)])
+def test_one_that_is_refused_is_found_among_those_tried_at_once(monkeypatch, refused: set[str], trials: int):
+    tried = []
+
+    def complaint(programs: list[str], *, attached: bool = False) -> str | None:
+        tried.append(programs)
+        return "no" if refused & set(programs) else None
+
+    monkeypatch.setattr(trial, "_complaint", complaint)
+    found = trial.usable_at_once(iter("abc"))
+    assert found == {name: "no" if name in refused else None for name in "abc"}
+    assert len(tried) == trials
+
+
+def test_doctor_tries_together_what_is_refused_together(monkeypatch):
+    tried = []
+    monkeypatch.setattr(
+        trial, "usable_at_once", lambda names: tried.append(set(names)) or dict.fromkeys(names)
+    )
+    listed = [hook.program for hook in HOOKS if hook.place != "gpu"]
+    assert doctor_hooks._tried(listed).keys() == set(listed)
+    on_none, *on_rungs = sorted(tried, key=len, reverse=True)
+    assert on_none == set(listed) - set(ON_LADDERS)
+    ways = {rung for ladder, ways in LADDERS.items() if ladder != GPU for rung in ways if rung != NOT_AT_ALL}
+    assert {frozenset(group) for group in on_rungs} == {frozenset(rung.programs) for rung in ways}

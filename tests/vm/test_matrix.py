@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """Debian's kernels, as a host may have them: what can be loaded there, and does it see what happens?
 
-In each guest ``vigiles doctor`` says what it finds, and the tests marked ``guest`` are run. All is emulated
-and so ten to fifty times as slow: two guests at a time, few tests, and the engine compiled beforehand, by the
-host, for a processor that has nothing but what all have.
+In each guest ``vigiles doctor`` says what it finds, and in another of the same kind the tests marked ``guest`` are
+run. All is emulated and so ten to fifty times as slow: two guests at a time, few tests, fewer in CI, and all compiled
+beforehand, by the host: the engine for a processor that has nothing but what all have, while doctor, which does not
+need it, is at work.
 """
 
 from __future__ import annotations
 
 import os
-import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -41,7 +41,8 @@ MARK = "mark.guest"
 REFUSING, EVERY_KIND, CGROUP_V1 = "test_refuse.py", "test_every_kind.py", "test_cgroup_v1.py"
 #: What a guest is for in which bcc compiles the kernel's types; in CI only the first.
 BY_BCC = ("test_plain_probes.py", "test_guard.py")
-SAID = "doctor ended with status "
+#: What a guest without BPF LSM shows in CI: all programs, and the ways to see GPU ioctls that BPF LSM comes before.
+WITHOUT_LSM = (EVERY_KIND, "test_gpu_rungs.py")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +77,24 @@ by_bcc = pytest.mark.parametrize("boot", [BCC], ids=str)
 under_v1 = pytest.mark.parametrize("boot", [V1], ids=str)
 
 
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """What came of both of a guest's commands."""
+
+    doctor: Future[guest.Result]
+    tests: Future[guest.Result]
+
+
+def _compile_sources(files: Iterable[str]) -> None:
+    """Guests would do so themselves, each anew: what they write is not kept. Those of tests are pytest's to compile."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    for command in (
+        ["compileall", "-q", "tracer"],
+        ["pytest", "--collect-only", "-qq", "-m", "guest", *files],
+    ):
+        subprocess.run([sys.executable, "-m", *command], cwd=ROOT, env=environment, check=True)
+
+
 def _warm() -> None:
     """Compile the engine for the guests: they find it where root's is kept."""
     subprocess.run([*VIGILES, "warm"], cwd=ROOT, env=os.environ | PROCESSOR, check=True)
@@ -85,7 +104,7 @@ def _marked(boot: Boot) -> list[str]:
     """The files with tests for this guest: to have all of them read costs half a minute.
 
     What a guest with BPF LSM alone can show is shown there, the rest in the other one; one of each kind in both. What
-    the two others are for is shown there alone.
+    the two others are for is shown there alone. In CI the rest is left to the kernel that all else runs on there.
     """
     files = [*ROOT.glob("tests/kernel/test_*.py"), *ROOT.glob("tests/scenarios/test_*.py")]
     marked = {file.name: str(file.relative_to(ROOT)) for file in files if MARK in file.read_text()}
@@ -95,24 +114,32 @@ def _marked(boot: Boot) -> list[str]:
         return [corpus] if IN_CI else theirs
     if boot == V1:
         return [v1]
-    return [refusing, marked[EVERY_KIND]] if boot.setting.bpf_lsm else sorted(marked.values())
+    if boot.setting.bpf_lsm:
+        return [refusing, marked[EVERY_KIND]]
+    return [marked[name] for name in WITHOUT_LSM] if IN_CI else sorted(marked.values())
 
 
-def _visit(boot: Boot, kernel: kernels.Kernel, stop: Event) -> guest.Result:
-    tests = shlex.join([*PYTEST, "--loader", boot.loader, *_marked(boot)])
-    doctor = shlex.join([*VIGILES, "doctor", "--loader", boot.loader])
-    script = f"{doctor}; echo '{SAID}'$?; exec {tests}"
+def _run(boot: Boot, kernel: kernels.Kernel, command: list[str], stop: Event) -> guest.Result:
     # a driver that can't be built is a failure: without it what it shows would go unshown
     module = {NVIDIA_MODULE: str(headers.nvidia_module(kernel))}
     environment = {**PROCESSOR, "VIGILES_REQUIRE_ROOT": "1", "CI": str(IN_CI), **module}
     setting = replace(boot.setting, headers=headers.installed(kernel) if boot == BCC else None)
     patience = PATIENCE_S if boot != BCC else 2 * PATIENCE_S
     more = {"folder": ROOT, "environment": environment, "timeout_s": patience, "stop": stop}
-    return guest.run(kernel, ["sh", "-c", script], setting, **more)
+    return guest.run(kernel, command, setting, **more)
+
+
+def _doctor(boot: Boot, kernel: kernels.Kernel, stop: Event) -> guest.Result:
+    return _run(boot, kernel, [*VIGILES, "doctor", "--loader", boot.loader], stop)
+
+
+def _tests(boot: Boot, kernel: kernels.Kernel, stop: Event, compiled: Future[None]) -> guest.Result:
+    compiled.result()
+    return _run(boot, kernel, [*PYTEST, "--loader", boot.loader, *_marked(boot)], stop)
 
 
 @pytest.fixture(scope="module")
-def visits(request: pytest.FixtureRequest) -> Iterator[dict[Boot, Future[guest.Result]]]:
+def visits(request: pytest.FixtureRequest) -> Iterator[dict[Boot, Visit]]:
     """The guests that are asked for, two at a time."""
     wanted = {item.callspec.params["boot"] for item in request.session.items if item.path == request.path}
     stop = Event()
@@ -121,69 +148,69 @@ def visits(request: pytest.FixtureRequest) -> Iterator[dict[Boot, Future[guest.R
         found = {series: kernels.find(series) for series in {boot.series for boot in wanted}}
     except kernels.UnavailableError as error:
         pytest.skip(str(error))
-    _warm()
+    _compile_sources({file for boot in wanted for file in _marked(boot)})
     with ThreadPoolExecutor(AT_A_TIME) as pool:
+        compiled = pool.submit(_warm)
+        boots = [(boot, found[boot.series], stop) for boot in BOOTS if boot in wanted]
+        doctors = [pool.submit(_doctor, *boot) for boot in boots]
+        tests = [pool.submit(_tests, *boot, compiled) for boot in boots]
         try:
-            yield {
-                boot: pool.submit(_visit, boot, found[boot.series], stop) for boot in BOOTS if boot in wanted
-            }
+            yield {boot: Visit(*both) for (boot, _, _), *both in zip(boots, doctors, tests, strict=True)}
         finally:
             stop.set()
             pool.shutdown(cancel_futures=True)
 
 
 @pytest.fixture
-def visit(boot: Boot, visits: dict[Boot, Future[guest.Result]]) -> guest.Result:
-    return visits[boot].result()
+def visit(boot: Boot, visits: dict[Boot, Visit]) -> Visit:
+    return visits[boot]
 
 
-def parts(visit: guest.Result) -> tuple[str, str]:
-    """What doctor said, and pytest."""
-    before, said, after = visit.output.decode(errors="replace").partition(SAID)
-    assert said, before
-    return before, after
+def report_of(boot: Boot, visit: Visit, status: int) -> str:
+    """What doctor said there, before it ended with this status."""
+    result = visit.doctor.result()
+    report = result.output.decode(errors="replace")
+    print(f"\n== {boot}: up after {result.boot_s:.0f} s, doctor ended after {result.wall_s:.0f} s\n{report}")
+    assert result.status == status
+    return report
 
 
 @in_matrix
-def test_doctor(boot: Boot, visit: guest.Result):
+def test_doctor(boot: Boot, visit: Visit):
     """Nothing is missing, and what is said of the kernel is so."""
-    report, rest = parts(visit)
-    print(f"\n== {boot}: up after {visit.boot_s:.0f} s\n{report}")
-    assert rest.startswith("0\n"), report
+    report = report_of(boot, visit, 0)
     assert "A watch can begin here." in report
     assert "✗" not in report
     # or the tests of what is refused would be skipped, and nobody would know
     assert ("lsm/task_kill" in report) == boot.setting.bpf_lsm
+    assert f"✓ gpu ioctls     {'BPF LSM' if boot.setting.bpf_lsm else 'fentry'} — " in report
     assert f"  ✓ kernel         {boot.series}." in report
     place = "/sys/fs/cgroup/unified" if boot.setting.cgroup == "hybrid" else "/sys/fs/cgroup"
     assert f"v2 at {place}," in report
 
 
 @by_bcc
-def test_doctor_by_bcc(boot: Boot, visit: guest.Result):
+def test_doctor_by_bcc(boot: Boot, visit: Visit):
     """It says how, and what is not seen; nothing else is missing."""
-    report, rest = parts(visit)
-    print(f"\n== {boot}: up after {visit.boot_s:.0f} s\n{report}")
-    assert rest.startswith("0\n"), report
+    report = report_of(boot, visit, 0)
     assert "✗" not in report
     assert "✓ loader         bcc: asked for; bcc 0." in report
     assert report.count("— not seen: ") == len(LEFT_OUT)
 
 
 @under_v1
-def test_doctor_under_cgroup_v1(boot: Boot, visit: guest.Result):
+def test_doctor_under_cgroup_v1(boot: Boot, visit: Visit):
     """It says what is missing, what to do, and what there is."""
-    report, rest = parts(visit)
-    print(f"\n== {boot}: up after {visit.boot_s:.0f} s\n{report}")
-    assert rest.startswith("1\n"), report
+    report = report_of(boot, visit, 1)
     assert "✗ cgroup         cgroup v2 is not mounted; version 1 is" in report
     assert "A watch can't begin here." in report
     assert "✓ exec           execs" in report
 
 
 @pytest.mark.parametrize("boot", BOOTS, ids=str)
-def test_events_and_guard(boot: Boot, visit: guest.Result):
+def test_events_and_guard(boot: Boot, visit: Visit):
     """The tests that are marked ``guest`` pass there."""
-    _, said = parts(visit)
-    print(f"\n== {boot}: ended after {visit.wall_s:.0f} s\n{said}")
-    assert visit.status == 0, said
+    result = visit.tests.result()
+    said = result.output.decode(errors="replace")
+    print(f"\n== {boot}: up after {result.boot_s:.0f} s, ended after {result.wall_s:.0f} s\n{said}")
+    assert result.status == 0, said

@@ -9,7 +9,7 @@ from statistics import median
 
 from tracer.kernel import rungs, trial
 from tracer.kernel.findings import Report
-from tracer.kernel.hooks import GPU, HOOKS, LADDERS, LEFT_OUT, REFUSING
+from tracer.kernel.hooks import GPU, HOOKS, LADDERS, LEFT_OUT, REFUSING, Rung
 
 _GETPPID_ROUNDS = 7
 _GETPPID_CALLS = 20_000
@@ -58,6 +58,18 @@ def _left_out(report: Report) -> None:
         report.add("hook", program.removeprefix("on_"), "info", text)
 
 
+def _tried(programs: list[str]) -> dict[str, str | None]:
+    """As ``trial.usable``; those of one rung together, and all that are on none, so that one refusal costs few trials."""
+    groups: dict[Rung | None, list[str]] = {}
+    for program in programs:
+        _, rung = _ON_LADDERS.get(program, (None, None))
+        groups.setdefault(rung, []).append(program)
+    found: dict[str, str | None] = {}
+    for group in groups.values():
+        found |= trial.usable_at_once(group)
+    return found
+
+
 def look_at_hooks(report: Report, *, cgroups: bool) -> None:
     """Every program but those for GPU ioctls: is it taken here, and why not. ``cgroups``: there is version 2."""
     _left_out(report)
@@ -66,7 +78,7 @@ def look_at_hooks(report: Report, *, cgroups: bool) -> None:
         hooks = [hook for hook in hooks if hook.place != "lsm"]
         why = rungs.complaint_about(LADDERS[REFUSING][0])
         report.add("hook", "lsm", "info", f"refusing what tampers with the watch — no BPF LSM: {why}")
-    found = trial.usable([hook.program for hook in hooks])
+    found = _tried([hook.program for hook in hooks])
     for hook in hooks:
         name, section = hook.program.removeprefix("on_"), "needed" if hook.needed else "hook"
         ladder, rung = _ON_LADDERS.get(hook.program, (None, None))

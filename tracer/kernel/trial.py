@@ -64,21 +64,32 @@ def needs_kin() -> bool:
     return False
 
 
+def _complaint(programs: list[str], *, attached: bool = False) -> str | None:
+    with opened() as candidate:
+        candidate.select(set(programs))
+        set_options(candidate, {"keep_kin": int(needs_kin())})
+        try:
+            candidate.load()
+            if attached:
+                for name in programs:
+                    candidate.attach(name)
+        except LoadError as error:
+            return error.message
+    return None
+
+
 def usable(programs: Iterable[str], *, attached: bool = False) -> dict[str, str | None]:
     """Try each program alone: None if the kernel takes it, else its complaint in one line.
 
     ``attached``: see, too, that it can be attached where its section says.
     """
-    found: dict[str, str | None] = {}
-    for name in programs:
-        with opened() as candidate:
-            candidate.select({name})
-            set_options(candidate, {"keep_kin": int(needs_kin())})
-            try:
-                candidate.load()
-                if attached:
-                    candidate.attach(name)
-                found[name] = None
-            except LoadError as error:
-                found[name] = error.message
-    return found
+    return {name: _complaint([name], attached=attached) for name in programs}
+
+
+def usable_at_once(programs: Iterable[str]) -> dict[str, str | None]:
+    """The same of programs that are likely to be taken all: together, and each alone only where that is refused.
+
+    To open the object takes longer than most programs take to be loaded.
+    """
+    names = list(programs)
+    return dict.fromkeys(names) if _complaint(names) is None else usable(names)
