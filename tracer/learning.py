@@ -14,7 +14,7 @@ from tracer.cli.options import WatchOptions
 from tracer.errors import VigilesError
 from tracer.newfile import NewFile
 from tracer.policy.written import counted
-from tracer.session.base import say
+from tracer.session.outlets import say
 from tracer.session.run import identity_of, run_command
 from tracer.text import printable
 

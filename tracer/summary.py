@@ -32,10 +32,8 @@ class Tally:
     by_severity: Counter[str] = field(default_factory=Counter)
     latencies_us: list[float] = field(default_factory=list)
     files_lost: Counter[str] = field(default_factory=Counter)
-    samples_failed: int = 0
-    footholds_lost: Counter[str] = field(default_factory=Counter)
-    gpu_clients_missed: int = 0
-    nvml_lost: Counter[str] = field(default_factory=Counter)
+    #: see tracer.duties
+    duties_lost: dict[str, int] = field(default_factory=dict)
     excused: int = 0
     #: by rule: alerts like one that has been told, see tracer.repeats
     repeated: Counter[str] = field(default_factory=Counter)
@@ -249,10 +247,7 @@ def summarise(
         tables=engine.table_losses()
         | {"spans-refused": int(counters["spans_refused"].sum())}
         | {f"files-{why}": n for why, n in sorted(tally.files_lost.items())}
-        | {"samples-failed": tally.samples_failed}
-        | {"gpu-clients-gone-unseen": tally.gpu_clients_missed}
-        | {f"nvml-{why}": n for why, n in sorted(tally.nvml_lost.items())}
-        | {f"footholds-{why}": n for why, n in sorted(tally.footholds_lost.items())},
+        | tally.duties_lost,
         missing_hooks=probes.unseen | probes.missing,
         loader=loader.taken().name,
         loader_why=loader.taken().why,

@@ -3,33 +3,29 @@
 
 from __future__ import annotations
 
-import mmap
 import os
 import select
 import socket
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tracer import clock
 from tracer.alerts import AlertBuilder, Origin
+from tracer.duties import Duty
+from tracer.duties.rounds import NEVER, Rounds
+from tracer.duties.samples import Efforts, Samples
 from tracer.engine import reconcile
 from tracer.engine.drain import FIRED, MORE, TAP_FULL
 from tracer.engine.engine import BATCH, Engine
-from tracer.engine.intrinsics import address_of
-from tracer.engine.ring import Ring
-from tracer.errors import LoadError
 from tracer.examining import Examining
-from tracer.footholds.records import FootholdRecords
-from tracer.footholds.watcher import Footholds
 from tracer.gpu.libraries import GpuClients
-from tracer.gpu.uses import GpuUses
 from tracer.kernel import cgroup, schema
 from tracer.kernel.probes import Probes
+from tracer.losses import Losses
+from tracer.mapped import Mapped
 from tracer.pace import POLL_S, Pace
 from tracer.promptness import release_memory, schedule_promptly, settle_memory
 from tracer.record.recorder import BLOCK_BYTES, CGROUPS_MAX, Recorder
@@ -43,38 +39,22 @@ from tracer.rules import RuleSet
 from tracer.summary import Summary, Tally, summarise
 from tracer.teller import OBSERVE, Guard, Sink, Teller
 
-if TYPE_CHECKING:
-    from tracer.gpu.nvml import Nvml
-
 #: Housekeeping: loss counters, repair, clock.
 TICK_S = 0.25
-#: What flows carry is asked this often: an answer from inside goes out within one sample, or by the next.
-SAMPLE_S = 0.1
-#: And how much processes compute this often: what is looked for lasts for minutes.
-EFFORT_S = 1.0
-#: Of our time, asking takes no more than this part, however many flows there are.
-SAMPLE_SHARE = 0.05
 TAP_BYTES = 1 << 22
 #: How long the end of a watch waits for executed files that are still being read.
 FILES_PATIENCE_S = 2.0
 
-#: Losses that leave a gap in what is known of processes.
-_REPAIRED = [
-    number
-    for name, number in schema.LOSS.items()
-    if name not in ("LOSS_SHARE", "LOSS_SPAN", "LOSS_NAME", "LOSS_EFFORT", "LOSS_REASONS")
-]
 assert schema.HEAD.fields is not None
 #: Where a record says which process it is about.
 _WHO = slice(schema.HEAD.fields["start"][1], schema.HEAD.fields["tid"][1])
-_CRITICAL = [schema.KIND[k] for k in ("EVENT_FORK", "EVENT_EXEC", "EVENT_EXIT")]
 
 
 class Watch:
     """Reads the rings of ``probes`` with ``engine`` and tells ``sinks``.
 
     ``on_records`` is given every record as the engine taps it; ``one_by_one``: each while the engine stands
-    right behind it. ``recorder`` is told of everything.
+    right behind it. ``recorder`` is told of everything. ``duties``: those beside what every watch sees to.
     """
 
     def __init__(
@@ -88,8 +68,7 @@ class Watch:
         one_by_one: bool = False,
         recorder: Recorder | None = None,
         guard: Guard = OBSERVE,
-        footholds: Footholds | None = None,
-        nvml: Nvml | None = None,
+        duties: Iterable[Duty] = (),
     ) -> None:
         self.probes = probes
         self.engine = engine
@@ -113,37 +92,23 @@ class Watch:
             recorder.before = self._take_tap
             recorder.clock(self._builder.wall_offset_ns)
             engine.journal = recorder
-        critical, bulk = probes.map("ring_critical"), probes.map("ring_bulk")
-        self._rings = [Ring(m.fd, m.max_entries) for m in (critical, bulk)]
-        reader = probes.map("reader")
-        self._reader = mmap.mmap(reader.fd, mmap.PAGESIZE)
-        self._reader_view = np.frombuffer(self._reader, np.uint8)
         if probes.knowledge is not None:
             engine.judge_by(engine.rules, probes.knowledge.epoch)
-        engine.bind(self._rings[0], self._rings[1], address_of(self._reader_view))
+        self._mapped = Mapped(probes, engine)
         self._poll = select.epoll()
-        for ring in self._rings:
-            self._poll.register(ring.fd, select.EPOLLIN)
-        self._own = {ring.fd for ring in self._rings}
-        self._footholds = FootholdRecords(footholds, engine) if footholds is not None else None
-        if self._footholds is not None:
-            self._poll.register(self._footholds.fd, select.EPOLLIN)
-            self._own.add(self._footholds.fd)
-        self._gpu_uses = GpuUses(nvml, engine) if nvml is not None else None
-        if self._gpu_uses is not None:
-            self._poll.register(self._gpu_uses.fd, select.EPOLLIN)
-            self._own.add(self._gpu_uses.fd)
-        self._gpu_clients = GpuClients(engine)
+        for fd in self._mapped.fds:
+            self._poll.register(fd, select.EPOLLIN)
+        all_duties = (Samples(probes, engine), Efforts(probes, engine), *duties, GpuClients(engine))
+        self._rounds = Rounds(all_duties, self._poll, self._teller.feed)
+        self._own = self._rounds.fds.union(self._mapped.fds)
         self._start_examining(engine.rules)
         rehearse(engine.rules, tree)
         settle_memory()
         schedule_promptly()
-        self._began = time.monotonic()
-        self._next_tick = self._next_sample = self._next_effort = self._began
+        self._began = self._next_tick = time.monotonic()
         self._pace = Pace()
         self._recorder_goes_on = False
-        self._last_lost = 0
-        self._last_forks_missed = 0
+        self._losses = Losses(probes, engine)
 
     def wait_for(self, fd: int) -> None:
         """Come back from waiting when ``fd`` becomes readable, too."""
@@ -177,41 +142,41 @@ class Watch:
     def step(self) -> None:
         """Take in what there is, tell what fired, then wait a little for more."""
         while True:
-            taken = self._drain_all()
+            taken = self._drain_all(self._next_tick)
             now = time.monotonic()
             self._pace.took(taken, now)
             if now >= self._next_tick:
                 self._next_tick = now + TICK_S
                 self._tick()
                 return
-            if now >= self._next_sample:
-                self._sample()
-                continue
-            if now >= self._next_effort:
-                self._measure()
+            if now >= self._rounds.due:
+                self._rounds.next_by_clock()
                 continue
             if self._recorder_goes_on or self._pace.is_storm(now):
                 if self._wait(0 if self._recorder_goes_on else POLL_S):
                     return
             elif self.engine.sleep_allowed():
-                interrupted = self._wait(min(self._next_tick, self._next_sample, self._next_effort) - now)
+                interrupted = self._wait(min(self._next_tick, self._rounds.due) - now)
                 self.engine.awake()
                 if interrupted:
                     return
 
     def _wait(self, seconds: float) -> bool:
-        """True when something else than a ring or the examiner has something to say."""
+        """True when something else than a ring, a duty or the examiner has something to say."""
         ready = {fd for fd, _ in self._poll.poll(max(seconds, 0))}
         if self._examining.ready in ready:
             self._take_reports()
-        if self._footholds is not None and self._footholds.fd in ready:
-            self._take_footholds()
-        if self._gpu_uses is not None and self._gpu_uses.fd in ready:
-            self._take_uses()
+        if speaking := ready & self._rounds.fds:
+            self._listen(speaking)
         return bool(ready - self._own - {self._examining.ready})
 
-    def _drain_all(self) -> int:
-        """Drain until the rings are empty, or a tick is due; how many records."""
+    def _listen(self, fds: Iterable[int]) -> None:
+        """Have duties say what they can; who that is about may have been born a moment ago."""
+        self._drain_all(NEVER)
+        self._rounds.listen(fds)
+
+    def _drain_all(self, until: float) -> int:
+        """Drain until the rings are empty, or that time has come; how many records."""
         total = 0
         while True:
             why, count = self.engine.drain(self._batch)
@@ -224,16 +189,13 @@ class Watch:
                 self._take_tap()
             self._recorder_goes_on = self._recorder is not None and self._recorder.go_on()
             self._examining.submit()
-            self._look_at_gpu_clients()
+            for duty in self._rounds.following:
+                if records := duty.take():
+                    self._teller.feed(records)
             if why not in (FIRED, TAP_FULL, MORE):
                 return total
-            if time.monotonic() >= self._next_tick:
+            if time.monotonic() >= until:
                 return total
-
-    def _look_at_gpu_clients(self, *, all_of_them: bool = False) -> None:
-        """Tell the engine what those have mapped that have begun to compute."""
-        if records := self._gpu_clients.records(all_of_them=all_of_them):
-            self._teller.feed(records)
 
     def _take_tap(self) -> None:
         """Hand on what the engine has tapped."""
@@ -263,66 +225,18 @@ class Watch:
             for fired in self.engine.feed([found.record], count=False):
                 self._teller.tell(fired, found.report, found.who)
 
-    def _take_footholds(self) -> None:
-        """Judge what members of the tree have written where it will be obeyed."""
-        if self._footholds is None:
-            return
-        tick, self._next_tick = self._next_tick, float("inf")
-        self._drain_all()  # who has written may have been born a moment ago
-        self._next_tick = tick
-        self._teller.feed(self._footholds.take())
-
-    def _take_uses(self) -> None:
-        """Tell the engine what NVML says of members of the tree."""
-        if self._gpu_uses is None or self._gpu_uses.ended:
-            return
-        self._teller.feed(self._gpu_uses.take())
-        self._gpu_uses.look_out()
-        if self._gpu_uses.ended:
-            self._poll.unregister(self._gpu_uses.fd)
-
-    def _sample(self) -> None:
-        """Judge what all flows have carried since the last time: one that has ended may have been the only one."""
-        began = time.monotonic()
-        if self.engine.live_flows or self.engine.legs_moved:
-            self._ask(self.probes.samples)
-        ended = time.monotonic()
-        self._next_sample = ended + max(SAMPLE_S, (ended - began) / SAMPLE_SHARE)
-
-    def _measure(self) -> None:
-        """Judge how much all processes have computed since the last time, and with whom they have spoken."""
-        began = time.monotonic()
-        if self.engine.live_flows:
-            self._ask(self.probes.samples)
-        self._ask(self.probes.efforts)
-        ended = time.monotonic()
-        self._next_effort = ended + max(EFFORT_S, (ended - began) / SAMPLE_SHARE)
-
-    def _ask(self, iterator: Callable[[], list[bytes]]) -> None:
-        try:
-            records = iterator()
-        except LoadError:  # no memory for an iterator: what it would have said comes with the next one
-            self.tally.samples_failed += 1
-            return
-        self._teller.feed(records)
-
     def _tick(self) -> None:
         """Repair what a loss may have broken."""
-        self._take_footholds()  # under a storm nobody waits
-        self._take_uses()
+        if self._rounds.fds:
+            self._listen(self._rounds.fds)  # under a storm nobody waits
         counters = self.probes.counters()
         self._refresh_clock()
         if self._recorder is not None:
             self._recorder.losses(counters["lost"].sum(axis=0), counters["reasons"].sum(axis=0))
             self._recorder.turn(lambda: Snapshot(self.engine))
-        lost = int(counters["lost"][:, _CRITICAL].sum()) + int(counters["reasons"][:, _REPAIRED].sum())
-        lost += sum(self.probes.misses().values())
-        if lost != self._last_lost:
-            self._last_lost = lost
+        if self._losses.left_a_gap(counters):
             self.repair()
-        missed = self.engine.table_losses()["forks-missed"]
-        if missed != self._last_forks_missed:
-            self._last_forks_missed = missed
+        if self._losses.left_out_births():
             for fired in reconcile.fill_in(self.engine, reconcile.nameless(self.engine)):
                 self._teller.tell(fired)
 
@@ -348,7 +262,7 @@ class Watch:
         for identity in np.unique(tasks["cgroup"]):
             self._builder.origin.cgroup_path(int(identity))
         stale = reconcile.take_in(self.engine, tasks)
-        self._drain_all()
+        self._drain_all(self._next_tick)
         reconcile.end_missing(self.engine, before)
         if judge:
             for fired in reconcile.fill_in(self.engine, stale):
@@ -374,7 +288,7 @@ class Watch:
         """Take in the GPUs that the tree held before the watch; how many processes hold one."""
         records = self.probes.held_devices()
         self._teller.feed(records)
-        self._look_at_gpu_clients(all_of_them=True)
+        self._rounds.settle(self._rounds.following)
         return len({record[_WHO] for record in records})
 
     def tree_is_empty(self) -> bool:
@@ -389,15 +303,10 @@ class Watch:
 
     def finish(self) -> Summary:
         """Drain what is left and sum up."""
-        self._next_tick = self._next_sample = self._next_effort = float("inf")
-        self._drain_all()
-        self._look_at_gpu_clients(all_of_them=True)
-        self.tally.gpu_clients_missed = self._gpu_clients.missed
-        self._take_footholds()
-        self.tally.footholds_lost = self._footholds.lost() if self._footholds is not None else Counter()
-        self._take_uses()
-        self.tally.nvml_lost = self._gpu_uses.lost() if self._gpu_uses is not None else Counter()
+        self._drain_all(NEVER)
+        self._rounds.settle()
         self._finish_examining()
+        self.tally.duties_lost = self._rounds.lost()
         self._stop_examining()
         self._teller.finish()
         self.responder.close()
@@ -417,9 +326,6 @@ class Watch:
         self._examining.close()
         self.responder.close()
         self._poll.close()
-        for ring in self._rings:
-            ring.close()
+        self._mapped.close()
         self.orders.close()
-        self._reader_view = np.zeros(0, np.uint8)
-        self._reader.close()
         release_memory()

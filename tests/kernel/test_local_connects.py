@@ -6,7 +6,7 @@ from __future__ import annotations
 from conftest import kernel_lacks
 from harness import record, workload
 
-from tracer.evidence import local_name
+from tracer.evidence.programs import local_name
 from tracer.kernel.trial import usable
 
 

@@ -68,6 +68,29 @@ def test_from_one_file_into_the_next(tmp_path):
     assert len(paths) > 3 and found == blocks_of(*paths) and follower.ended
 
 
+def test_a_next_file_that_is_being_made(tmp_path):
+    """It is there before its first block is."""
+    live = Live(tmp_path / "r", PACKS, rotate_bytes=6000)
+    while not (tmp_path / "r.3").exists():
+        live.take([stories.fork(100, 1, 1)] * 20)
+    live.end()
+    later = {path: path.read_bytes() for path in tmp_path.glob("r.*")}
+    header = layout.PREFIX_BYTES + layout.open_head(later[tmp_path / "r.2"][: layout.PREFIX_BYTES]).stored
+    for path in later:
+        path.unlink()
+    follower = Follower(tmp_path / "r")
+    found = seen(follower)
+    for size in (0, 5, header - 1):
+        (tmp_path / "r.2").write_bytes(later[tmp_path / "r.2"][:size])
+        assert seen(follower) == []
+    for path, data in later.items():
+        path.write_bytes(data)
+    found += seen(follower)
+    paths = [tmp_path / "r", *sorted(later, key=lambda p: int(p.suffix[1:]))]
+    assert found == blocks_of(*paths) and follower.ended and not follower.damaged
+    follower.close()
+
+
 def test_from_a_later_file_on(tmp_path):
     """Who was there before is in it; what comes is in the next ones."""
     live = Live(tmp_path / "r", PACKS, rotate_bytes=6000)

@@ -14,8 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tracer.record import layout
-from tracer.record.reader import in_order
+from tracer.record.reader import UnbegunError, in_order
 from tracer.record.verify import verify
 
 TIMES = 200
@@ -82,21 +81,26 @@ def test_killed_two_hundred_times(tmp_path):
     )  # fmt: skip
     synced = [tuple(map(int, line.split())) for line in done.stdout.splitlines()]
     assert len(synced) == TIMES
-    cut = turned = 0
+    cut = turned = unbegun = 0
     for number, (size, part) in enumerate(synced):
         paths = sorted(tmp_path.glob(f"r{number}.*"), key=lambda p: int(p.suffix[1:]))
-        if paths and paths[-1].stat().st_size < layout.PREFIX_BYTES:  # made, and nothing in it yet
-            del paths[-1]
-        (parts,) = in_order([tmp_path / f"r{number}", *paths])
+        paths.insert(0, tmp_path / f"r{number}")
+        left_out: list[UnbegunError] = []
+        (parts,) = in_order(paths, left_out.append)
+        assert [error.path for error in left_out] == paths[len(parts) :]
         numbers = [found.head.number for p in parts for found in p.blocks()]
         assert numbers == list(range(len(numbers)))  # none is missing before the end
         last = parts[-1]
         assert len(last.damage) <= 1 and not any(p.damage for p in parts[:-1])
         whole = last.damage[0].start if last.damage else last.size
         assert last.header.part > part or (last.header.part == part and whole >= size)
-        verdicts = verify([p.path for p in parts])
+        verdicts = verify(paths)
         assert not any(v.changed or v.missing for v in verdicts) and not verdicts[-1].ended
+        assert [bool(v.damaged) for v in verdicts] == [bool(p.damage) for p in parts] + [True] * len(left_out)
+        unbegun += len(left_out)
         cut += bool(last.damage)
         turned += len(parts) > 1
     assert turned > TIMES // 10
-    print(f"{cut} of {TIMES} ended in the middle of a block, {turned} in a later file")
+    print(
+        f"{cut} of {TIMES} ended in the middle of a block, {turned} in a later file, {unbegun} as one was made"
+    )

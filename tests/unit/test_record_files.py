@@ -21,7 +21,7 @@ from tracer.errors import VigilesError
 from tracer.record import writer as writer_module
 from tracer.record.files import PartFiles
 from tracer.record.open import read_key
-from tracer.record.reader import Recording, in_order
+from tracer.record.reader import Recording, UnbegunError, in_order
 from tracer.record.verify import verify
 from tracer.record.writer import WriteOptions, Writer
 from tracer.rules import load_rules
@@ -313,11 +313,63 @@ def test_what_is_no_recording(tmp_path):
         with pytest.raises(VigilesError, match="no recording"):
             Recording(tmp_path / "r")
     (tmp_path / "r").write_bytes(b"")
-    with pytest.raises(VigilesError, match="empty") as empty:
+    with pytest.raises(UnbegunError, match="empty") as empty:
         Recording(tmp_path / "r")
     assert empty.value.hint is not None and "leave it out" in empty.value.hint
     with pytest.raises(VigilesError, match="can't read"):
         Recording(tmp_path / "none")
+
+
+def why_not(path: Path) -> type[VigilesError] | None:
+    try:
+        Recording(path).close()
+    except VigilesError as error:
+        return type(error)
+    return None
+
+
+def test_every_beginning_of_a_header_holds_nothing(whole, tmp_path):
+    (tmp_path / "r").write_bytes(whole)
+    for size in reversed(range(ends(whole)[0])):
+        os.truncate(tmp_path / "r", size)
+        assert why_not(tmp_path / "r") is UnbegunError
+
+
+@settings(max_examples=40)
+@given(st.data())
+def test_a_file_that_holds_nothing_is_left_out(whole, tmp_path_factory, data):
+    """As long as there are others, and somebody is told."""
+    path = tmp_path_factory.getbasetemp() / "begun"
+    (other := path.with_name("other")).write_bytes(whole)
+    path.write_bytes(whole[: data.draw(st.integers(0, ends(whole)[0] - 1))])
+    left_out: list[UnbegunError] = []
+    for paths in ([other, path], [path, other]):
+        ((part,),) = in_order(paths, left_out.append)
+        assert part.path == other
+    assert [error.path for error in left_out] == [path, path]
+    first, second = verify([other, path])
+    assert first.intact and not second.intact
+    assert second.damaged == [f"it {left_out[0].said}"] and not (second.changed or second.missing)
+    with pytest.raises(UnbegunError, match="begun is no recording"):
+        in_order([path, path], left_out.append)
+    with pytest.raises(UnbegunError, match="begun is no recording"):
+        verify([path, path])
+    with pytest.raises(UnbegunError):  # nobody would be told
+        in_order([other, path])
+
+
+@settings(max_examples=150)
+@given(st.data())
+def test_what_is_something_else_is_not_left_out(whole, tmp_path_factory, data):
+    """A damaged header is no beginning of one, and a cut one is none with blocks behind it."""
+    header = ends(whole)[0]
+    size, rest = data.draw(st.integers(0, header - 1)), whole[header:]
+    changed = bytearray(whole[:header])
+    changed[data.draw(st.integers(0, header - 1))] ^= data.draw(st.integers(1, 255))
+    path = tmp_path_factory.getbasetemp() / "else"
+    for said in (whole[:size] + rest, bytes(changed) + rest, b"x" + whole[:size], b"a text"):
+        path.write_bytes(said)
+        assert why_not(path) is not UnbegunError
 
 
 def test_a_later_format_is_refused(tmp_path):

@@ -21,6 +21,7 @@ from tracer.engine import reconcile
 from tracer.engine.engine import Engine
 from tracer.engine.processes import find_exact
 from tracer.engine.tap import each, lay_out
+from tracer.errors import VigilesError
 from tracer.kernel import schema
 from tracer.record.adapt import Adapter
 from tracer.record.export import Filter, events
@@ -278,6 +279,34 @@ def test_the_commands(made):
     assert not json.loads(out)[0]["intact"]
     _, out, err = cli("replay", path / "bad")
     assert "is damaged: block" in err
+
+
+def test_the_commands_do_without_a_file_that_holds_nothing(made):
+    """A writer that was killed as it made the next file has left it; which one it is, nobody has to find out."""
+    path, _ = made
+    (path / "log").write_text("")
+    begun = path / "r.2"
+    for size in (0, 5, layout.PREFIX_BYTES + 20):
+        begun.write_bytes((path / "r").read_bytes()[:size])
+        for command, *more in (
+            ("replay", "--json"),
+            ("events",),
+            ("tree",),
+            ("report", "--format", "json"),
+            ("correlate", "--log", path / "log"),
+        ):
+            _, alone, _ = cli(command, path / "r", *more)
+            status, out, err = cli(command, path / "r", begun, *more)
+            assert (status, out) == (0, alone)
+            assert f"{begun} holds nothing: whoever was to write it was killed" in err
+            with pytest.raises(VigilesError, match="is no recording"):
+                cli(command, begun, *more)
+        assert group.main(["verify", str(path / "r"), str(begun)], standalone_mode=False) == 1
+        _, out, _ = cli("verify", path / "r", begun)
+        assert "r: intact" in out
+        assert "r.2: NOT INTACT, 0 blocks\n  damaged: it holds nothing" in out
+        _, out, _ = cli("verify", path / "r", begun, "--json")
+        assert [row["intact"] for row in json.loads(out)] == [True, False]
 
 
 def test_events_are_told_and_chosen(made):

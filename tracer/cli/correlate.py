@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tracer.cli.recordings import opened
 from tracer.text import printable, shorten
 
 if TYPE_CHECKING:
@@ -50,12 +51,11 @@ def correlate(*, paths: tuple[Path, ...], log_paths: tuple[Path, ...], map_name:
     from tracer.correlate.logs import Log, load_map, read_log, read_time
     from tracer.correlate.match import Matcher, compare_clocks
     from tracer.record import layout
-    from tracer.record.reader import in_order
 
     how, log = load_map(map_name), Log()
     for log_path in log_paths:
         log.add(read_log(log_path, how))
-    for parts in in_order(list(paths)):
+    for parts in opened(paths):
         lines = Lines(parts)
         offset = compare_clocks(log.calls, lines.all())
         _say_clocks(offset, len(log.calls), log.skipped)

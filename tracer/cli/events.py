@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from tracer.cli.recordings import opened
 from tracer.text import printable
 
 if TYPE_CHECKING:
@@ -63,7 +64,6 @@ def events(
     """
     from tracer.record.export import Filter
     from tracer.record.export import events as events_of
-    from tracer.record.reader import in_order
 
     wanted = Filter(
         kinds=_numbers(kinds) if kinds else None,
@@ -72,7 +72,7 @@ def events(
         since_ns=since,
         until_ns=until,
     )
-    recordings = in_order(list(paths))
+    recordings = opened(paths)
     found = (event for parts in recordings for event in events_of(parts, wanted))
     if parquet is not None:
         from tracer.record.table import write_parquet

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tracer.cli.options import rules_option
+from tracer.cli.recordings import opened
 from tracer.text import printable
 
 if TYPE_CHECKING:
@@ -51,13 +52,12 @@ def replay(
     """
     from tracer.policy import load_policy, load_rules_under
     from tracer.record.player import Player
-    from tracer.record.reader import in_order
 
     under = load_policy(policy) if policy else None
     judged_by = load_rules_under(under, rules)
     began = time.monotonic()
     players = [Player(parts, _terms_of(judged_by, parts[0], given=under is not None), _excuse(under))
-               for parts in in_order(list(paths))]  # fmt: skip
+               for parts in opened(paths)]  # fmt: skip
     told = heapq.merge(*(player.alerts() for player in players), key=lambda alert: alert.wall_ns)
     alerts = _at_speed(told) if speed == "1x" else told
     count = _tell_diff(alerts, players, as_json=as_json) if diff else _tell(alerts, as_json=as_json)

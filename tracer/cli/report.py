@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from tracer.cli.recordings import opened
 from tracer.errors import VigilesError
 
 FORMATS = ("html", "markdown", "json", "sarif", "ocsf")
@@ -29,13 +30,12 @@ def report(*, paths: tuple[Path, ...], output: str | None, form: str, force: boo
     Give all files of one recording. html is one file that needs no network; markdown is for tickets; json is
     all of it; sarif and ocsf are for programs that collect findings.
     """
-    from tracer.record.reader import in_order
     from tracer.report.story import tell
     from tracer.rules import load_rules
 
     if form == "html" and output is None:
         raise click.UsageError("a page needs a place: -o report.html")
-    recordings = in_order(list(paths))
+    recordings = opened(paths)
     if len(recordings) > 1:
         names = ", ".join(str(parts[0].path) for parts in recordings)
         raise VigilesError(f"these are several recordings: {names}", hint="report one at a time")

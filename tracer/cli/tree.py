@@ -9,6 +9,8 @@ from typing import Any
 
 import click
 
+from tracer.cli.recordings import opened
+
 _WIDTH = 1000
 
 
@@ -20,13 +22,12 @@ def tree(*, paths: tuple[Path, ...], flagged: bool) -> int:
     from rich.console import Console
     from rich.tree import Tree
 
-    from tracer.record.reader import in_order
     from tracer.report.story import tell
     from tracer.rules import load_rules
 
     # a pipe has no width: nothing is wrapped there
     console = Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH)
-    for parts in in_order(list(paths)):
+    for parts in opened(paths):
         said = tell(parts, load_rules())["processes"]
         rows = said["rows"]
         wanted = _flagged(rows) if flagged else [True] * len(rows)

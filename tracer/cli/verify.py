@@ -25,7 +25,8 @@ def verify(*, paths: tuple[Path, ...], sign_key: Path | None, as_json: bool) -> 
     """Say whether recordings are whole and as they were written.
 
     Give the files of one recording in their order: FILE FILE.2 …  Exit status 0: nothing was changed,
-    damaged or taken out; 1: something was. Blocks that a full disk has cost are gaps, which the recording
+    damaged or taken out; 1: something was, were it a last block, or a file's first, that its writer was killed
+    over. Blocks that a full disk has cost are gaps, which the recording
     itself tells of; that it has no end tells that its watch was killed, or that the end was cut off.
     """
     from tracer.record.open import read_key
@@ -58,7 +59,8 @@ def _to_json(verdict: Verdict) -> dict[str, Any]:
 def _print(verdict: Verdict) -> None:
     name = printable(str(verdict.path))
     word = "intact" if verdict.intact else "NOT INTACT"
-    click.echo(f"{name}: {word}, {verdict.blocks:,} blocks, {_chain(verdict)}")
+    chain = f", {_chain(verdict)}" if verdict.blocks else ""
+    click.echo(f"{name}: {word}, {verdict.blocks:,} blocks{chain}")
     for line in verdict.changed:
         click.echo(f"  changed: {line}")
     for line in verdict.damaged:

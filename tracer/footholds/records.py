@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tracer import clock
+from tracer.duties import Duty
 from tracer.engine.processes import NONE, find, find_recent
 from tracer.footholds.packaged import by_packages
 from tracer.footholds.watcher import Footholds, Written
@@ -27,8 +28,10 @@ _PACKAGED, _LINKED = (schema.FOOTHOLD_FLAG[f"FOOTHOLD_{name}"] for name in ("PAC
 _NS_A_TICK = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 
 
-class FootholdRecords:
+class FootholdRecords(Duty):
     """Asks ``footholds`` what was written, and ``engine`` who that was."""
+
+    name = "footholds"
 
     def __init__(self, footholds: Footholds, engine: Engine) -> None:
         self._footholds = footholds

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import os
 import time
-from collections import deque
+from collections import Counter, deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tracer import clock
+from tracer.duties import Duty
 from tracer.kernel import cgroup, schema
 
 if TYPE_CHECKING:
@@ -79,30 +81,43 @@ def libraries_of(pid: int, start_ns: int) -> int | None:
     return libraries_in(b"".join(parts)) | (_BITS["GPU_LIB_CUT"] if size >= READ_MAX else 0)
 
 
-class GpuClients:
+class GpuClients(Duty):
     """Looks at those that ``engine`` asks about."""
+
+    name = "gpu-clients"
+    follows = True
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._waiting: deque[tuple[int, int]] = deque()
         self._next = 0.0
-        #: that had ended, or could not be looked at, or had no room to wait
-        self.missed = 0
+        self._missed = 0
 
-    def records(self, *, all_of_them: bool = False) -> list[bytes]:
-        """What has been found since the last call; ``all_of_them``: however long it takes."""
+    def lost(self) -> Counter[str]:
+        """Clients that had ended, or could not be looked at, or had no room to wait."""
+        return Counter({"gone-unseen": self._missed})
+
+    def take(self) -> list[bytes]:
+        """GPU_LIBRARIES records of those that can be looked at within our share of the time."""
+        return self._look_at(lambda: time.monotonic() >= self._next)
+
+    def settle(self) -> list[bytes]:
+        """The same, of all."""
+        return self._look_at(lambda: True)
+
+    def _look_at(self, there_is_time: Callable[[], bool]) -> list[bytes]:
         for asked in self._engine.take_gpu_clients():
             if len(self._waiting) < WAITING_MAX:
                 self._waiting.append(asked)
             else:
-                self.missed += 1
+                self._missed += 1
         found = []
-        while self._waiting and (all_of_them or time.monotonic() >= self._next):
+        while self._waiting and there_is_time():
             began = time.monotonic()
             pid, start_ns = self._waiting.popleft()
             bits = libraries_of(pid, start_ns)
             if bits is None:
-                self.missed += 1
+                self._missed += 1
             else:
                 found.append(_record(pid, start_ns, bits))
             ended = time.monotonic()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tracer import clock
+from tracer.duties import Duty
 from tracer.engine.processes import NONE, find
 from tracer.gpu.nvml_child import (
     CARDS_MAX,
@@ -32,8 +33,10 @@ _PERCENT_MAX, _BYTES_MAX = 100 * CARDS_MAX, (1 << 63) - 1
 _NS_A_TICK = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 
 
-class GpuUses:
+class GpuUses(Duty):
     """Asks ``nvml`` who uses cards, and ``engine`` who of those is in the tree."""
+
+    name = "nvml"
 
     def __init__(self, nvml: Nvml, engine: Engine) -> None:
         self._nvml = nvml
@@ -45,22 +48,13 @@ class GpuUses:
         self._left_out = 0
 
     @property
-    def fd(self) -> int:
-        """Becomes readable when something has been said."""
-        return self._nvml.fd
-
-    @property
-    def ended(self) -> bool:
-        """Will nothing more be said?"""
-        return self._nvml.ended
+    def fd(self) -> int | None:
+        """Becomes readable when something has been said; None: nothing more will be."""
+        return None if self._nvml.ended else self._nvml.fd
 
     def lost(self) -> Counter[str]:
         """What went wrong, by what."""
         return self._nvml.lost + Counter({"left-out": self._left_out})
-
-    def look_out(self) -> None:
-        """Notice that NVML hangs."""
-        self._nvml.look_out()
 
     def take(self) -> list[bytes]:
         """Records of what members of the tree use. Who has not been born for the engine yet is in the next pass."""
@@ -78,6 +72,7 @@ class GpuUses:
                         _record(*one, 0, 0, 0) for one in self._before.items() if one[0] not in self._now
                     ]
                 self._before, self._now, self._whole = self._now, {}, True
+        self._nvml.look_out()
         return found
 
     def _start_of(self, pid: int) -> int | None:

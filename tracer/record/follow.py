@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tracer.record import layout
-from tracer.record.reader import Found, Recording
+from tracer.record.reader import Found, Recording, UnbegunError
 
 #: Of one look; the rest comes with the next.
 _READ_MAX = 64 << 20
@@ -75,9 +75,13 @@ class Follower:
         path = self._first.with_name(f"{self._first.name}.{number}")
         if not path.exists():
             return False
-        os.close(self._fd)
-        self.recording.close()
-        self._open(path)
+        before, fd = self.recording, self._fd
+        try:
+            self._open(path)
+        except UnbegunError:
+            return False  # it is being made
+        before.close()
+        os.close(fd)
         return True
 
     def close(self) -> None:

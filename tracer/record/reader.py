@@ -28,6 +28,17 @@ from tracer.record.shapes import SHAPES
 _RECORDS = (layout.RECORDS, layout.FED, layout.SNAPSHOT)
 
 
+class UnbegunError(VigilesError):
+    """A file that holds nothing, or only the beginning of its first block; ``said``: that, behind its name."""
+
+    def __init__(self, path: Path, size: int) -> None:
+        self.path = path
+        why = "whoever was to write it was killed as it was made, or it was cut"
+        self.said = f"holds nothing: {why}"
+        what = f"it ends after {size:,} bytes, in its first block" if size else "it is empty"
+        super().__init__(f"{path} is no recording: {what}", hint=f"leave it out: {why}")
+
+
 class Damage(NamedTuple):
     """Bytes ``start`` to ``end`` of a file that are no whole block; ``block``: its number, if that is known."""
 
@@ -58,7 +69,7 @@ class Found:
 class Recording:
     """One file. ``damage`` grows as it is read.
 
-    Raises VigilesError when it is no recording, or one of a later format.
+    Raises VigilesError when it is no recording, or one of a later format; UnbegunError when it was to become one.
     """
 
     def __init__(self, path: Path) -> None:
@@ -82,9 +93,8 @@ class Recording:
             raise VigilesError(f"{path}: its header does not say how events are laid out") from None
 
     def _read_header(self) -> Header:
-        if not self.size:
-            hint = "leave it out: whoever was to write it was killed as it was made"
-            raise VigilesError(f"{self.path} is no recording: it is empty", hint=hint)
+        if self._is_unbegun():
+            raise UnbegunError(self.path, self.size)
         first = next(self._scan([]), None)
         if first is None or first.head.type != layout.HEADER or first.head.codec != layout.RAW:
             raise VigilesError(f"{self.path} is no recording", hint="vigiles run --record FILE makes one")
@@ -93,6 +103,20 @@ class Recording:
             made_by = f", which vigiles {header.vigiles} has made" if header else ""
             raise VigilesError(f"{self.path}: this version can't read its format{made_by}")
         return header
+
+    def _is_unbegun(self) -> bool:
+        """Is this what a writer leaves that is killed before its header is written?"""
+        beginning = bytes(self._data[: layout.PREFIX_BYTES])
+        if not beginning.startswith(layout.MARK[: self.size]) or self._data.find(layout.MARK, 1) >= 0:
+            return False
+        if self.size < layout.PREFIX_BYTES:
+            return True
+        head = layout.open_head(beginning)
+        return (
+            head is not None
+            and (head.type, head.codec) == (layout.HEADER, layout.RAW)
+            and self.size < layout.PREFIX_BYTES + head.stored
+        )
 
     def _scan(self, damage: list[Damage]) -> Iterator[Found]:
         """Every whole block, in order; what lies between them goes to ``damage``."""
@@ -213,12 +237,26 @@ def _decompressor(path: Path) -> Callable[[bytes], bytes]:
     return decompress
 
 
-def in_order(paths: list[Path]) -> list[list[Recording]]:
-    """Open them all; the parts of each recording together and in order. Raises VigilesError."""
+def in_order(
+    paths: list[Path], leave_out: Callable[[UnbegunError], None] | None = None
+) -> list[list[Recording]]:
+    """Open them all; the parts of each recording together and in order. Raises VigilesError.
+
+    ``leave_out`` is told of files that hold nothing, which are left out as long as there are others.
+    """
     together: dict[str, list[Recording]] = {}
+    unbegun = []
     for path in paths:
-        recording = Recording(path)
+        try:
+            recording = Recording(path)
+        except UnbegunError as error:
+            unbegun.append(error)
+            continue
         together.setdefault(recording.header.recording, []).append(recording)
+    for nothing in unbegun:
+        if leave_out is None or not together:
+            raise nothing
+        leave_out(nothing)
     for parts in together.values():
         parts.sort(key=lambda r: r.header.part)
         for one, two in pairwise(parts):

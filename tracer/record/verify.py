@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tracer.record import layout
 from tracer.record.layout import chained
-from tracer.record.reader import Recording
+from tracer.record.reader import Recording, UnbegunError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -39,16 +39,25 @@ def verify(paths: Iterable[Path], key: bytes = b"") -> list[Verdict]:
     """Look at each file, the parts of one recording in the order of ``paths``. Raises VigilesError.
 
     Without the key of a signed recording its chain can't be followed: only CRCs and numbers speak then.
+    A file that holds nothing is damaged, as one is that ends in the middle of a block; if all do, that is raised.
     """
     verdicts = []
     last: tuple[str, int, bytes, int] | None = None
+    unbegun: UnbegunError | None = None
     for path in paths:
-        recording = Recording(path)
+        try:
+            recording = Recording(path)
+        except UnbegunError as error:
+            unbegun = unbegun or error
+            verdicts.append(Verdict(path, damaged=[f"it {error.said}"]))
+            continue
         try:
             verdict, last = _one(recording, key, last)
         finally:
             recording.close()
         verdicts.append(verdict)
+    if unbegun is not None and not any(verdict.blocks for verdict in verdicts):
+        raise unbegun
     return verdicts
 
 

@@ -20,6 +20,7 @@ from tracer.alerts import Alert
 from tracer.engine.engine import Engine
 from tracer.errors import VigilesError
 from tracer.footholds.places import HOME
+from tracer.footholds.records import FootholdRecords
 from tracer.footholds.watcher import Footholds
 from tracer.gpu.devices import stand_in
 from tracer.kernel import cgroup
@@ -221,7 +222,7 @@ def _watch(
         tree=tree.path.name,
         recorder=recorder,
         guard=guard,
-        footholds=footholds,
+        duties=[FootholdRecords(footholds, engine)],
     )
     stack.callback(watch.close)
     watch.repair()

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -16,15 +15,15 @@ from tracer.errors import HostError, VigilesError
 from tracer.kernel import cgroup, pins
 from tracer.privileges import confine
 from tracer.rundir import DIRECTORY, register
+from tracer.session import duties
 from tracer.session.adopt import clear_leftovers
+from tracer.session.outlets import Outlets
 from tracer.signals import RELOAD, SignalQueue
 from tracer.text import printable
 
 if TYPE_CHECKING:
     from tracer.alerts import Alert
     from tracer.engine.engine import Engine
-    from tracer.footholds.watcher import Footholds
-    from tracer.gpu.nvml import Nvml
     from tracer.kernel.probes import ProbeOptions, Probes
     from tracer.observer import Observe, Observer
     from tracer.policy import Policy
@@ -32,19 +31,10 @@ if TYPE_CHECKING:
     from tracer.record.recorder import Recorder
     from tracer.record.writer import WriteOptions
     from tracer.rules import RuleSet
-    from tracer.sinks.queued import Queued
-    from tracer.sinks.terminal import Terminal
-    from tracer.teller import Sink
     from tracer.watch import Watch
 
 #: Say so when loading or compiling the engine takes longer than this.
 _SLOW_S = 2.0
-
-
-def say(options: WatchOptions, line: str) -> None:
-    """Tell whoever watches, unless that is nobody, or a program."""
-    if not options.quiet and not options.as_json:
-        print(f"vigiles: {line}", file=sys.stderr, flush=True)
 
 
 def _known(users: tuple[str, ...]) -> tuple[str, ...]:
@@ -83,36 +73,17 @@ class Session:
         self.options = options
         self.queue = queue
         self._confines = not keep_privileges
-        self._queued: list[Queued] = []
-        self._terminal: tuple[Queued, Terminal] | None = None
-        if options.nvml:
-            from tracer.gpu.nvml import require_package
-
-            require_package()
+        duties.require(options)
         self.policy, self.rules = self._read()
-        self.sinks = self._open_sinks(group)
+        self._outlets = Outlets(stack, options, group)
         self._record = self._open_record(group)
         cgroup.remove_stale()
         for tree in clear_leftovers():
             self.say(f"tree {tree} is guarded, but nobody watches it: vigiles attach --tree {tree}")
 
     def say(self, line: str) -> None:
-        """Tell the person at the terminal; once the watch has begun, behind the alerts that wait for it."""
-        if self._terminal is None or not self._terminal[0].started:
-            say(self.options, line)
-        elif not self.options.as_json:
-            self._put(f"vigiles: {line}")
-
-    def _put(self, line: str) -> None:
-        """Have a line printed that is already safe to print."""
-        if self._terminal is not None:
-            queued, terminal = self._terminal
-            queued.put(lambda: terminal.say(line))
-
-    def _complain(self, what: str, error: VigilesError) -> None:
-        self.say(f"{what}: {error}")
-        if error.hint:
-            self.say(f"  {error.hint}")
+        """Tell the person at the terminal."""
+        self._outlets.say(line)
 
     def _read(self) -> tuple[Policy | None, RuleSet]:
         """The policy, if there is one, and the rules under it. Raises FileError."""
@@ -124,21 +95,6 @@ class Session:
         if users is not None:
             rules = rules.under(replace(rules.terms, gpu_users=_known(users)))
         return policy, rules
-
-    def _open_sinks(self, group: int | None) -> list[Sink]:
-        from tracer.sinks.jsonl import JsonLines
-        from tracer.sinks.queued import Queued
-        from tracer.sinks.terminal import JsonTerminal, Terminal
-
-        if self.options.alerts:
-            self._queued.append(Queued(JsonLines(self.options.alerts, group=group)))
-        if self.options.as_json or not self.options.quiet:
-            terminal = JsonTerminal() if self.options.as_json else Terminal()
-            self._queued.append(Queued(terminal))
-            self._terminal = self._queued[-1], terminal
-        for sink in self._queued:
-            self.stack.callback(sink.close)
-        return list(self._queued)
 
     def _open_record(self, group: int | None) -> tuple[PartFiles, WriteOptions] | None:
         """The file of a recording, as long as it can still be said that there can't be one."""
@@ -168,7 +124,7 @@ class Session:
             command=self._command,
         )
         self.stack.callback(recorder.close)
-        self.sinks.append(recorder)
+        self._outlets.sinks.append(recorder)
         return recorder
 
     @property
@@ -212,7 +168,7 @@ class Session:
         try:
             self.stack.enter_context(register(tree, path, mode, probes.remains()))
         except HostError as error:
-            self._complain("other commands won't find this watch", error)
+            self._outlets.complain("other commands won't find this watch", error)
 
     def learn_spans(self, probes: Probes) -> list[bytes]:
         """Spans that other watches of these processes know to be open; see :meth:`Watch.adopt_spans`."""
@@ -231,7 +187,7 @@ class Session:
             probes.require_lasting()
             held = pins.Pins(tree)
         except HostError as error:
-            self._complain("what is enforced ends with this process", error)
+            self._outlets.complain("what is enforced ends with this process", error)
             return
         self.stack.enter_context(held)
         probes.pin(held)
@@ -256,30 +212,28 @@ class Session:
         from tracer.teller import Guard
         from tracer.watch import Watch
 
-        footholds = self._watch_footholds()
+        footholds = duties.watch_footholds(self.stack, self._outlets)
         engine = Engine(self.rules)
         on_records = self._takers(engine)
         engine.warm()
         recorder = self._recorder(engine, probes, tree)
         if self.options.record is not None and self.options.record_rotates:
             writes_to = (*writes_to, self.options.record.parent)
-        nvml = self._ask_nvml()
+        nvml = duties.ask_nvml(self.stack, self.options, self.say)
         if self._confines:
             self._confine(writes_to)  # the watch and its sinks have threads, which inherit
-        for sink in self._queued:
-            sink.start()
+        self._outlets.start()
         guard = Guard(enforce=self.enforces, cgroup=own_cgroup, excuse=self._excuses)
         watch = Watch(
             probes,
             engine,
-            self.sinks,
+            self._outlets.sinks,
             tree=tree,
             on_records=on_records,
             one_by_one=self._observer is not None and self._observer.one_by_one,
             recorder=recorder,
             guard=guard,
-            footholds=footholds,
-            nvml=nvml,
+            duties=duties.of(engine, footholds, nvml),
         )
         self.stack.callback(watch.close)
         jit.mark_warm()
@@ -287,46 +241,12 @@ class Session:
             self.say(f"compiled the engine in {took:.0f} s (once; events waited in the ring)")
         return watch
 
-    def _watch_footholds(self) -> Footholds | None:
-        """Have fanotify(7) tell of files that are obeyed later; None, and said, where it doesn't."""
-        from tracer.footholds.places import everywhere
-        from tracer.footholds.watcher import Footholds
-
-        try:
-            footholds = Footholds(everywhere())
-        except HostError as error:
-            self._complain("what is written where it will be obeyed is not seen", error)
-            return None
-        self.stack.callback(footholds.close)
-        for path, why in footholds.refused:
-            self.say(f"footholds are not watched in {printable(path)}: {why}")
-        return footholds
-
-    def _ask_nvml(self) -> Nvml | None:
-        """Have NVML asked who uses the cards: where that is wanted, or where nobody has said and it can be."""
-        from tracer.gpu.devices import has_nvidia
-
-        wanted = self.options.nvml
-        if wanted is False or (wanted is None and not has_nvidia()):
-            return None
-        from tracer.gpu import nvml
-
-        if wanted is None and nvml.package() is None:
-            return None
-        try:
-            asking = nvml.Nvml(self.say)
-        except (HostError, OSError) as error:
-            self.say(f"NVML is not asked who uses the GPU: {error}")
-            return None
-        self.stack.callback(asking.close)
-        return asking
-
     def _takers(self, engine: Engine) -> Callable[[bytes], None] | None:
         """Who is handed every record; None, as usual, if nobody is."""
         takers = []
         if self._observe is not None:
             self._observer = self._observe(engine)
-            self.sinks.append(self._observer)
+            self._outlets.sinks.append(self._observer)
             takers.append(self._observer.take)
         if self.options.verbose:
             from tracer.sinks.events import EventPrinter
@@ -358,7 +278,7 @@ class Session:
             policy, rules = self._read()
             watch.reload(rules)
         except VigilesError as error:
-            self._complain("rules not reloaded", error)
+            self._outlets.complain("rules not reloaded", error)
             return
         self.policy, self.rules = policy, rules
         watch.orders.enforce = self.enforces
@@ -378,15 +298,7 @@ class Session:
         """Drain what is left, and say what there was."""
         ended = self._observer is not None and watch.tree_is_empty()
         summary = watch.finish()
-        for sink in self._queued:  # what waits is written first: it is in the sums
-            sink.settle()
-        summary.sinks_failed = {s.target: s.failed for s in self.sinks if s.failed}
+        summary.sinks_failed = self._outlets.settle()  # what waits is written first: it is in the sums
         if self._observer is not None:
             self._observer.finished(summary, ended=ended)
-        if self.options.as_json:
-            import json
-
-            self._put(json.dumps(summary.to_json(), separators=(",", ":")))
-            return
-        for line in summary.lines():
-            self.say(line)
+        self._outlets.tell_summary(summary)

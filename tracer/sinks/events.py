@@ -15,7 +15,7 @@ from tracer import clock
 from tracer.detect.footholds import WHAT_NAME as FOOTHOLD_NAME
 from tracer.detect.tamper import WHAT_NAME, bpf_command, signal_name
 from tracer.engine.tap import each
-from tracer.evidence import local_name, refused_path
+from tracer.evidence.programs import local_name, refused_path
 from tracer.gpu.names import describe
 from tracer.kernel import schema
 from tracer.text import command_line, shown
