@@ -254,6 +254,48 @@ def test_a_disk_that_was_full_leaves_a_gap(tmp_path, monkeypatch):
     assert verdict.intact and verdict.gaps == [gap]
 
 
+@pytest.mark.parametrize("fails", ["index", "trailer", "header", "open"])
+def test_a_next_file_that_can_not_be_made_leaves_the_one_before_as_it_was(tmp_path, monkeypatch, fails: str):
+    """And it is made when it can be: no block is lost, and no file is left that nobody can read."""
+    monkeypatch.setattr(writer_module, "RETRY_S", 0.0)
+    writer = Writer(PartFiles(tmp_path / "r"), HEADER, WriteOptions())
+    writer._write(BLOCKS[0])
+    good = ["index", "trailer", "header"].index(fails) if fails != "open" else 99
+    really, opens = os.pwrite, os.open
+
+    def pwrite(fd, data, at):
+        nonlocal good
+        good -= 1
+        if good < 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return really(fd, data, at)
+
+    def refuse(*_, **__):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", pwrite)
+        if fails == "open":
+            patch.setattr(os, "open", refuse)
+        writer._turning = True
+        writer._write(Block(writer_module.NEXT_FILE, b""))
+        assert not writer._turning and writer.failure and writer.parts == 1
+    assert os.open is opens
+    assert [path.name for path in tmp_path.iterdir()] == ["r"]
+    writer._write(BLOCKS[1])
+    writer._write(Block(writer_module.NEXT_FILE, b""))
+    writer._write(BLOCKS[2])
+    assert writer.close() and writer.parts == 2 and writer.lost_blocks == 0
+    paths = [tmp_path / "r", tmp_path / "r.2"]
+    kinds = [[layout.NAMES[f.head.type] for f in Recording(path).blocks()] for path in paths]
+    assert kinds[0] == ["header", *(layout.NAMES[b.type] for b in BLOCKS[:2]), "index"]
+    assert kinds[1] == ["header", layout.NAMES[BLOCKS[2].type], "index"]
+    assert writer.blocks == sum(map(len, kinds)) and writer.bytes + 2 * layout.TRAILER.size == sum(
+        path.stat().st_size for path in paths
+    )
+    assert all(verdict.intact for verdict in verify(paths))
+
+
 def test_a_slow_disk_costs_blocks_and_no_time(tmp_path, monkeypatch):
     monkeypatch.setattr(writer_module, "QUEUE_BYTES", 10 * (1000 + writer_module.BLOCK_COST))
     slow, go_on = threading.Event(), threading.Event()

@@ -55,8 +55,8 @@ class PartFiles:
         self.fd, self._current, self.size = fd, name, 0
         self.part += 1
 
-    def next(self) -> None:
-        """Finish this file and begin another. Raises OSError; then this one goes on."""
+    def next(self, begin: bytes) -> None:
+        """Finish this file and begin another with these bytes. Raises OSError; then this one goes on."""
         before, name, size = self.fd, self._current, self.size
         for number in range(self.part + 1, self.part + 1 + _TRIES):
             try:
@@ -66,6 +66,15 @@ class PartFiles:
                 continue
         else:
             raise FileExistsError(f"{self._name}.{self.part + 1} and all after it are there already")
+        try:
+            self.append(begin)
+        except OSError:
+            with suppress(OSError):
+                os.unlink(self._current, dir_fd=self._folder)
+            os.close(self.fd)
+            self.fd, self._current, self.size = before, name, size
+            self.part -= 1
+            raise
         os.close(before)
         self._finished.append((name, size))
         while self._keep and self._finished and sum(s for _, s in self._finished) > self._keep:
@@ -82,10 +91,15 @@ class PartFiles:
             while done < len(data):
                 done += os.pwrite(self.fd, view[done:], self.size + done)
         except OSError:
-            with suppress(OSError):
-                os.ftruncate(self.fd, self.size)
+            self.cut(self.size)
             raise
         self.size += done
+
+    def cut(self, size: int) -> None:
+        """Take back what was appended beyond ``size``."""
+        with suppress(OSError):
+            os.ftruncate(self.fd, size)
+        self.size = size
 
     def sync(self) -> None:
         """Have it on the disk."""

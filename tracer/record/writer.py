@@ -6,6 +6,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -121,7 +122,7 @@ class Writer:
         #: how many files there have been
         self.parts = 1
         try:
-            self._begin_file()
+            self._begin_file(self._files.part, self._files.append)
         except OSError as error:
             raise VigilesError(f"can't write {files.path}: {error.strerror}") from None
 
@@ -231,7 +232,8 @@ class Writer:
                 lost.why |= later.why
             raise
 
-    def _append(self, block: Block) -> None:
+    def _append(self, block: Block, write: Callable[[bytes], None] | None = None) -> None:
+        """``write``: puts it where it belongs, if that is not behind what the file holds. Raises OSError."""
         payload, codec = block.payload, layout.RAW
         if self._compress is not None and block.type != layout.HEADER and len(payload) >= _COMPRESS_FROM:
             smaller = self._compress(payload)
@@ -242,31 +244,46 @@ class Writer:
             len(payload), len(block.payload), 0, b"",
         )  # fmt: skip
         prefix, chain = layout.seal(head, payload, self._chain, self._options.key)
-        at = self._files.size
-        self._files.append(prefix + payload)
+        data = prefix + payload
+        (write or self._files.append)(data)
+        at = self._files.size - len(data)
         self._chain = chain
         self._index.append((at, block.type, self._number, block.first_ns, block.last_ns))
         self._number += 1
         self.blocks += 1
-        self.bytes += len(prefix) + len(payload)
+        self.bytes += len(data)
 
-    def _begin_file(self) -> None:
-        self._file_began_at = time.monotonic()
-        self._index = []
+    def _begin_file(self, part: int, write: Callable[[bytes], None]) -> None:
+        """``write``: what makes a header the beginning of that file. Raises OSError; then nothing has changed."""
         now = clock.boottime_ns()
         header = self._header | {
-            "part": self._files.part,
+            "part": part,
             "previous": self._chain,
             "began_ns": now,
             "wall_offset_ns": clock.wall_offset_ns(),
         }
-        self._append(Block(layout.HEADER, msgpack.packb(header), now, now))
+        before, self._index = self._index, []
+        try:
+            self._append(Block(layout.HEADER, msgpack.packb(header), now, now), write)
+        except OSError:
+            self._index = before
+            raise
+        self._file_began_at = time.monotonic()
 
     def _rotate(self) -> None:
-        self._write_index()
-        self._sync(force=True)
-        self._files.next()
-        self._begin_file()
+        """Raises OSError; then this file goes on as if nothing had been tried."""
+        size, chain, number, listed = self._files.size, self._chain, self._number, len(self._index)
+        blocks, bytes_ = self.blocks, self.bytes
+        try:
+            self._write_index()
+            self._sync(force=True)
+            self._begin_file(self._files.part + 1, self._files.next)
+        except OSError:
+            self._files.cut(size)
+            self._chain, self._number = chain, number
+            self.blocks, self.bytes = blocks, bytes_
+            del self._index[listed:]
+            raise
         self.parts += 1
         self._turning = False
 
