@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -95,8 +96,13 @@ def marked(folder: Path, how: str, mode: int, owner: int) -> None:
 
 
 def confined(pid: int, sinks: int) -> None:
-    threads = held(pid)
-    assert len(threads) == 2 + sinks  # the loop, the one that examines files, one that writes for each sink
+    wanted = 2 + sinks  # the loop, the one that examines files, one that writes for each sink
+    until = time.monotonic() + 30
+    while (
+        len(threads := held(pid)) != wanted and time.monotonic() < until
+    ):  # the one before may not have ended yet
+        time.sleep(0.05)
+    assert len(threads) == wanted
     for thread in threads:
         assert thread.permitted == thread.effective
         assert thread.effective & ~mask_of(NEEDED) == 0
