@@ -23,7 +23,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).res
 # what is compiled must not be instrumented
 import tracer.alerts  # noqa: E402
 import tracer.sinks.events  # noqa: E402
-from tracer.engine import reconcile  # noqa: E402
+from tracer.engine import crc, reconcile  # noqa: E402
 from tracer.engine.engine import Engine  # noqa: E402
 from tracer.respond import responder  # noqa: E402
 from tracer.rules import load_rules  # noqa: E402
@@ -40,7 +40,7 @@ with atheris.instrument_imports(include=["tracer.record", "tracer.report"]):
     from tracer.report.live import Live
     from tracer.report.story import tell
 
-assert tracer.alerts and tracer.sinks.events and reconcile and responder
+assert tracer.alerts and tracer.sinks.events and crc and reconcile and responder
 RULES = load_rules()
 M_MMAP_THRESHOLD = -3
 TYPES = sorted(set(layout.NAMES) - {layout.HEADER})
