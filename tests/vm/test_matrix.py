@@ -41,8 +41,9 @@ MARK = "mark.guest"
 REFUSING, EVERY_KIND, CGROUP_V1 = "test_refuse.py", "test_every_kind.py", "test_cgroup_v1.py"
 #: What a guest is for in which bcc compiles the kernel's types; in CI only the first.
 BY_BCC = ("test_plain_probes.py", "test_guard.py")
-#: What a guest without BPF LSM shows in CI: all programs, and the ways to see GPU ioctls that BPF LSM comes before.
-WITHOUT_LSM = (EVERY_KIND, "test_gpu_rungs.py")
+#: What a guest without BPF LSM shows in CI: all programs, the ways to see GPU ioctls that BPF LSM comes before, and who
+#: is who among the clients of a driver, which the kernel that all else runs on has no modules for.
+WITHOUT_LSM = (EVERY_KIND, "test_gpu_rungs.py", "test_nvidia.py")
 
 
 @dataclass(frozen=True, slots=True)
