@@ -231,3 +231,18 @@ def test_a_log_says_what_marks_say(tmp_path):
     story = json.loads(vigiles("report", "--format", "json", str(record)).stdout)
     (incident,) = story["incidents"]
     assert incident["line"].startswith("probing, then tunnel") and incident["severity"] == "critical"
+
+
+def test_later_files_are_whoevers_called_sudo_as_well(tmp_path):
+    """By then the watch may give nothing away to a group that is not its own."""
+    record = tmp_path / "r"
+    sudo = os.environ | {"SUDO_UID": "65534", "SUDO_GID": "65534", "SUDO_USER": "nobody"}
+    storm = "for n in $(seq 4000); do /bin/true; done"
+    done = vigiles("run", "--record", record, "--record-mib", "1", "--", "sh", "-c", storm, env=sudo)
+    assert done.returncode == 0, done.stderr
+    files = files_of(record)
+    assert len(files) > 1 and f"in {len(files)} files, lost: 0" in done.stderr, done.stderr
+    assert [(path.stat().st_gid, path.stat().st_mode & 0o777) for path in files] == [(65534, 0o640)] * len(
+        files
+    )
+    assert all(verdict.intact for verdict in verify(files))

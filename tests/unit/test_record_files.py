@@ -296,6 +296,25 @@ def test_a_next_file_that_can_not_be_made_leaves_the_one_before_as_it_was(tmp_pa
     assert all(verdict.intact for verdict in verify(paths))
 
 
+def test_a_next_file_that_may_not_be_given_away_is_none(tmp_path, monkeypatch):
+    files = PartFiles(tmp_path / "r")
+    files.append(b"here")
+
+    def refuse(*_):
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "fchmod", refuse)
+    held = len(os.listdir("/proc/self/fd"))
+    for _ in range(3):
+        with pytest.raises(OSError, match="not permitted"):
+            files.next(b"there")
+    assert len(os.listdir("/proc/self/fd")) == held
+    files.append(b", still")
+    assert [path.name for path in tmp_path.iterdir()] == ["r"]
+    assert (tmp_path / "r").read_bytes() == b"here, still"
+    files.close()
+
+
 def test_a_slow_disk_costs_blocks_and_no_time(tmp_path, monkeypatch):
     monkeypatch.setattr(writer_module, "QUEUE_BYTES", 10 * (1000 + writer_module.BLOCK_COST))
     slow, go_on = threading.Event(), threading.Event()

@@ -49,9 +49,14 @@ class PartFiles:
 
     def _open(self, name: str) -> None:
         fd = os.open(name, _NEW, 0o600, dir_fd=self._folder)
-        if self._group is not None:
-            os.fchown(fd, -1, self._group)
-        os.fchmod(fd, _MODE)
+        try:
+            if self._group is not None:
+                os.fchown(fd, -1, self._group)
+            os.fchmod(fd, _MODE)
+        except OSError:
+            os.close(fd)
+            os.unlink(name, dir_fd=self._folder)
+            raise
         self.fd, self._current, self.size = fd, name, 0
         self.part += 1
 

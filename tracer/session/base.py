@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -105,6 +106,9 @@ class Session:
         how = write_options(self.options)
         files = open_files(self.options.record, self.options, group)
         self.stack.callback(files.close)
+        if group is not None and self.options.record_rotates:
+            # whoever has no CAP_CHOWN left may give later files only to a group of his own (chown(2))
+            os.setgroups([*os.getgroups(), group])
         return files, how
 
     def _recorder(self, engine: Engine, probes: Probes, tree: str) -> Recorder | None:
